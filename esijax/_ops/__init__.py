@@ -1,0 +1,1 @@
+"""Atoms: arrays in, arrays out, no classes of ours."""

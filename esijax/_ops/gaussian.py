@@ -1,0 +1,55 @@
+r"""The Gaussian linear model in sensor space.
+
+With whitened data :math:`Y = G X + E`, :math:`E \sim N(0, I)` and :math:`X \sim N(0, R)`,
+
+.. math:: \Sigma = G R G^\top + I, \qquad
+          \log p(Y) = -\tfrac12 \sum_t \left( y_t^\top \Sigma^{-1} y_t
+                      + \log\det\Sigma + r \log 2\pi \right),
+
+everything costs what the sensors cost (rank x rank), never what the sources cost squared.
+"""
+
+import jax.numpy as jnp
+import jax.scipy.linalg as jsl
+from jaxtyping import Array, Float
+
+from esijax._types import Scalar
+
+
+def log_density(
+    chol: Float[Array, "rank rank"], data: Float[Array, "*trials rank times"]
+) -> Scalar:
+    """Log density of independent columns under N(0, chol chol').
+
+    Parameters
+    ----------
+    chol : (rank, rank)
+        Lower Cholesky factor of the covariance.
+    data : (..., rank, times)
+        Columns, summed over times and any leading axis.
+    """
+    white = jsl.solve_triangular(chol, _columns(data), lower=True)
+    n_columns = white.shape[1]
+    log_det = 2.0 * jnp.sum(jnp.log(jnp.diag(chol)))
+    rank = chol.shape[0]
+    return -0.5 * (jnp.sum(white**2) + n_columns * (log_det + rank * jnp.log(2 * jnp.pi)))
+
+
+def _columns(data: Float[Array, "*trials rank times"]) -> Float[Array, "rank columns"]:
+    """All columns side by side: (..., rank, times) -> (rank, columns)."""
+    return jnp.moveaxis(data, -2, 0).reshape(data.shape[-2], -1)
+
+
+def symmetric_power(
+    matrix: Float[Array, "*batch n n"], power: float, rtol: float = 1e-7
+) -> Float[Array, "*batch n n"]:
+    """Power of symmetric positive semi-definite matrices, the null space staying null.
+
+    Eigenvalues below ``rtol`` times the largest count as zero (a sphere model has a silent
+    radial direction, and MNE-Python draws the line at the same place).
+    """
+    values, vectors = jnp.linalg.eigh(matrix)
+    keep = values > rtol * values[..., -1:]
+    safe = jnp.where(keep, values, 1.0)
+    powered = jnp.where(keep, safe**power, 0.0)
+    return (vectors * powered[..., None, :]) @ jnp.swapaxes(vectors, -1, -2)

@@ -1,0 +1,225 @@
+"""The door for a researcher's own arrays: `from_arrays`."""
+
+import jax.numpy as jnp
+import numpy as np
+
+from esijax import _checks
+from esijax._types import InputError
+from esijax.problem import Geometry, Labels, Problem, Whitener, normalised
+
+
+def from_arrays(
+    gain,
+    data,
+    noise_cov=None,
+    positions=None,
+    normals=None,
+    sfreq=None,
+    tmin=0.0,
+    *,
+    edges=None,
+    ch_names=None,
+    ch_types=None,
+) -> Problem:
+    r"""Make a problem from plain arrays, without MNE.
+
+    .. math:: B = L S + N, \qquad N \sim N(0, C)
+
+    Parameters
+    ----------
+    gain : (channels, locations) or (channels, locations, orients)
+        Lead field `L`; orients is 1 or 3 (the axes of the head frame).
+    data : (channels, times) or (trials, channels, times)
+        `B`, in the units that gain times sources has.
+    noise_cov : (channels, channels), (channels,) or float, optional
+        `C` of the data as given (already divided by the number of averages). None: from the
+        samples before time zero (Ledoit-Wolf), else one variance for all channels, a tenth of
+        the mean data variance; either is said in a warning.
+    positions : (locations, 3), optional
+        m, for LORETA, localisation scores and pictures.
+    normals : (locations, 3), optional
+        Unit vectors.
+    sfreq : float, optional
+        Hz; 1 where not given.
+    tmin : float
+        Time of the first sample, s.
+    edges : (edges, 2), optional
+        Pairs of neighbouring locations; by default the six nearest neighbours.
+    ch_names, ch_types : sequence of str, optional
+
+    Raises
+    ------
+    InputError
+        For shapes that do not match, NaN, complex data, a covariance that is none.
+
+    Examples
+    --------
+    >>> import numpy as np, esijax as ej
+    >>> rng = np.random.default_rng(0)
+    >>> gain = rng.standard_normal((20, 50))
+    >>> data = gain[:, [7]] * np.hanning(30) + 0.1 * rng.standard_normal((20, 30))
+    >>> problem = ej.from_arrays(gain, data, noise_cov=0.01)
+    >>> estimate = ej.solve(problem, ej.models.MinimumNorm(), ej.inference.Linear("sLORETA"))
+    >>> int(abs(estimate.mean[:, 0, 15]).argmax())
+    7
+    """
+    gain, data = _real(gain, "gain", (2, 3)), _real(data, "data", (2, 3))
+    gain = gain[..., None] if gain.ndim == 2 else gain
+    n_channels, n_locations, n_orients = gain.shape
+    if n_orients not in (1, 3):
+        raise InputError(f"gain must have 1 or 3 orients, got {n_orients}.")
+    _checks.few(n_channels, n_locations)
+    if data.shape[-2] != n_channels:
+        raise InputError(
+            f"gain has {n_channels} channels and data {data.shape[-2]}: shapes "
+            f"{gain.shape} and {data.shape} (data is channels x times)."
+        )
+    ch_names = _names(ch_names, n_channels)
+    _checks.real_finite(data, "data", ch_names)
+    _checks.flat_channels(data, ch_names)
+    sfreq = 1.0 if sfreq is None else float(sfreq)
+    cov, notes = _noise_cov(noise_cov, data, tmin, sfreq, ch_names)
+    whitener = whitening(cov)
+    matrix = np.asarray(whitener.matrix)
+    silent = _checks.silent_sources(gain)
+    scale = np.where(silent[:, None], 0.0, np.ones((n_locations, n_orients)))
+    white = matrix @ data
+    _checks.whitened_scale(white)
+    gain_white, prior_scale, unit = normalised(
+        np.tensordot(matrix, gain, 1), scale, matrix.shape[0]
+    )
+    return Problem(
+        gain=jnp.asarray(gain_white),
+        data=jnp.asarray(white),
+        recording=jnp.asarray(data),
+        prior_scale=jnp.asarray(prior_scale),
+        orient_scale=jnp.ones((n_locations, n_orients)),
+        source_unit=jnp.asarray(unit, dtype=float),
+        whitener=whitener,
+        geometry=_geometry(positions, normals, n_locations, n_orients, edges),
+        labels=Labels(
+            ch_names=ch_names,
+            ch_types=tuple(ch_types) if ch_types is not None else ("unknown",) * n_channels,
+            vertices=(np.arange(n_locations),),
+            kinds=("discrete",),
+            tmin=float(tmin),
+            sfreq=sfreq,
+            notes=notes,
+        ),
+    )
+
+
+def _real(array, what: str, ndims: tuple[int, ...]) -> np.ndarray:
+    array = np.asarray(array)
+    if array.dtype.kind == "c":
+        raise InputError(f"{what} is complex: pass real arrays.")
+    if array.dtype.kind not in "fiu":
+        raise TypeError(f"{what} must be an array of numbers, got dtype {array.dtype}.")
+    if array.ndim not in ndims:
+        raise InputError(f"{what} must have {ndims[0]} or {ndims[1]} axes, got {array.shape}.")
+    return array.astype(float)
+
+
+def _names(ch_names, n_channels: int) -> tuple[str, ...]:
+    if ch_names is None:
+        return tuple(f"{i}" for i in range(n_channels))
+    if len(ch_names) != n_channels:
+        raise InputError(f"{len(ch_names)} ch_names for {n_channels} channels.")
+    return tuple(ch_names)
+
+
+def _noise_cov(noise_cov, data, tmin, sfreq, ch_names) -> tuple[np.ndarray, tuple[str, ...]]:
+    if noise_cov is not None:
+        cov = np.asarray(noise_cov, dtype=float)
+        if cov.ndim == 0:
+            cov = np.full(len(ch_names), cov)
+        cov = np.diag(cov) if cov.ndim == 1 else cov
+        _checks.covariance(cov, ch_names)
+        return cov, ()
+    n_baseline = int(np.floor(-tmin * sfreq)) if tmin < 0 else 0
+    if n_baseline >= 20:
+        baseline = np.moveaxis(data[..., :n_baseline], -2, 0).reshape(len(ch_names), -1)
+        cov = ledoit_wolf(baseline)
+        note = f"noise_cov: Ledoit-Wolf estimate of the {n_baseline} samples before time zero"
+    else:
+        variance = float(np.mean(data**2)) / 10
+        cov = np.eye(len(ch_names)) * (variance or 1.0)
+        note = "noise_cov: one variance for all channels, a tenth of the mean data variance"
+    _checks.warn(f"no noise_cov given. {note}.")
+    return cov, (note,)
+
+
+def ledoit_wolf(samples: np.ndarray) -> np.ndarray:
+    """Shrunk covariance of (channels, times) samples, channels scaled to unit variance first.
+
+    Ledoit and Wolf 2004, doi:10.1016/S0047-259X(03)00096-4, by scikit-learn.
+    """
+    from sklearn.covariance import ledoit_wolf as shrink
+
+    std = samples.std(axis=1)
+    std[std == 0] = 1.0
+    corr, _ = shrink((samples / std[:, None]).T)
+    return corr * np.outer(std, std)
+
+
+def whitening(cov: np.ndarray, nave: float = 1.0, rtol: float = 1e-10) -> Whitener:
+    """Whitener of a covariance, its rank counted on the correlations: channels may differ in unit.
+
+    Parameters
+    ----------
+    cov : (channels, channels)
+        Noise covariance of the data.
+    nave : float
+        Averages behind the data, for the record.
+    rtol : float
+        Eigenvalues of the correlation matrix below this share of the largest count as zero.
+    """
+    std = np.sqrt(np.diag(cov))
+    safe = np.where(std > 0, std, 1.0)
+    values, vectors = np.linalg.eigh(cov / np.outer(safe, safe))
+    keep = values > rtol * values[-1]
+    values, vectors = values[keep], vectors[:, keep]
+    colorer = safe[:, None] * vectors * np.sqrt(values)
+    if keep.all():
+        matrix = (vectors / np.sqrt(values)).T / safe
+        log_pdet = -np.log(safe).sum() - 0.5 * np.log(values).sum()
+    else:  # noise lives on the range of cov: project onto it
+        q, r = np.linalg.qr(colorer)
+        matrix = np.linalg.solve(r, q.T)
+        log_pdet = -np.log(np.abs(np.diag(r))).sum()
+    numbers = (jnp.asarray(x, dtype=float) for x in (matrix, colorer, log_pdet, nave))
+    return Whitener(*numbers)
+
+
+def _geometry(positions, normals, n_locations, n_orients, edges) -> Geometry:
+    if positions is None:
+        return Geometry(edges=None if edges is None else jnp.asarray(edges, dtype=int))
+    positions = np.asarray(positions, dtype=float)
+    if positions.shape != (n_locations, 3):
+        raise InputError(f"positions must be ({n_locations}, 3), got {positions.shape}.")
+    _checks.positions(positions)
+    _checks.coincident(positions)
+    if edges is None and n_locations > 6:
+        edges = nearest_neighbours(positions)
+    frames = np.broadcast_to(np.eye(3), (n_locations, 3, 3)) if n_orients == 3 else None
+    if normals is not None:
+        normals = np.asarray(normals, dtype=float)
+        if normals.shape != (n_locations, 3):
+            raise InputError(f"normals must be ({n_locations}, 3), got {normals.shape}.")
+        frames = normals[:, None] if n_orients == 1 else frames
+    return Geometry(
+        positions=jnp.asarray(positions),
+        normals=None if normals is None else jnp.asarray(normals),
+        frames=None if frames is None else jnp.asarray(frames),
+        edges=None if edges is None else jnp.asarray(edges, dtype=int),
+    )
+
+
+def nearest_neighbours(positions: np.ndarray, k: int = 6) -> np.ndarray:
+    """Pairs (i < j) where either is among the other's k nearest."""
+    from scipy.spatial import cKDTree
+
+    _, index = cKDTree(positions).query(positions, k=min(k + 1, len(positions)))
+    start = np.repeat(np.arange(len(positions)), index.shape[1] - 1)
+    pairs = np.sort(np.c_[start, index[:, 1:].ravel()], axis=1)
+    return np.unique(pairs[pairs[:, 0] != pairs[:, 1]], axis=0)

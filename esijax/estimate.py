@@ -1,0 +1,385 @@
+"""The answer: a posterior over source maps, in the caller's units."""
+
+import abc
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from esijax._ops.exceed import ball_exceedance
+from esijax._ops.memory import refuse_if_too_large
+from esijax._types import InputError, is_number, is_traced
+from esijax.problem import Problem
+
+
+class RESULT(eqx.Enumeration):
+    """How an inference ended; the value is the message for the user."""
+
+    successful = "done"
+    interrupted = "interrupted: what was finished until then"
+    not_converged = "stopped before convergence: raise the number of iterations"
+
+
+class Posterior(eqx.Module):
+    """Distribution of X given the data, in normalised units; X is (locations, orients, times)."""
+
+    @abc.abstractmethod
+    def mean(self) -> Float[Array, "*trials locations orients times"]:
+        """Posterior mean."""
+
+    @abc.abstractmethod
+    def cov(self) -> Float[Array, "locations orients orients"]:
+        """Orients x orients covariance of each location, the same at all times."""
+
+    @abc.abstractmethod
+    def draw(
+        self, key: PRNGKeyArray, n: int, locations: Any, times: Any
+    ) -> Float[Array, "n *trials some orients moments"]:
+        """Joint draws at the chosen locations and times."""
+
+    @abc.abstractmethod
+    def combine(
+        self, weights: Float[Array, "courses locations orients"]
+    ) -> tuple[Float[Array, "*trials courses times"], Float[Array, " courses"]]:
+        """Mean and variance of linear combinations of the sources."""
+
+    @abc.abstractmethod
+    def fitted(self) -> Float[Array, "*trials rank times"] | None:
+        """Whitened data that the mean predicts; None where the parts do not add up to the data."""
+
+    def mean_power(self) -> Float[Array, ""]:
+        """Mean square of the posterior mean over all sources: finite if the answer is."""
+        return _mean_power(self)
+
+
+@dataclass(frozen=True)
+class Course:
+    """A time course with its credible band, in the units of the estimate.
+
+    Parameters
+    ----------
+    mean, std : ndarray, (..., times)
+    lower, upper : ndarray, (..., times)
+        Limits of the central interval.
+    times : ndarray, (times,)
+        s.
+    level : float
+        Probability that the interval holds.
+    """
+
+    mean: np.ndarray
+    std: np.ndarray
+    lower: np.ndarray
+    upper: np.ndarray
+    times: np.ndarray
+    level: float
+
+
+class Estimate(eqx.Module):
+    r"""Posterior over source maps.
+
+    Parameters
+    ----------
+    problem : Problem
+        What was solved.
+    posterior : Posterior
+        The distribution, in normalised units.
+    norm : (locations,), optional
+        Noise normalisation: what each location is divided by (dSPM, sLORETA); the map then has
+        no unit.
+    evidence : (), optional
+        Log density of the data in their own units.
+    hyper : dict
+        Hyper-parameters, normalised units.
+    result : RESULT
+        How the inference ended.
+    model, method : str
+        What was assumed and how it was computed.
+    notes : tuple of str
+        What the reader of the map should know.
+
+    Examples
+    --------
+    >>> import jax, numpy as np, esijax as ej
+    >>> gain = np.random.default_rng(0).standard_normal((8, 12))
+    >>> problem = ej.from_arrays(gain, gain[:, :3], noise_cov=0.1)
+    >>> estimate = ej.solve(problem, ej.models.MinimumNorm(), ej.inference.Linear())
+    >>> estimate.mean.shape, estimate.sample(jax.random.key(0), 5).shape
+    ((12, 1, 3), (5, 12, 1, 3))
+    """
+
+    problem: Problem
+    posterior: Posterior
+    norm: Float[Array, " locations"] | None = None
+    evidence: Float[Array, ""] | None = None
+    hyper: dict[str, Array] = eqx.field(default_factory=dict)
+    result: RESULT = eqx.field(default_factory=lambda: RESULT.successful)
+    model: str = eqx.field(static=True, default="")
+    method: str = eqx.field(static=True, default="")
+    notes: tuple[str, ...] = eqx.field(static=True, default=())
+
+    # ------------------------------------------------------------------ moments
+    @property
+    def scale(self) -> Float[Array, "..."]:
+        """Caller's units per normalised unit: () or (locations, 1, 1)."""
+        if self.norm is None:
+            return self.problem.source_unit
+        safe = jnp.where(self.norm > 0, self.norm, 1.0)
+        return jnp.where(self.norm > 0, 1.0 / safe, 0.0)[:, None, None]
+
+    @property
+    def unit(self) -> str:
+        """Unit of the map."""
+        return "A m" if self.norm is None else ""
+
+    @property
+    def mean(self) -> Float[Array, "*trials locations orients times"]:
+        """Posterior mean, (..., locations, orients, times)."""
+        self._refuse(1, "the mean")
+        return _mean(self.posterior, self.scale)
+
+    @property
+    def cov(self) -> Float[Array, "locations orients orients"]:
+        """Posterior covariance of each location, (locations, orients, orients)."""
+        return _cov(self.posterior, self.scale)
+
+    @property
+    def std(self) -> Float[Array, "locations orients 1"]:
+        """Posterior standard deviation, (locations, orients, 1): the same at all times."""
+        return jnp.sqrt(jnp.diagonal(self.cov, axis1=1, axis2=2))[..., None]
+
+    @property
+    def prob_active(self) -> None:
+        """Probability that a location is active: a Gaussian prior has no such thing."""
+        return None
+
+    @property
+    def log_evidence(self) -> Float[Array, ""] | None:
+        """Log density of the data in their own units, or None."""
+        return self.evidence
+
+    # ------------------------------------------------------------------ questions
+    def interval(self, level: float = 0.9):
+        """Central credible interval of each component.
+
+        Parameters
+        ----------
+        level : float
+            Probability that it holds, in (0, 1).
+
+        Returns
+        -------
+        lower, upper : (..., locations, orients, times)
+        """
+        reach = _quantile(level) * self.std
+        mean = self.mean
+        return mean - reach, mean + reach
+
+    def exceedance(self, threshold: float) -> Float[Array, "*trials locations times"]:
+        """Posterior probability that the norm over orients exceeds `threshold`.
+
+        Parameters
+        ----------
+        threshold : float
+            In the units of the map; not negative.
+
+        Returns
+        -------
+        probability : (..., locations, times)
+        """
+        if not is_traced(threshold) and not (is_number(threshold) and threshold >= 0):
+            raise InputError(f"threshold must be a number >= 0, got {threshold!r}.")
+        threshold = jnp.asarray(threshold, dtype=float)
+        return _exceedance(self.posterior, self.scale, threshold)
+
+    def sample(self, key: PRNGKeyArray, n: int, at: Any = None):
+        """Posterior draws by perturb-and-solve in sensor space.
+
+        Parameters
+        ----------
+        key : PRNG key
+        n : int
+            Draws.
+        at : (locations, times), optional
+            Indices or slices to keep; ``(locations, None)`` keeps all times.
+
+        Returns
+        -------
+        draws : (n, ..., locations, orients, times)
+        """
+        if n < 1:
+            raise InputError(f"n must be at least 1, got {n}.")
+        locations, times = (None, None) if at is None else at
+        locations = self._index(locations, self.problem.n_locations, "locations")
+        times = self._index(times, self.problem.n_times, "times")
+        self._refuse(n * len(locations) / self.problem.n_locations, f"{n} draws", len(times))
+        draws = self.posterior.draw(key, n, locations, times)
+        scale = self.scale if self.norm is None else self.scale[locations]
+        return draws * scale
+
+    def label(
+        self, vertices: Any, level: float = 0.9, mode: str = "mean_flip", orient: int = -1
+    ) -> Course:
+        """Average time course of a region with its credible band.
+
+        Parameters
+        ----------
+        vertices : mne.Label | array of int
+            The region: a label, or indices of locations.
+        level : float
+            Probability of the band.
+        mode : "mean_flip" | "mean"
+            Whether sources that point against the region's main direction change sign.
+        orient : int
+            Orient axis; the last is the surface normal.
+
+        Returns
+        -------
+        course : Course
+        """
+        index = self._label_index(vertices)
+        weights = np.zeros((self.problem.n_locations, self.cov.shape[-1]))
+        weights[index, orient] = self._flips(index, mode) / len(index)
+        scale = np.broadcast_to(np.asarray(self.scale), (self.problem.n_locations, 1, 1))[..., 0]
+        mean, var = self.posterior.combine(jnp.asarray(weights * scale)[None])
+        mean, std = np.asarray(mean[..., 0, :]), np.sqrt(np.asarray(var[0]))
+        reach = _quantile(level) * std
+        std = np.broadcast_to(std, mean.shape)
+        return Course(mean, std, mean - reach, mean + reach, self.problem.times, level)
+
+    # ------------------------------------------------------------------ fit to the data
+    @property
+    def predicted(self) -> Float[Array, "*trials channels times"]:
+        """Data that the mean predicts, in the caller's units."""
+        fitted = self.posterior.fitted()
+        if fitted is None:
+            raise InputError(f"{self.method} does not model the data: it predicts none.")
+        return self.problem.whitener.colorer @ fitted
+
+    @property
+    def residual(self) -> Float[Array, "*trials channels times"]:
+        """Recording minus prediction, in the caller's units."""
+        return self.problem.recording - self.predicted
+
+    @property
+    def explained_variance(self) -> Float[Array, ""] | None:
+        """Share of the whitened data's power that the mean explains (1 minus residual power)."""
+        return self._explained(None)
+
+    @property
+    def gof(self) -> Float[Array, "*trials times"] | None:
+        """Goodness of fit at each time: explained share of the whitened power."""
+        return self._explained(-2)
+
+    def _explained(self, axis: int | None):
+        fitted = self.posterior.fitted()
+        if fitted is None:
+            return None
+        total = jnp.sum(self.problem.data**2, axis=axis)
+        left = jnp.sum((self.problem.data - fitted) ** 2, axis=axis)
+        return jnp.where(total > 0, 1.0 - left / jnp.where(total > 0, total, 1.0), 0.0)
+
+    def verdict(self) -> dict[str, Any]:
+        """What is known of the quality of the computation and of the fit."""
+        return {
+            "result": RESULT[self.result],
+            "explained_variance": _float(self.explained_variance),
+            "log_evidence": _float(self.evidence),
+            "notes": self.notes,
+        }
+
+    # ------------------------------------------------------------------ helpers
+    def _refuse(self, copies: float, what: str, n_times: int | None = None) -> None:
+        p = self.problem
+        n_times = p.n_times if n_times is None else n_times
+        shape = (int(np.ceil(copies * p.n_locations)), p.n_orients, n_times, *p.data.shape[:-2])
+        refuse_if_too_large(
+            shape, p.gain.dtype.itemsize, what, "ask for fewer locations, times or draws (`at`)"
+        )
+
+    @staticmethod
+    def _index(which: Any, n: int, what: str) -> np.ndarray:
+        index = np.arange(n)
+        index = index if which is None else np.atleast_1d(index[_checked(which, n, what)])
+        if index.size == 0:
+            raise InputError(f"`at` selects no {what}.")
+        return index
+
+    def _label_index(self, region: Any) -> np.ndarray:
+        labels = self.problem.labels
+        if hasattr(region, "vertices") and hasattr(region, "hemi"):  # an mne.Label
+            if len(labels.vertices) < 2:
+                raise InputError("a Label needs a surface source space with two hemispheres.")
+            side = 0 if region.hemi == "lh" else 1
+            hit = np.flatnonzero(np.isin(labels.vertices[side], region.vertices))
+            index = hit + (len(labels.vertices[0]) if side else 0)
+            if index.size == 0:
+                raise InputError(f"label {region.name!r} holds none of the source locations.")
+            return index
+        return self._index(region, self.problem.n_locations, "locations")
+
+    def _flips(self, index: np.ndarray, mode: str) -> np.ndarray:
+        if mode not in ("mean", "mean_flip"):
+            raise InputError(f"mode must be 'mean' or 'mean_flip', got {mode!r}.")
+        normals = self.problem.geometry.normals
+        if mode == "mean" or normals is None:
+            return np.ones(len(index))
+        normals = np.asarray(normals)[index]
+        main = np.linalg.svd(normals, full_matrices=False)[2][0]
+        flips = np.where(normals @ main < 0, -1.0, 1.0)
+        return flips if flips.sum() >= 0 else -flips
+
+
+def _checked(which: Any, n: int, what: str) -> Any:
+    if isinstance(which, slice):
+        return which
+    which = np.asarray(which)
+    if which.dtype == bool:
+        if which.shape != (n,):
+            raise InputError(f"a mask of {what} must have {n} entries, got {which.shape}.")
+        return which
+    if which.dtype.kind not in "iu" or (which.size and (which.min() < -n or which.max() >= n)):
+        raise InputError(f"{what} must be integers below {n}.")
+    return which
+
+
+def _float(value: Any) -> float | None:
+    return None if value is None else float(value)
+
+
+def _quantile(level: float) -> float:
+    if not (is_number(level) and 0 < level < 1):
+        raise InputError(f"the level of an interval must lie between 0 and 1, got {level!r}.")
+    return float(jax.scipy.stats.norm.ppf(0.5 + level / 2))
+
+
+@eqx.filter_jit
+def _mean(posterior: Posterior, scale: Array) -> Array:
+    return posterior.mean() * scale
+
+
+@eqx.filter_jit
+def _mean_power(posterior: Posterior) -> Array:
+    return jnp.mean(posterior.mean() ** 2)
+
+
+@eqx.filter_jit
+def _cov(posterior: Posterior, scale: Array) -> Array:
+    return posterior.cov() * jnp.reshape(scale, (-1, 1, 1)) ** 2
+
+
+@eqx.filter_jit
+def _exceedance(posterior: Posterior, scale: Array, threshold: Array) -> Array:
+    mean = posterior.mean() * scale
+    cov = posterior.cov() * jnp.reshape(scale, (-1, 1, 1)) ** 2
+    return ball_exceedance(mean, cov, threshold)
+
+
+def combine_notes(*groups: Sequence[str]) -> tuple[str, ...]:
+    """Join notes, each once, in order."""
+    return tuple(dict.fromkeys(note for group in groups for note in group))

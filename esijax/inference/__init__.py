@@ -1,0 +1,8 @@
+"""How it is computed: methods, and the driver `solve`."""
+
+from esijax.inference import select
+from esijax.inference.beamformer import LCMV
+from esijax.inference.linear import Linear
+from esijax.inference.method import Method, solve
+
+__all__ = ["LCMV", "Linear", "Method", "select", "solve"]

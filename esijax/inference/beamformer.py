@@ -1,0 +1,269 @@
+r"""Linearly constrained minimum variance beamformer.
+
+With `C` the whitened data covariance (loaded by ``reg``) and :math:`G_l` a location's lead field,
+
+.. math::
+   W_l = (G_l^\top C^{-1} G_l)^{-1} G_l^\top C^{-1} \quad \text{(unit gain)}, \qquad
+   W_l / \lVert W_l \rVert \quad \text{(unit noise gain)}
+
+A beamformer has no prior over the other sources: its spread is the sensor noise that passes the
+filter, without the leakage of other sources.
+"""
+
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from esijax import _checks
+from esijax._ops.gaussian import symmetric_power
+from esijax._types import Gain, InputError, Sensors, is_traced, scalar
+from esijax.estimate import Estimate, Posterior
+from esijax.inference.method import Method, Setup, State
+from esijax.problem import Problem
+
+PICKS = (None, "normal", "max-power", "vector")
+NORMS = (None, "unit-noise-gain", "unit-noise-gain-invariant", "nai")
+Filters = Float[Array, "locations orients rank"]
+
+
+class FilterPosterior(Posterior):
+    """Output of fixed filters on whitened data, with the sensor noise that passes them.
+
+    Parameters
+    ----------
+    weights : (locations, orients, rank)
+    data : (..., rank, times)
+    """
+
+    weights: Filters
+    data: Sensors
+
+    def mean(self) -> Float[Array, "*trials locations orients times"]:
+        """W Y."""
+        return _apply(self.weights, self.data)
+
+    def cov(self) -> Float[Array, "locations orients orients"]:
+        """W W' within each location."""
+        return self.weights @ jnp.swapaxes(self.weights, 1, 2)
+
+    def draw(self, key: PRNGKeyArray, n: int, locations, times):
+        """Filters applied to fresh sensor noise around the data."""
+        data = self.data[..., times]
+        noise = jax.random.normal(key, (n, *data.shape))
+        return _apply(self.weights[locations], data + noise)
+
+    def combine(self, weights: Float[Array, "courses locations orients"]):
+        """Mean and variance of combinations of filter outputs."""
+        filters = jnp.tensordot(weights, self.weights, axes=2)
+        return filters @ self.data, jnp.sum(filters**2, axis=-1)
+
+    def fitted(self) -> None:
+        """Nothing: filter outputs do not add up to the data."""
+        return None
+
+
+def _apply(weights: Filters, data: Float[Array, "*lead rank times"]):
+    out = weights.reshape(-1, weights.shape[-1]) @ data
+    return out.reshape(*out.shape[:-2], *weights.shape[:2], out.shape[-1])
+
+
+class LCMV(Method):
+    """LCMV beamformer; takes no model.
+
+    Parameters
+    ----------
+    data_cov : mne.Covariance | (channels, channels) array | None
+        Covariance of the data, in their units. None: of the problem's data, mean removed.
+    reg : float
+        Diagonal loading, as a share of the mean eigenvalue of the whitened data covariance.
+    pick_ori : None | "normal" | "max-power" | "vector"
+        One filter along the normal, one along the direction of most power, or three.
+    weight_norm : None | "unit-noise-gain" | "unit-noise-gain-invariant" | "nai"
+        None is unit gain: A m, biased towards deep sources. The others have no unit.
+
+    Raises
+    ------
+    InputError
+        For an unknown choice, a model, a data covariance that is none or lacks channels.
+
+    Notes
+    -----
+    Depth weighting and the orientation constraint do not enter; the whitener is that of the
+    noise covariance without nave, as in MNE-Python, so that outputs of averages and of single
+    trials compare.
+
+    References
+    ----------
+    Van Veen et al. 1997, doi:10.1109/10.623056; Sekihara and Nagarajan 2008,
+    doi:10.1007/978-3-540-79370-0.
+
+    Examples
+    --------
+    >>> import numpy as np, esijax as ej
+    >>> gain = np.random.default_rng(0).standard_normal((8, 12))
+    >>> data = 9 * gain[:, [3]] * np.sin(np.arange(50)) + np.random.default_rng(1).normal(size=(8, 50))
+    >>> problem = ej.from_arrays(gain, data, noise_cov=1.0)
+    >>> estimate = ej.solve(problem, None, ej.inference.LCMV(weight_norm="unit-noise-gain"))
+    >>> int((estimate.mean[:, 0] ** 2).mean(-1).argmax())
+    3
+    """
+
+    data_cov: Any = None
+    reg: Any = eqx.field(converter=scalar, default=0.05)
+    pick_ori: str | None = eqx.field(static=True, default=None)
+    weight_norm: str | None = eqx.field(static=True, default="unit-noise-gain")
+    differentiable: ClassVar[bool] = True
+
+    def __init__(self, data_cov=None, reg=0.05, pick_ori=None, weight_norm="unit-noise-gain"):
+        self.data_cov = _ChannelCov.of(data_cov)
+        self.reg = reg
+        self.pick_ori = pick_ori
+        self.weight_norm = weight_norm
+
+    def __check_init__(self):
+        if self.pick_ori not in PICKS:
+            raise InputError(f"pick_ori must be one of {PICKS}, got {self.pick_ori!r}.")
+        if self.weight_norm not in NORMS:
+            raise InputError(f"weight_norm must be one of {NORMS}, got {self.weight_norm!r}.")
+        if not is_traced(self.reg) and not (jnp.isfinite(self.reg) and self.reg >= 0):
+            raise InputError(f"reg must be finite and not negative, got {self.reg}.")
+
+    def prepare(self, problem: Problem) -> "LCMV":
+        """Bring the data covariance into the channel order of the problem."""
+        if self.data_cov is None:
+            return self
+        ordered = self.data_cov.ordered(problem.labels.ch_names)
+        return LCMV(ordered, self.reg, self.pick_ori, self.weight_norm)
+
+    def check(self, setup: Setup) -> None:
+        """Take no model; orientations only where there are three."""
+        if setup.model is not None:
+            raise InputError("LCMV takes no model of the sources: pass None.")
+        if setup.problem.n_orients == 1 and self.pick_ori in ("max-power", "vector"):
+            raise InputError(
+                f"pick_ori={self.pick_ori!r} needs three orientations; this problem has fixed ones "
+                "(loose=0)."
+            )
+
+    def finish(self, state: State) -> Estimate:
+        """All filters at once."""
+        problem = state.setup.problem
+        nave = problem.whitener.nave
+        gain = problem.gain / jnp.sqrt(nave)
+        cov = self._whitened_cov(problem)
+        weights = self._filters(gain, cov, problem) / jnp.sqrt(nave)
+        has_unit = self.weight_norm is None
+        return Estimate(
+            problem,
+            FilterPosterior(weights, problem.data),
+            norm=None if has_unit else jnp.ones(problem.n_locations),
+            model="none",
+            method="LCMV" + (f" {self.weight_norm}" if self.weight_norm else ""),
+            notes=("LCMV: the spread is sensor noise through the filter, without leakage",),
+        )
+
+    def _whitened_cov(self, problem: Problem) -> Float[Array, "rank rank"]:
+        nave = problem.whitener.nave
+        if self.data_cov is None:
+            columns = jnp.moveaxis(problem.data, -2, 0).reshape(problem.rank, -1) / jnp.sqrt(nave)
+            columns = columns - jnp.mean(columns, axis=1, keepdims=True)
+            return columns @ columns.T / max(columns.shape[1] - 1, 1)
+        w = problem.whitener.matrix / jnp.sqrt(nave)
+        cov = w @ self.data_cov.data @ w.T
+        return (cov + cov.T) / 2
+
+    def _filters(self, gain: Gain, cov: Float[Array, "rank rank"], problem: Problem) -> Filters:
+        n_channels = problem.whitener.matrix.shape[1]
+        loading = self.reg * jnp.trace(cov) / n_channels
+        inverse = symmetric_power(cov + loading * jnp.eye(len(cov)), -1.0, rtol=1e-15)
+        if gain.shape[-1] == 3:
+            gain = _oriented(gain, inverse, self.pick_ori, self.weight_norm)
+        denom, numer = _terms(gain, inverse)
+        if self.weight_norm == "unit-noise-gain-invariant":
+            return symmetric_power(numer @ jnp.swapaxes(numer, 1, 2), -0.5) @ numer
+        weights = _inverse(denom) @ numer
+        if self.weight_norm is None:
+            return weights
+        weights = _unit_rows(weights, problem)
+        if self.weight_norm == "nai":
+            weights = weights / jnp.sqrt(jnp.maximum(jnp.linalg.eigvalsh(cov)[0], loading))
+        return weights
+
+
+def _terms(gain: Gain, inverse: Float[Array, "rank rank"]):
+    """G_l' C^-1 G_l and G_l' C^-1."""
+    flat = gain.reshape(len(inverse), -1)
+    numer = (flat.T @ inverse).reshape(*gain.shape[1:], -1)
+    return jnp.einsum("lor,rlp->lop", numer, gain), numer
+
+
+def _inverse(blocks: Float[Array, "locations orients orients"]):
+    if blocks.shape[-1] > 1:
+        return symmetric_power(blocks, -1.0)
+    positive = blocks > 0
+    return jnp.where(positive, 1.0 / jnp.where(positive, blocks, 1.0), 1.0)
+
+
+def _oriented(gain: Gain, inverse, pick_ori: str | None, weight_norm: str | None) -> Gain:
+    """Keep three orients, the normal, or the direction of most power."""
+    if pick_ori == "normal":
+        return gain[..., 2:]
+    if pick_ori != "max-power":
+        return gain
+    power, numer = _terms(gain, inverse)
+    if weight_norm is None:  # largest eigenvector of the unit-gain output power
+        root, inner = symmetric_power(power, -0.5), jnp.eye(3)
+    else:  # largest ratio of output power to noise gain, Sekihara and Nagarajan 2008, eq. 4.47
+        root = symmetric_power(numer @ jnp.swapaxes(numer, 1, 2), -0.5)
+        inner = power
+    _, vectors = jnp.linalg.eigh(root @ inner @ root)
+    direction = (root @ vectors[..., -1:])[..., 0]
+    direction = direction / jnp.maximum(jnp.linalg.norm(direction, axis=1, keepdims=True), 1e-300)
+    sign = jnp.where(direction[:, 2:] < 0, -1.0, 1.0)  # outwards, along the normal
+    return jnp.einsum("rlo,lo->rl", gain, direction * sign)[..., None]
+
+
+def _unit_rows(weights: Filters, problem: Problem) -> Filters:
+    """Unit noise gain of each row, along the axes in which the lead field came."""
+    frames = problem.geometry.frames
+    rotate = weights.shape[1] == 3 and frames is not None and not problem.labels.surf_ori
+    if rotate:
+        weights = jnp.swapaxes(frames, 1, 2) @ weights
+    size = jnp.linalg.norm(weights, axis=-1, keepdims=True)
+    weights = jnp.where(size > 0, weights / jnp.where(size > 0, size, 1.0), 0.0)
+    return frames @ weights if rotate else weights
+
+
+class _ChannelCov(eqx.Module):
+    """A covariance with channel names, or in an order that is known already."""
+
+    data: Float[Array, "channels channels"]
+    ch_names: tuple[str, ...] | None = eqx.field(static=True)
+
+    @classmethod
+    def of(cls, cov) -> "_ChannelCov | None":
+        if cov is None or isinstance(cov, cls):
+            return cov
+        if hasattr(cov, "ch_names"):  # an mne.Covariance, diagonal or full
+            data = np.asarray(cov.data, dtype=float)
+            return cls(jnp.asarray(np.diag(data) if data.ndim == 1 else data), tuple(cov.ch_names))
+        if not hasattr(cov, "shape"):
+            raise TypeError(f"data_cov must be an mne.Covariance or an array, got {type(cov)}.")
+        return cls(jnp.asarray(cov, dtype=float), None)
+
+    def ordered(self, ch_names: tuple[str, ...]) -> "_ChannelCov":
+        data = self.data
+        if self.ch_names is not None:
+            missing = [name for name in ch_names if name not in self.ch_names]
+            if missing:
+                raise InputError(f"data_cov lacks the channels {_checks.names(missing)}.")
+            index = np.array([self.ch_names.index(name) for name in ch_names])
+            data = data[index[:, None], index]
+        if not is_traced(data):
+            _checks.covariance(np.asarray(data), ch_names, "data_cov")
+        return _ChannelCov(data, None)
+

@@ -1,0 +1,249 @@
+"""How a method is driven: `solve`, with progress, Ctrl-C, checkpoints, and under jit.
+
+A method is `init`, `step`, `done`, `finish`; a direct one needs only `finish`. With concrete
+inputs `solve` is a host loop over the compiled step; under jit, vmap or grad it is one
+`lax.while_loop`.
+"""
+
+import abc
+import dataclasses
+import warnings
+from functools import cache
+from pathlib import Path
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax
+from tqdm.auto import tqdm
+
+from esijax._types import EsijaxWarning, InputError, is_traced
+from esijax.estimate import RESULT, Estimate, combine_notes
+from esijax.inference._checkpoint import restore, store
+from esijax.inference.select import resolved
+from esijax.problem import Labels, Problem
+
+
+class Setup(eqx.Module):
+    """What a method is given; it does not change from step to step."""
+
+    problem: Problem
+    model: Any
+    noise: Any = None
+    key: Any = None
+    start: Any = None
+
+
+class State(eqx.Module):
+    """A method on its way: the setup, and what each step replaces."""
+
+    setup: Setup
+    carry: Any = None
+
+
+class Method(eqx.Module):
+    """One way to compute a posterior.
+
+    Subclasses give `finish`, and `init`, `step`, `done` where they iterate. `step` is pure, has
+    fixed shapes and takes about a second.
+    """
+
+    differentiable: ClassVar[bool] = False
+    needs_key: ClassVar[bool] = False
+
+    def check(self, setup: Setup) -> None:  # noqa: B027
+        """Raise InputError for a model or noise that this method does not take."""
+
+    def prepare(self, problem: Problem) -> "Method":  # noqa: ARG002
+        """Bring what was given by channel name into the problem's order."""
+        return self
+
+    def init(self, setup: Setup) -> State:
+        """First state."""
+        return State(setup)
+
+    def step(self, state: State) -> State:
+        """Next state."""
+        return state
+
+    def done(self, state: State) -> Any:  # noqa: ARG002
+        """Tell whether the state is final."""
+        return True
+
+    @abc.abstractmethod
+    def finish(self, state: State) -> Estimate:
+        """Turn a state, final or interrupted, into an estimate."""
+
+
+def solve(
+    problem: Problem,
+    model,
+    method: Method,
+    *,
+    noise=None,
+    init: Estimate | None = None,
+    key=None,
+    progress: bool = False,
+    checkpoint: str | Path | None = None,
+    throw: bool = True,
+) -> Estimate:
+    """Compute the posterior of the sources.
+
+    Parameters
+    ----------
+    problem : Problem
+        From `from_mne` or `from_arrays`.
+    model : prior | None
+        What is assumed of the sources (`esijax.models`); None for methods that assume nothing.
+    method : Method
+        How it is computed (`esijax.inference`).
+    noise : None
+        The noise is the whitener's: N(0, noise_cov / nave).
+    init : Estimate, optional
+        Where an iterative method starts.
+    key : PRNG key, optional
+        Needed by stochastic methods.
+    progress : bool
+        Show a progress bar of the steps.
+    checkpoint : path, optional
+        File that an iterative method resumes from and writes to after each step.
+    throw : bool
+        Raise InputError where the answer is not finite, instead of returning it.
+
+    Returns
+    -------
+    estimate : Estimate
+
+    Raises
+    ------
+    InputError
+        For a model that the method does not take, a missing key, an answer that is not finite.
+
+    Examples
+    --------
+    >>> import numpy as np, esijax as ej
+    >>> gain = np.random.default_rng(0).standard_normal((8, 12))
+    >>> problem = ej.from_arrays(gain, gain[:, :3], noise_cov=0.1)
+    >>> ej.solve(problem, ej.models.MinimumNorm("evidence"), ej.inference.Linear()).std.shape
+    (12, 1, 1)
+    """
+    _check_arguments(problem, method, noise, key)
+    method = method.prepare(problem)
+    # names stay outside the compiled part: another subject or condition must not retrace
+    core = dataclasses.replace(problem, labels=Labels((), (), surf_ori=problem.labels.surf_ori))
+    model = resolved(core, model)
+    setup = Setup(core, model, noise, key, init)
+    method.check(setup)
+    if is_traced((problem, model, method, noise, init, key)):
+        estimate = method.finish(_loop(method, method.init(setup)))
+        return dataclasses.replace(estimate, problem=problem)
+    estimate = _host_loop(method, setup, progress, checkpoint)
+    notes = combine_notes(problem.labels.notes, estimate.notes, _notes(problem))
+    estimate = dataclasses.replace(estimate, problem=problem, notes=notes)
+    _check_answer(estimate, throw)
+    return estimate
+
+
+def _check_arguments(problem, method, noise, key) -> None:
+    if not isinstance(problem, Problem):
+        raise TypeError(
+            f"problem must be an esijax Problem (from_mne, from_arrays), got {type(problem)}."
+        )
+    if not isinstance(method, Method):
+        raise TypeError(f"method must be one of esijax.inference, e.g. Linear(), got {method!r}.")
+    if noise is not None:
+        raise InputError("noise: only None so far, the noise covariance of the problem.")
+    if method.needs_key and key is None:
+        raise InputError(f"{type(method).__name__} draws random numbers: pass key=jax.random.key(0).")
+    if problem.gain.dtype == "float32":
+        _warn_single_precision()
+
+
+@cache
+def _warn_single_precision() -> None:
+    warnings.warn(
+        "esijax runs in float32 (expect 1e-3 accuracy): call "
+        "jax.config.update('jax_enable_x64', True) before making the problem.",
+        EsijaxWarning,
+        stacklevel=4,
+    )
+
+
+def _loop(method: Method, state: State) -> State:
+    """The iterations as one compiled loop."""
+    setup = state.setup
+    if method.done(state) is True:
+        return state
+    dynamic, static = eqx.partition(state.carry, eqx.is_array)
+
+    def whole(carry):
+        return State(setup, eqx.combine(carry, static))
+
+    def body(carry):
+        return eqx.filter(method.step(whole(carry)).carry, eqx.is_array)
+
+    def go(carry):
+        return jax.numpy.logical_not(method.done(whole(carry)))
+
+    return whole(jax.lax.while_loop(go, body, dynamic))
+
+
+def _host_loop(method: Method, setup: Setup, progress: bool, checkpoint) -> Estimate:
+    state = _init(method, setup)
+    if checkpoint is not None and method.done(state) is not True:
+        state = restore(checkpoint, method, state)
+    result = None
+    with tqdm(disable=not progress, desc=type(method).__name__, unit="step") as bar:
+        try:
+            while not bool(method.done(state)):
+                state = _step(method, state)
+                jax.block_until_ready(jax.tree.leaves(eqx.filter(state.carry, eqx.is_array)))
+                bar.update()
+                if checkpoint is not None:
+                    store(checkpoint, method, state)
+        except KeyboardInterrupt:
+            result = RESULT.interrupted
+    estimate = _finish(method, state)
+    return estimate if result is None else dataclasses.replace(estimate, result=result)
+
+
+@eqx.filter_jit
+def _init(method: Method, setup: Setup) -> State:
+    return method.init(setup)
+
+
+@eqx.filter_jit
+def _step(method: Method, state: State) -> State:
+    return method.step(state)
+
+
+@eqx.filter_jit
+def _finish(method: Method, state: State) -> Estimate:
+    return method.finish(state)
+
+
+def _notes(problem: Problem) -> tuple[str, ...]:
+    n_eeg, labels = problem.labels.n_eeg, problem.labels
+    if 0 < n_eeg < 64 and n_eeg == len(labels.ch_types):
+        return (
+            f"{n_eeg} EEG channels: below 64, expect localisation errors of a centimetre or more "
+            "(Song et al. 2015, doi:10.1016/j.jneumeth.2015.08.015).",
+        )
+    return ()
+
+
+def _check_answer(estimate: Estimate, throw: bool) -> None:
+    explained = estimate.explained_variance
+    probe = estimate.posterior.mean_power() if explained is None else explained
+    ok = bool(jax.numpy.isfinite(probe))
+    if not ok and throw:
+        raise InputError(
+            "the answer is not finite: the noise covariance or the lead field is too badly "
+            "conditioned (throw=False returns it all the same)."
+        )
+    if ok and explained is not None and 0 < abs(float(explained)) < 0.05:
+        warnings.warn(
+            f"the map explains {100 * float(explained):.1f} % of the whitened data: weak signal, or "
+            "channels that do not belong to the rows of the lead field.",
+            EsijaxWarning,
+            stacklevel=3,
+        )

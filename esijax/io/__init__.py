@@ -1,0 +1,21 @@
+"""The door to MNE and ArviZ: problems in, estimates out, a template head, files."""
+
+from esijax.io.files import load, save
+from esijax.io.mne_in import from_mne
+from esijax.io.mne_out import to_arviz, to_mne, write_stc
+from esijax.io.readers import read_evoked, read_forward, read_noise_cov
+from esijax.io.template import Template, template
+
+__all__ = [
+    "Template",
+    "from_mne",
+    "load",
+    "read_evoked",
+    "read_forward",
+    "read_noise_cov",
+    "save",
+    "template",
+    "to_arviz",
+    "to_mne",
+    "write_stc",
+]

@@ -1,0 +1,99 @@
+"""Positions, normals, areas and neighbours of the sources of a forward."""
+
+import jax.numpy as jnp
+import mne
+import numpy as np
+
+from esijax import _checks
+from esijax._types import InputError
+from esijax.arrays import nearest_neighbours
+from esijax.problem import Geometry
+
+
+def geometry_of(forward: mne.Forward, frames: np.ndarray) -> tuple[Geometry, tuple[str, ...]]:
+    """Geometry in head coordinates, and notes on sources that the forward left out."""
+    src = forward["src"]
+    positions = np.asarray(forward["source_rr"], dtype=float)
+    if len(positions) == 0:
+        raise InputError("the forward holds no sources.")
+    _checks.positions(positions)
+    _checks.coincident(positions)
+    to_head = np.eye(4)
+    if forward["coord_frame"] == 5:
+        to_head = np.asarray(forward["mri_head_t"]["trans"], dtype=float)
+        positions = positions @ to_head[:3, :3].T + to_head[:3, 3]
+    frames = frames @ to_head[:3, :3].T
+    starts = np.cumsum([0, *(int(s["nuse"]) for s in src)])
+    meshes = [_mesh(s) for s in src]
+    triangles = np.concatenate([m + a for m, a in zip(meshes, starts, strict=False)])
+    edges = np.concatenate([_edges(s, m) + a for s, m, a in zip(src, meshes, starts, strict=False)])
+    areas = np.concatenate([_areas(s, m) for s, m in zip(src, meshes, strict=True)])
+    surface = any(s["type"] == "surf" for s in src)
+    return (
+        Geometry(
+            positions=jnp.asarray(positions),
+            normals=jnp.asarray(frames[:, -1]),
+            frames=jnp.asarray(frames),
+            areas=jnp.asarray(areas) if surface else None,
+            triangles=jnp.asarray(triangles, dtype=int) if surface else None,
+            edges=jnp.asarray(edges, dtype=int) if len(edges) else None,
+        ),
+        _left_out(src),
+    )
+
+
+def _mesh(s) -> np.ndarray:
+    """Triangles over the used vertices, numbered 0 .. nuse - 1; none without a surface."""
+    if s["type"] != "surf":
+        return np.zeros((0, 3), dtype=int)
+    tris = s["tris"] if s["nuse"] == s["np"] else s["use_tris"]
+    if tris is None or len(tris) == 0:
+        return np.zeros((0, 3), dtype=int)
+    position = np.full(s["np"], -1)
+    position[s["vertno"]] = np.arange(s["nuse"])
+    mesh = position[np.asarray(tris)]
+    return mesh[(mesh >= 0).all(axis=1)]
+
+
+def _edges(s, mesh: np.ndarray) -> np.ndarray:
+    """Pairs of neighbours within one source space: along the mesh, else the six nearest."""
+    if len(mesh):
+        pairs = np.sort(np.concatenate([mesh[:, [0, 1]], mesh[:, [1, 2]], mesh[:, [0, 2]]]), axis=1)
+        code = np.unique(pairs[:, 0].astype(np.int64) * int(s["nuse"]) + pairs[:, 1])
+        return np.stack([code // int(s["nuse"]), code % int(s["nuse"])], axis=1)
+    if s["nuse"] < 2:
+        return np.zeros((0, 2), dtype=int)
+    return nearest_neighbours(np.asarray(s["rr"][s["vertno"]], dtype=float))
+
+
+def _areas(s, mesh: np.ndarray) -> np.ndarray:
+    """Area of each used vertex; a hemisphere's sum is that of its full-resolution surface."""
+    area = np.zeros(int(s["nuse"]))
+    if not len(mesh):
+        return area
+    points = np.asarray(s["rr"], dtype=float)
+    each = _triangle_areas(points[s["vertno"]], mesh) / 3
+    for corner in mesh.T:
+        area += np.bincount(corner, weights=each, minlength=len(area))
+    return area * _triangle_areas(points, np.asarray(s["tris"])).sum() / area.sum()
+
+
+def _triangle_areas(points: np.ndarray, tris: np.ndarray) -> np.ndarray:
+    a, b, c = (points[tris[:, i]] for i in range(3))
+    return np.linalg.norm(np.cross(b - a, c - a), axis=1) / 2
+
+
+def _left_out(src) -> tuple[str, ...]:
+    dropped = {}
+    for i, s in enumerate(src):
+        tris = s.get("use_tris") if s["type"] == "surf" else None
+        if tris is not None and len(tris) and s["nuse"] < s["np"]:
+            lost = np.setdiff1d(np.unique(tris), s["vertno"])
+            if len(lost):
+                dropped[i] = lost
+    if not dropped:
+        return ()
+    text = "; ".join(
+        f"{len(v)} in source space {i} (vertices {_checks.names(v, 4)})" for i, v in dropped.items()
+    )
+    return (f"sources left out when the forward was computed (outside the inner skull?): {text}",)

@@ -1,0 +1,126 @@
+"""The noise covariance: checked, estimated where it is missing, turned into a whitener."""
+
+import dataclasses
+from copy import deepcopy
+from typing import Any
+
+import jax.numpy as jnp
+import mne
+import numpy as np
+
+from esijax import _checks
+from esijax._types import InputError
+from esijax.arrays import ledoit_wolf
+from esijax.problem import Whitener
+
+MIN_BASELINE = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Noise:
+    """Whitener of the average on the host, and the covariance that it came from."""
+
+    matrix: np.ndarray
+    colorer: np.ndarray
+    nave: float
+    cov: mne.Covariance
+    rank: Any
+
+    def whitener(self) -> Whitener:
+        """As a pytree."""
+        size = np.linalg.norm(self.colorer, axis=0)  # orthogonal columns: sqrt of eigenvalues
+        numbers = (self.matrix, self.colorer, -np.log(size).sum(), self.nave)
+        return Whitener(*(jnp.asarray(x, dtype=float) for x in numbers))
+
+
+def noise_of(noise_cov, recording, info, rank, data) -> tuple[Noise, tuple[str, ...]]:
+    """Whitener for the channels of info; says where the covariance came from if it was missing."""
+    _check_rank_argument(rank)
+    notes: tuple[str, ...] = ()
+    if noise_cov is None:
+        noise_cov, note = _fallback(recording, info, data)
+        _checks.warn(f"no noise_cov given. {note}.")
+        notes = (note,)
+    names = list(info["ch_names"])
+    index = [noise_cov.ch_names.index(name) for name in names]
+    square = np.diag(noise_cov.data) if noise_cov["diag"] else np.asarray(noise_cov.data)
+    square = square[np.ix_(index, index)]
+    _check_by_type(square, info)
+    # a private copy: MNE's own would share projectors with the caller's
+    cov = mne.Covariance(
+        square, names, [], deepcopy(noise_cov["projs"]), noise_cov["nfree"]
+    )
+    rank = _checked_rank(cov, info, rank)
+    matrix, _, colorer = mne.cov.compute_whitener(
+        cov, info, rank=rank, pca=True, return_colorer=True, verbose="ERROR"
+    )
+    if matrix.shape[0] == 0:
+        raise InputError("noise_cov leaves no dimension after projection: nothing is measured.")
+    root = np.sqrt(data.nave)
+    return Noise(matrix * root, colorer / root, data.nave, cov, rank), notes
+
+
+def _check_rank_argument(rank: Any) -> None:
+    if not (rank is None or isinstance(rank, dict) or rank in ("info", "full")):
+        raise InputError(f"rank must be None, 'info', 'full' or a dict, got {rank!r}.")
+
+
+def _check_by_type(square: np.ndarray, info: mne.Info) -> None:
+    """Checks that need one scale: MEG together, EEG apart."""
+    types = np.array(["eeg" if t == "eeg" else "meg" for t in info.get_channel_types()])
+    names = np.array(info["ch_names"])
+    for kind in dict.fromkeys(types):
+        rows = np.flatnonzero(types == kind)
+        _checks.covariance(square[np.ix_(rows, rows)], list(names[rows]))
+
+
+def _checked_rank(cov: mne.Covariance, info: mne.Info, rank: Any) -> dict[str, int]:
+    """Rank per channel type, compared with what the projectors leave."""
+    use = mne.compute_rank(cov, rank=rank, info=info, on_rank_mismatch="ignore", verbose="ERROR")
+    expected = mne.compute_rank(cov, rank="info", info=info, verbose="ERROR")
+    found = use
+    if rank is not None:
+        found = mne.compute_rank(cov, rank=None, info=info, on_rank_mismatch="ignore", verbose="ERROR")
+    for kind, n in use.items():
+        measured, nominal = found.get(kind, n), expected.get(kind, n)
+        if n > measured and _unstable(cov, info, kind, n):
+            raise InputError(
+                f"rank of {kind} is set to {n}, but noise_cov has only {measured} dimensions: "
+                "the whitener would amplify rounding errors; pass rank=None."
+            )
+        if measured < 0.8 * nominal:
+            _checks.warn(
+                f"noise_cov has rank {measured} in {kind}, the channels allow {nominal}: too few "
+                "samples? Estimate it with shrinkage, or check the projectors."
+            )
+    return use
+
+
+def _unstable(cov: mne.Covariance, info: mne.Info, kind: str, n: int) -> bool:
+    """Whether the n-th eigenvalue is rounding error (1e-10 of the largest)."""
+    types = info.get_channel_types()
+    group = ("mag", "grad") if kind == "meg" else (kind,)
+    rows = [i for i, t in enumerate(types) if t in group]
+    square = cov.data[np.ix_(rows, rows)]
+    std = np.sqrt(np.diag(square))
+    std = np.where(std > 0, std, 1.0)
+    values = np.linalg.eigvalsh(square / np.outer(std, std))[::-1]
+    return n > len(values) or values[n - 1] < 1e-10 * values[0]
+
+
+def _fallback(recording, info, data) -> tuple[mne.Covariance, str]:
+    """Pre-stimulus baseline, else MNE's ad hoc diagonal."""
+    before = np.flatnonzero(data.times < 0)
+    if len(before) < MIN_BASELINE or isinstance(data.inst, mne.io.BaseRaw):
+        note = "noise_cov: ad hoc diagonal (mne.make_ad_hoc_cov), for want of a baseline"
+        return mne.make_ad_hoc_cov(info, verbose="ERROR"), note
+    n = len(info["ch_names"])
+    baseline = np.moveaxis(recording[..., before], -2, 0).reshape(n, -1)
+    cov = np.zeros((n, n))
+    types = np.array(info.get_channel_types())
+    for kind in dict.fromkeys(types):
+        rows = np.flatnonzero(types == kind)
+        cov[np.ix_(rows, rows)] = ledoit_wolf(baseline[rows]) * data.nave
+    note = f"noise_cov: Ledoit-Wolf estimate of {len(before)} samples before time zero, per type"
+    projs = deepcopy(info["projs"])
+    return mne.Covariance(cov, list(info["ch_names"]), [], projs, baseline.shape[1] - 1), note

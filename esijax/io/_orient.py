@@ -1,0 +1,159 @@
+"""Orientations and their prior: surface frames, loose constraint, depth weighting.
+
+The arithmetic is MNE-Python's (`compute_depth_prior`, `compute_orient_prior`), on arrays, so that
+a problem is ready in a fraction of the time that copying the source spaces takes.
+"""
+
+from typing import Any
+
+import mne
+import numpy as np
+
+from esijax._types import InputError
+
+DEPTH = {"exp": 0.8, "limit": 10.0, "limit_depth_chs": True, "combine_xyz": "spectral"}
+
+
+def oriented_gain(
+    forward: mne.Forward, ch_names: list[str], loose: dict[str, float]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Lead field in surface frames and the frames, (channels, locations, orients), (.., 3).
+
+    Fixed orientations keep the normal alone. Where the forward is in surface orientation, or
+    has no normals, its own frames are used.
+    """
+    gain = channel_rows(forward, ch_names)
+    own = np.asarray(forward["source_nn"], dtype=float)
+    if forward["source_ori"] == 1:
+        return gain.astype(float)[:, :, None], own[:, None]
+    fixed = all(v == 0 for v in loose.values())
+    gain, own = gain.reshape(len(gain), -1, 3), own.reshape(-1, 3, 3)
+    if fixed:
+        return _along_normals(forward, gain, own)
+    if forward["surf_ori"]:
+        return gain.astype(float), own
+    frames = own.copy()
+    start = 0
+    for s in forward["src"]:
+        if s["type"] != "vol":  # a volume has no normals: its sources keep the head's axes
+            frames[start : start + s["nuse"]] = surface_frames(_normals(s).astype(float))
+        start += s["nuse"]
+    rotated = np.empty(gain.shape)
+    for o in range(3):
+        np.einsum("cld,ld->cl", gain, frames[:, o], out=rotated[:, :, o])
+    return rotated, frames
+
+
+def channel_rows(forward: mne.Forward, ch_names: list[str]) -> np.ndarray:
+    """Lead field rows of the named channels, as the forward stores them."""
+    row = {name: i for i, name in enumerate(forward["sol"]["row_names"])}
+    rows = [row[name] for name in ch_names]
+    gain = forward["sol"]["data"]
+    return gain if rows == list(range(len(gain))) else gain[rows]
+
+
+def _along_normals(forward, gain: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Fixed orientations, with MNE's rounding: `convert_forward_solution` gives float32 here."""
+    if forward["surf_ori"]:
+        return gain[:, :, 2:].astype(np.float32).astype(float), own[:, 2:]
+    normals = np.concatenate([_normals(s) for s in forward["src"]])
+    along = gain[:, :, 0] * normals[:, 0]
+    along += gain[:, :, 1] * normals[:, 1]
+    along += gain[:, :, 2] * normals[:, 2]
+    return along.astype(np.float32).astype(float)[..., None], normals.astype(float)[:, None]
+
+
+def _normals(s) -> np.ndarray:
+    """Normals at the sources; averaged over cortical patches where the source space has them."""
+    if s.get("pinfo") is None or s.get("patch_inds") is None:
+        return s["nn"][s["vertno"]]
+    mean = np.array([s["nn"][s["pinfo"][i]].sum(axis=0) for i in s["patch_inds"]])
+    return mean / np.linalg.norm(mean, axis=1, keepdims=True)
+
+
+def surface_frames(normals: np.ndarray) -> np.ndarray:
+    """Right-handed frames (locations, 3, 3) whose last row is the unit normal."""
+    normals = normals / np.linalg.norm(normals, axis=1, keepdims=True)
+    helper = np.where(np.abs(normals[:, :1]) < 0.9, [[1.0, 0.0, 0.0]], [[0.0, 1.0, 0.0]])
+    first = np.cross(helper, normals)
+    first /= np.linalg.norm(first, axis=1, keepdims=True)
+    return np.stack([first, np.cross(normals, first), normals], axis=1)
+
+
+def prior_scales(
+    forward: mne.Forward, gain: np.ndarray, info: mne.Info, loose: dict, depth: Any, noise
+) -> tuple[np.ndarray, np.ndarray]:
+    """Standard deviations (locations, orients): of the orientation constraint, and with depth."""
+    n_locations, n_orients = gain.shape[1:]
+    orient = np.ones((n_locations, n_orients))
+    if n_orients == 3:
+        kinds = {"surf": "surface", "vol": "volume", "discrete": "discrete"}
+        start = 0
+        for s in forward["src"]:
+            orient[start : start + s["nuse"], :2] = np.sqrt(loose[kinds[s["type"]]])
+            start += s["nuse"]
+    options = _depth_options(depth)
+    if options["exp"] is None or options["exp"] == 0:
+        return orient, orient.copy()
+    return orient, orient * np.sqrt(_depth_prior(forward, gain, info, options, noise))[:, None]
+
+
+def _depth_options(depth: Any) -> dict:
+    given = depth if isinstance(depth, dict) else {"exp": depth}
+    unknown = set(given) - {*DEPTH, "allow_fixed_depth"}
+    if unknown:
+        raise InputError(f"depth does not know {sorted(unknown)}; it knows {sorted(DEPTH)}.")
+    options = {**DEPTH, **given}
+    exp = options["exp"]
+    if exp is not None and not (isinstance(exp, int | float | np.number) and 0 <= exp < np.inf):
+        raise InputError(f"the depth exponent must be None or a number >= 0, got {exp!r}.")
+    if options["limit_depth_chs"] not in (True, False, "whiten"):
+        raise InputError(f"limit_depth_chs: True, False or 'whiten', {options['limit_depth_chs']!r}.")
+    if options["combine_xyz"] not in ("spectral", "fro"):
+        raise InputError(f"combine_xyz must be 'spectral' or 'fro', got {options['combine_xyz']!r}.")
+    return options
+
+
+def _depth_prior(forward, gain, info, options: dict, noise) -> np.ndarray:
+    """Variance by depth, (locations,): 1 / sensitivity^exp, limited."""
+    if forward["source_ori"] == 1 and not options.get("allow_fixed_depth"):
+        raise InputError(
+            "depth weighting needs the lead field of all three orientations and this forward has "
+            "fixed ones: pass depth=None, depth=dict(allow_fixed_depth=True), or a free forward."
+        )
+    full = gain
+    if gain.shape[2] == 1 and forward["source_ori"] != 1:  # loose=0 of a free forward
+        full = channel_rows(forward, info["ch_names"]).astype(float).reshape(*gain.shape[:2], 3)
+    use = _depth_channels(full, info, options["limit_depth_chs"], noise)
+    power = _sensitivity(use, options["combine_xyz"])
+    power = np.where(power > 0, power, power[power > 0].min())
+    return _limited(1.0 / power, options["limit"], options["limit_depth_chs"]) ** options["exp"]
+
+
+def _depth_channels(gain: np.ndarray, info: mne.Info, limit_depth_chs, noise) -> np.ndarray:
+    if limit_depth_chs == "whiten":
+        return np.tensordot(noise.matrix, gain, 1)
+    if limit_depth_chs is False:
+        return gain
+    types = np.array(info.get_channel_types())
+    kind = next(k for k in ("grad", "mag", "eeg") if (types == k).any())
+    return gain[types == kind]
+
+
+def _sensitivity(gain: np.ndarray, combine_xyz: str) -> np.ndarray:
+    if combine_xyz == "fro" or gain.shape[2] == 1:
+        return np.einsum("clo,clo->l", gain, gain, optimize=True)
+    by_location = gain.transpose(1, 2, 0)
+    return np.linalg.eigvalsh(by_location @ by_location.transpose(0, 2, 1))[:, -1]
+
+
+def _limited(weight: np.ndarray, limit: float | None, limit_depth_chs) -> np.ndarray:
+    """Cap the ratio of weights at limit^2, counted as MNE-Python (and MNE-C) do."""
+    if limit is None:
+        return weight
+    ordered = np.sort(weight)
+    top = limit**2 * ordered[0]
+    if limit_depth_chs is not False:
+        above = ordered[ordered > top]
+        top = above[0] if len(above) else ordered[-1]
+    return np.minimum(weight / top, 1.0)

@@ -1,0 +1,181 @@
+"""Estimates on disk: one npz file, no pickle, checksum over every byte, replaced atomically.
+
+The file is a plain npz (`numpy.load` opens it): the arrays, and ``header``, a JSON text that says
+which esijax object each belongs to. The zip comment holds the format version and the SHA-256 of
+all that stands before it.
+"""
+
+import dataclasses
+import hashlib
+import importlib
+import io
+import json
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from esijax._ops.memory import limit_bytes
+from esijax._types import InputError
+from esijax.estimate import RESULT, Estimate
+
+FORMAT = 1
+_MARK = b"esijax format=%d sha256=" % FORMAT
+_DIGEST = 64
+
+
+def save(estimate: Estimate, path) -> Path:
+    """Write an estimate to one file.
+
+    Parameters
+    ----------
+    estimate : Estimate
+    path : path
+        The suffix is yours; ``.npz`` tells what it is. An existing file is replaced only when
+        the new one is complete on disk.
+
+    Returns
+    -------
+    path : Path
+
+    Examples
+    --------
+    >>> import esijax as ej
+    >>> ej.save(estimate, "auditory.npz")  # doctest: +SKIP
+    """
+    if not isinstance(estimate, Estimate):
+        raise TypeError(f"estimate must be an esijax Estimate, got {type(estimate).__name__}.")
+    path = Path(path)
+    arrays: dict[str, np.ndarray] = {}
+    header = json.dumps(_encode(estimate, arrays))
+    buffer = io.BytesIO()
+    np.savez(buffer, header=np.frombuffer(header.encode(), dtype=np.uint8), **arrays)
+    with zipfile.ZipFile(buffer, "a") as z:
+        z.comment = _MARK + b"0" * _DIGEST
+    body = buffer.getvalue()[:-_DIGEST]
+    replace_file(path, body + hashlib.sha256(body).hexdigest().encode())
+    return path
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write through a temporary file in the same folder; on failure the old file stays."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as f:
+            f.write(content)
+            f.flush()
+            os.fsync(f.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load(path) -> Estimate:
+    """Read an estimate that `save` wrote; it can be asked all that the original could.
+
+    Parameters
+    ----------
+    path : path
+
+    Returns
+    -------
+    estimate : Estimate
+
+    Raises
+    ------
+    InputError
+        If the file is missing, truncated, altered by a single bit, or not one of ours.
+    """
+    path = Path(path)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}).") from error
+    body, digest = content[:-_DIGEST], content[-_DIGEST:]
+    if not body.endswith(_MARK):
+        known = b"esijax format=" in content[-120:]
+        hint = "written by another version of esijax" if known else "truncated, or no esijax file"
+        raise InputError(f"{path}: {hint}.")
+    if hashlib.sha256(body).hexdigest().encode() != digest:
+        raise InputError(f"{path}: the checksum does not match; the file is corrupt.")
+    with zipfile.ZipFile(io.BytesIO(content)) as z:
+        _refuse_bombs(z, path)
+        arrays = {
+            info.filename.removesuffix(".npy"): np.lib.format.read_array(
+                io.BytesIO(z.read(info)), allow_pickle=False
+            )
+            for info in z.infolist()
+        }
+    header = json.loads(arrays.pop("header").tobytes())
+    estimate = _decode(header, arrays)
+    if not isinstance(estimate, Estimate):
+        raise InputError(f"{path}: holds no estimate.")
+    return estimate
+
+
+def _refuse_bombs(z: zipfile.ZipFile, path: Path) -> None:
+    """Refuse entries that claim more than they hold, or more than fits into memory."""
+    total = sum(info.file_size for info in z.infolist())
+    if total > limit_bytes():
+        raise InputError(f"{path}: would take {total / 1e9:.1f} GB (ESIJAX_MAX_GB).")
+    for info in z.infolist():
+        with z.open(info) as f:
+            version = np.lib.format.read_magic(f)
+            read = np.lib.format.read_array_header_1_0
+            shape, _, dtype = (read if version == (1, 0) else np.lib.format.read_array_header_2_0)(f)
+        if dtype.hasobject or int(np.prod(shape)) * dtype.itemsize > info.file_size:
+            raise InputError(f"{path}: entry {info.filename} is not a plain array of its size.")
+
+
+def _encode(value: Any, arrays: dict[str, np.ndarray]) -> Any:
+    """JSON of a tree of our own dataclasses; arrays go to `arrays`."""
+    if isinstance(value, RESULT):
+        return {"result": RESULT[value]}
+    if isinstance(value, jax.Array | np.ndarray | np.generic):
+        name = f"a{len(arrays)}"
+        arrays[name] = np.asarray(value)
+        return {"array": name, "jax": isinstance(value, jax.Array)}
+    if dataclasses.is_dataclass(value):
+        cls = type(value)
+        fields = {f.name: _encode(getattr(value, f.name), arrays) for f in dataclasses.fields(cls)}
+        return {"class": f"{cls.__module__}:{cls.__qualname__}", "fields": fields}
+    if isinstance(value, tuple | list):
+        return {"tuple": [_encode(v, arrays) for v in value]}
+    if isinstance(value, dict):
+        return {"dict": {str(k): _encode(v, arrays) for k, v in value.items()}}
+    if value is None or isinstance(value, bool | int | float | str):
+        return {"plain": value}
+    raise InputError(f"cannot store an object of class {type(value).__name__}.")
+
+
+def _decode(node: Any, arrays: dict[str, np.ndarray]) -> Any:
+    (kind, content), *rest = node.items()
+    if kind == "array":
+        value = arrays[content]
+        return jnp.asarray(value) if rest[0][1] else value
+    if kind == "class":
+        fields = {k: _decode(v, arrays) for k, v in node["fields"].items()}
+        return _our_class(content)(**fields)
+    if kind == "tuple":
+        return tuple(_decode(v, arrays) for v in content)
+    if kind == "dict":
+        return {k: _decode(v, arrays) for k, v in content.items()}
+    if kind == "result":
+        names = [n for n in ("successful", "interrupted", "not_converged")]
+        return next(getattr(RESULT, n) for n in names if RESULT[getattr(RESULT, n)] == content)
+    return content
+
+
+def _our_class(name: str) -> type:
+    """Look up one of esijax's own dataclasses; nothing else is ever imported or called."""
+    module, _, cls_name = name.partition(":")
+    if not module.startswith("esijax."):
+        raise InputError(f"the file names the foreign class {name!r}.")
+    cls = getattr(importlib.import_module(module), cls_name, None)
+    if not (isinstance(cls, type) and dataclasses.is_dataclass(cls)):
+        raise InputError(f"the file names {name!r}, which this version of esijax does not have.")
+    return cls

@@ -1,0 +1,171 @@
+"""The door from MNE-Python: `from_mne`."""
+
+from typing import Any
+
+import jax.numpy as jnp
+import mne
+import numpy as np
+
+from esijax import _checks
+from esijax._types import InputError
+from esijax.io._channels import common_channels, measurement
+from esijax.io._geometry import geometry_of
+from esijax.io._noise import noise_of
+from esijax.io._orient import oriented_gain, prior_scales
+from esijax.problem import Labels, Problem, normalised
+
+
+def from_mne(
+    evoked,
+    forward,
+    noise_cov=None,
+    loose: Any = "auto",
+    depth: Any = 0.8,
+    rank: Any = None,
+    picks: Any = None,
+) -> Problem:
+    r"""Make a problem from MNE objects, with MNE's defaults and meaning.
+
+    Parameters
+    ----------
+    evoked : mne.Evoked | mne.Epochs | mne.io.Raw
+        The measurement. Epochs keep a leading trials axis: they share hyper-parameters and are
+        never joined in time.
+    forward : mne.Forward
+        Any orientation, any source space.
+    noise_cov : mne.Covariance | None
+        Of single trials; it is divided by ``evoked.nave``. None: from the samples before time
+        zero (Ledoit-Wolf per channel type), else `mne.make_ad_hoc_cov`; a warning says which.
+    loose : "auto" | float | dict
+        Variance along the surface relative to the normal: 0 fixed, 1 free, "auto" 0.2 for
+        surfaces and 1 elsewhere; a dict by kind of source space.
+    depth : None | float | dict
+        Exponent of depth weighting, or a dict of exp, limit, limit_depth_chs, combine_xyz.
+    rank : None | "info" | "full" | dict
+        Rank of the noise covariance, as in `mne.compute_rank`.
+    picks : str | list | None
+        Channels or channel types to use; by default all good MEG and EEG channels that
+        evoked, forward and noise_cov share.
+
+    Returns
+    -------
+    problem : Problem
+
+    Raises
+    ------
+    InputError
+        For every input that cannot be right; the message names the channel, field or value.
+    TypeError
+        For objects of the wrong class.
+
+    References
+    ----------
+    Gramfort et al. 2014, doi:10.1016/j.neuroimage.2013.10.027; Lin et al. 2006 (depth, loose),
+    doi:10.1016/j.neuroimage.2005.11.054.
+
+    Examples
+    --------
+    >>> import esijax as ej
+    >>> problem = ej.from_mne(evoked, forward, noise_cov)  # doctest: +SKIP
+    """
+    _check_types(evoked, forward, noise_cov)
+    loose = _loose(forward, loose)
+    data = measurement(evoked)
+    info, notes = common_channels(data, forward, noise_cov, picks)
+    ch_names = list(info["ch_names"])
+    recording = data.pick(ch_names)
+    _checks.real_finite(recording, "data", ch_names, data.times)
+    _checks.flat_channels(recording, ch_names)
+    noise, noise_notes = noise_of(noise_cov, recording, info, rank, data)
+    gain, geometry_frames = oriented_gain(forward, ch_names, loose)
+    geometry, geometry_notes = geometry_of(forward, geometry_frames)
+    silent = _checks.silent_sources(gain)
+    orient, scale = prior_scales(forward, gain, info, loose, depth, noise)
+    scale[silent] = 0.0
+    white = noise.matrix @ recording
+    _checks.whitened_scale(white)
+    _check_gain_units(gain, info)
+    gain_white = (noise.matrix @ gain.reshape(len(gain), -1)).reshape(-1, *gain.shape[1:])
+    gain_white, prior_scale, unit = normalised(gain_white, scale, len(noise.matrix))
+    return Problem(
+        gain=jnp.asarray(gain_white),
+        data=jnp.asarray(white),
+        recording=jnp.asarray(recording),
+        prior_scale=jnp.asarray(prior_scale),
+        orient_scale=jnp.asarray(orient),
+        source_unit=jnp.asarray(unit, dtype=float),
+        whitener=noise.whitener(),
+        geometry=geometry,
+        labels=Labels(
+            ch_names=tuple(ch_names),
+            ch_types=tuple(info.get_channel_types()),
+            vertices=tuple(np.asarray(s["vertno"]) for s in forward["src"]),
+            kinds=tuple(_KINDS[s["type"]] for s in forward["src"]),
+            subject=forward["src"]._subject,
+            tmin=data.times[0],
+            sfreq=float(evoked.info["sfreq"]),
+            comment=str(getattr(evoked, "comment", "") or ""),
+            surf_ori=bool(forward["surf_ori"]),
+            notes=(*notes, *noise_notes, *geometry_notes),
+        ),
+    )
+
+
+_KINDS = {"surf": "surface", "vol": "volume", "discrete": "discrete"}
+
+
+def _check_types(evoked, forward, noise_cov) -> None:
+    if not isinstance(evoked, mne.Evoked | mne.BaseEpochs | mne.io.BaseRaw):
+        raise TypeError(f"evoked must be mne.Evoked, Epochs or Raw, got {type(evoked).__name__}.")
+    if not isinstance(forward, mne.Forward):
+        raise TypeError(f"forward must be an mne.Forward, got {type(forward).__name__}.")
+    if noise_cov is not None and not isinstance(noise_cov, mne.Covariance):
+        raise TypeError(f"noise_cov must be an mne.Covariance, got {type(noise_cov).__name__}.")
+
+
+def _loose(forward: mne.Forward, loose: Any) -> dict[str, float]:
+    """One value per kind of source space, checked."""
+    kinds = {_KINDS[s["type"]] for s in forward["src"]}
+    if isinstance(loose, str):
+        if loose != "auto":
+            raise InputError(f"loose must be 'auto', a number or a dict, got {loose!r}.")
+        # MNE's rule: 0.2 only where every source space is a surface
+        loose = 0.2 if kinds == {"surface"} else 1.0
+    if not isinstance(loose, dict):
+        loose = dict.fromkeys(kinds, loose)
+    if set(loose) != kinds:
+        raise InputError(f"loose must have the keys {sorted(kinds)}, got {sorted(loose)}.")
+    for kind, value in loose.items():
+        if not (isinstance(value, int | float | np.number) and 0 <= value <= 1):
+            raise InputError(f"loose must lie between 0 (fixed) and 1 (free), got {value!r} ({kind}).")
+        if kind == "volume" and value != 1:
+            raise InputError(f"a volume source space has no normals: loose must be 1, got {value}.")
+    _check_orientation(forward, loose)
+    return {k: float(v) for k, v in loose.items()}
+
+
+def _check_orientation(forward: mne.Forward, loose: dict[str, float]) -> None:
+    fixed = forward["source_ori"] == 1
+    if fixed and any(v > 0 for v in loose.values()):
+        raise InputError(
+            f"the forward has fixed orientations, loose={loose} needs free ones: pass loose=0 and "
+            "depth=None, or a forward made with force_fixed=False."
+        )
+    zero = [v == 0 for v in loose.values()]
+    if any(zero) and not all(zero):
+        raise InputError(f"loose=0 for some source spaces only is not possible, got {loose}.")
+
+
+def _check_gain_units(gain: np.ndarray, info: mne.Info) -> None:
+    """Refuse lead fields per nAm, per mm, in µV: they pass silently everywhere else."""
+    plausible = {"eeg": (1e0, 1e4), "mag": (1e-9, 1e-4), "grad": (1e-8, 1e-2)}
+    types = np.array(info.get_channel_types())
+    for kind, (low, high) in plausible.items():
+        rows = gain[types == kind]
+        rms = float(np.sqrt(np.mean(rows**2))) if rows.size else 0.0
+        if rms and not low <= rms <= high:
+            unit = {"eeg": "V", "mag": "T", "grad": "T/m"}[kind]
+            raise InputError(
+                f"the {kind} lead field has an rms of {rms:.3g} {unit}/(A m), expected {low:g} to "
+                f"{high:g}: is it per nA m, or in other units?"
+            )

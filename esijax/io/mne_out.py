@@ -1,0 +1,217 @@
+"""The way back to MNE-Python and to ArviZ: `to_mne`, `to_arviz`, `write_stc`."""
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import mne
+import numpy as np
+
+from esijax._types import InputError
+from esijax.estimate import Estimate
+
+WHATS = ("mean", "std", "exceedance")
+PICKS = (None, "vector", "normal", "magnitude")
+
+
+def to_mne(estimate: Estimate, what: str = "mean", pick_ori=None, *, threshold=None):
+    """Give a map as MNE's source estimate class.
+
+    Parameters
+    ----------
+    estimate : Estimate
+        Of a problem from `from_mne`.
+    what : "mean" | "std" | "exceedance"
+        Posterior mean, standard deviation (the same at all times), or the probability that the
+        norm over orients exceeds `threshold`.
+    pick_ori : None | "vector" | "normal" | "magnitude"
+        With three orients None and "vector" give the Vector class in head coordinates, "normal"
+        the component along the surface normal, "magnitude" the norm (what MNE-Python calls
+        ``pick_ori=None``). With one orient all but "magnitude" give the signed map.
+    threshold : float
+        For "exceedance", in the units of the map.
+
+    Returns
+    -------
+    stc : SourceEstimate | VectorSourceEstimate | VolSourceEstimate | ... or a list, one per trial
+        Surface, volume, discrete or mixed, as the forward was. A m, or no unit for
+        noise-normalised maps; probabilities for "exceedance".
+
+    Raises
+    ------
+    InputError
+        For an unknown choice, or a problem without a source space.
+
+    Examples
+    --------
+    >>> import esijax as ej
+    >>> stc = ej.to_mne(estimate, "std", pick_ori="normal")  # doctest: +SKIP
+    """
+    _check(estimate, what, pick_ori, threshold)
+    if what == "exceedance":
+        values = estimate.exceedance(threshold)
+    elif what == "mean":
+        values = _mean(estimate, pick_ori)
+    else:
+        times, lead = estimate.problem.n_times, estimate.problem.data.shape[:-2]
+        values = _std(estimate, pick_ori)[..., None]
+        values = jnp.broadcast_to(values, (*lead, *values.shape[:-1], times))
+    values = np.asarray(values, dtype=float)
+    n_map = 3 if _is_vector(estimate, what, pick_ori) else 2
+    if values.ndim > n_map:
+        return [_stc(estimate, v) for v in values]
+    return _stc(estimate, values)
+
+
+def _check(estimate: Estimate, what: str, pick_ori, threshold) -> None:
+    if not isinstance(estimate, Estimate):
+        raise TypeError(f"estimate must be an esijax Estimate, got {type(estimate).__name__}.")
+    if what not in WHATS:
+        raise InputError(f"what must be one of {WHATS}, got {what!r}.")
+    if pick_ori not in PICKS:
+        raise InputError(f"pick_ori must be one of {PICKS}, got {pick_ori!r}.")
+    if what == "exceedance" and threshold is None:
+        raise InputError("what='exceedance' needs threshold=, in the units of the map.")
+    if not estimate.problem.labels.vertices:
+        raise InputError("this estimate has no source space.")
+
+
+def _is_vector(estimate: Estimate, what: str, pick_ori) -> bool:
+    return (
+        what != "exceedance" and pick_ori in (None, "vector") and estimate.cov.shape[-1] == 3
+    )
+
+
+def _mean(estimate: Estimate, pick_ori):
+    mean = estimate.mean
+    if pick_ori == "magnitude":
+        return jnp.linalg.norm(mean, axis=-2)
+    if mean.shape[-2] == 1 or pick_ori == "normal":
+        return mean[..., -1, :]
+    frames = estimate.problem.geometry.frames  # (locations, orients, 3)
+    return mean if frames is None else jnp.einsum("lod,...lot->...ldt", frames, mean)
+
+
+def _std(estimate: Estimate, pick_ori):
+    cov = estimate.cov
+    if pick_ori == "magnitude":
+        return jnp.sqrt(jnp.trace(cov, axis1=1, axis2=2))
+    if cov.shape[-1] == 1 or pick_ori == "normal":
+        return jnp.sqrt(cov[:, -1, -1])
+    frames = estimate.problem.geometry.frames
+    if frames is not None:
+        cov = jnp.einsum("lod,lop,lpe->lde", frames, cov, frames)
+    return jnp.sqrt(jnp.maximum(jnp.diagonal(cov, axis1=1, axis2=2), 0.0))
+
+
+def _stc(estimate: Estimate, values: np.ndarray):
+    labels = estimate.problem.labels
+    common = {"tmin": labels.tmin, "tstep": 1.0 / labels.sfreq, "subject": labels.subject}
+    vertices = [np.asarray(v) for v in labels.vertices]
+    vector = values.ndim == 3
+    kinds = set(labels.kinds)
+    if kinds == {"surface"} and len(vertices) == 2:
+        cls = mne.VectorSourceEstimate if vector else mne.SourceEstimate
+    elif "surface" in kinds:
+        cls = mne.MixedVectorSourceEstimate if vector else mne.MixedSourceEstimate
+    else:
+        cls = mne.VolVectorSourceEstimate if vector else mne.VolSourceEstimate
+    return cls(values, vertices=vertices, **common)
+
+
+def to_arviz(estimate: Estimate, *, n: int = 100, key=None, at: Any = None):
+    """Give posterior draws and moments as an xarray DataTree that ArviZ reads.
+
+    Parameters
+    ----------
+    estimate : Estimate
+    n : int
+        Posterior draws.
+    key : PRNG key, optional
+        ``jax.random.key(0)`` by default.
+    at : (locations, times), optional
+        What to keep, as in `Estimate.sample`; all by default.
+
+    Returns
+    -------
+    tree : xarray.DataTree
+        Groups ``posterior`` (source: chain, draw, location, orient, time), ``moments`` (mean,
+        std), ``observed_data`` (channel, time) and ``constant_data`` (positions).
+
+    Examples
+    --------
+    >>> import esijax as ej
+    >>> tree = ej.to_arviz(estimate, n=500, at=([10, 20], None))  # doctest: +SKIP
+    """
+    import xarray as xr
+
+    problem = estimate.problem
+    locations, times = (None, None) if at is None else at
+    locations = estimate._index(locations, problem.n_locations, "locations")
+    times = estimate._index(times, problem.n_times, "times")
+    key = jax.random.key(0) if key is None else key
+    draws = np.asarray(estimate.sample(key, n, at=(locations, times)))
+    lead = ("trial",) if problem.data.ndim == 3 else ()
+    n_orients = draws.shape[-2]
+    coords = {
+        "location": locations,
+        "orient": ["tangential_1", "tangential_2", "normal"] if n_orients == 3 else ["normal"],
+        "time": problem.times[times],
+    }
+    dims = (*lead, "location", "orient", "time")
+    mean = np.asarray(estimate.mean)[..., locations, :, :][..., times]
+    std = np.asarray(estimate.std)[locations, :, 0]
+    groups = {
+        "posterior": xr.Dataset(
+            {"source": (("chain", "draw", *dims), draws[None])},
+            coords={**coords, "chain": [0], "draw": np.arange(n)},
+            attrs={"model": estimate.model, "method": estimate.method, "unit": estimate.unit},
+        ),
+        "moments": xr.Dataset(
+            {"mean": (dims, mean), "std": (("location", "orient"), std)}, coords=coords
+        ),
+        "observed_data": xr.Dataset(
+            {"data": ((*lead, "channel", "time"), np.asarray(problem.recording))},
+            coords={"channel": list(problem.labels.ch_names), "time": problem.times},
+        ),
+    }
+    if problem.geometry.positions is not None:
+        groups["constant_data"] = xr.Dataset(
+            {"position": (("location", "xyz"), np.asarray(problem.geometry.positions)[locations])},
+            coords={"location": locations, "xyz": ["x", "y", "z"]},
+        )
+    return xr.DataTree.from_dict(groups)
+
+
+def write_stc(
+    estimate: Estimate, path, what: str = "mean", pick_ori: str = "magnitude", *, threshold=None
+) -> list[Path]:
+    """Write a map as MNE's own .stc files, each replaced only when it is complete.
+
+    Parameters
+    ----------
+    estimate : Estimate
+    path : path
+        Stem: ``path-lh.stc`` and ``path-rh.stc`` for surfaces, ``path-vl.stc`` for volumes.
+    what, pick_ori, threshold
+        As in `to_mne`; .stc files hold scalars, so "normal" or "magnitude".
+
+    Returns
+    -------
+    files : list of Path
+    """
+    if pick_ori not in ("normal", "magnitude"):
+        raise InputError(f".stc files hold scalars: pick_ori 'normal' or 'magnitude', {pick_ori!r}.")
+    stcs = to_mne(estimate, what, pick_ori, threshold=threshold)
+    if isinstance(stcs, list):
+        raise InputError("single trials: write each stc of to_mne(...) yourself.")
+    path = Path(path)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        stcs.save(Path(folder) / path.name, overwrite=True, verbose="ERROR")
+        written = sorted(Path(folder).iterdir())
+        for file in written:
+            os.replace(file, path.parent / file.name)
+    return [path.parent / file.name for file in written]

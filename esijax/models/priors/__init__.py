@@ -1,0 +1,1 @@
+"""Priors over sources, one assumption a file."""

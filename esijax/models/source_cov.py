@@ -1,0 +1,157 @@
+r"""Source covariances that are never formed as locations x locations.
+
+A `SourceCov` is the matrix :math:`R` of :math:`X \sim N(0, R)`, known by what it does.
+"""
+
+import abc
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from esijax._ops.gaussian import symmetric_power
+from esijax._ops.graph import laplacian_solve
+from esijax._types import Blocks, Gain, Scalar
+
+Columns = Float[Array, "locations orients columns"]
+
+
+class SourceCov(eqx.Module):
+    """What every inference asks of a source covariance."""
+
+    @abc.abstractmethod
+    def apply(self, columns: Columns) -> Columns:
+        """R V for (locations, orients, columns)."""
+
+    @abc.abstractmethod
+    def root(self, columns: Columns) -> Columns:
+        """F V with F F' = R: white columns become draws of the prior."""
+
+    @abc.abstractmethod
+    def blocks(self) -> Blocks:
+        """Orients x orients blocks on the diagonal of R."""
+
+    @abc.abstractmethod
+    def scaled(self, factor: Scalar) -> "SourceCov":
+        """R times a number."""
+
+    def apply_gain(self, gain: Gain) -> Columns:
+        """R G' as (locations, orients, rank)."""
+        return self.apply(jnp.moveaxis(gain, 0, -1))
+
+    def sensor(self, gain: Gain) -> Float[Array, "rank rank"]:
+        """G R G'."""
+        return jnp.tensordot(gain, self.apply_gain(gain), axes=2)
+
+    def power(self, gain: Gain) -> Scalar:
+        """tr(G R G')."""
+        return jnp.trace(self.sensor(gain))
+
+    def draw(self, key: PRNGKeyArray, n: int) -> Columns:
+        """Draws of the prior, (locations, orients, n)."""
+        locations, orients = self.blocks().shape[:2]
+        return self.root(jax.random.normal(key, (locations, orients, n)))
+
+
+class Diagonal(SourceCov):
+    """Independent sources with variances (locations, orients)."""
+
+    variance: Float[Array, "locations orients"]
+
+    def apply(self, columns: Columns) -> Columns:
+        """R V: one product per source."""
+        return self.variance[..., None] * columns
+
+    def apply_gain(self, gain: Gain) -> Columns:
+        """R G'."""
+        return jnp.moveaxis(self.variance * gain, 0, -1)
+
+    def sensor(self, gain: Gain) -> Float[Array, "rank rank"]:
+        """G R G' as a Gram matrix, symmetric to the last bit."""
+        half = (gain * jnp.sqrt(self.variance)).reshape(gain.shape[0], -1)
+        return half @ half.T
+
+    def power(self, gain: Gain) -> Scalar:
+        """tr(G R G'), without forming it."""
+        return jnp.sum(self.variance * jnp.sum(gain**2, axis=0))
+
+    def root(self, columns: Columns) -> Columns:
+        """Standard deviations times V."""
+        return jnp.sqrt(self.variance)[..., None] * columns
+
+    def blocks(self) -> Blocks:
+        """Diagonal blocks."""
+        return self.variance[..., None] * jnp.eye(self.variance.shape[-1])
+
+    def scaled(self, factor: Scalar) -> "Diagonal":
+        """R times a number."""
+        return Diagonal(self.variance * factor)
+
+
+class BlockDiagonal(SourceCov):
+    """Locations independent, orients correlated within each: (locations, orients, orients)."""
+
+    block: Blocks
+
+    def apply(self, columns: Columns) -> Columns:
+        """R V: one small product per location."""
+        return self.block @ columns
+
+    def root(self, columns: Columns) -> Columns:
+        """Symmetric roots of the blocks times V."""
+        return symmetric_power(self.block, 0.5, rtol=1e-14) @ columns
+
+    def blocks(self) -> Blocks:
+        """The blocks themselves."""
+        return self.block
+
+    def scaled(self, factor: Scalar) -> "BlockDiagonal":
+        """R times a number."""
+        return BlockDiagonal(self.block * factor)
+
+
+class GraphSmooth(SourceCov):
+    r"""Smooth along the mesh: :math:`R = P\,B^{-2} P`, the same for each orient.
+
+    `B` is the shifted normalised graph Laplacian of `esijax._ops.graph`, P a diagonal scale.
+    """
+
+    scale: Float[Array, "locations orients"]
+    edges: Int[Array, "edges 2"]
+    ridge: Scalar
+
+    def _smooth(self, columns: Columns) -> Columns:
+        flat = columns.reshape(columns.shape[0], -1)
+        return laplacian_solve(self.edges, self.ridge, flat).reshape(columns.shape)
+
+    def apply(self, columns: Columns) -> Columns:
+        """P B^{-2} P V by two sparse solves."""
+        scale = self.scale[..., None]
+        return scale * self._smooth(self._smooth(scale * columns))
+
+    def sensor(self, gain: Gain) -> Float[Array, "rank rank"]:
+        """G R G' as a Gram matrix."""
+        half = self._smooth(jnp.moveaxis(gain * self.scale, 0, -1)).reshape(-1, gain.shape[0])
+        return half.T @ half
+
+    def root(self, columns: Columns) -> Columns:
+        """P B^{-1} V."""
+        return self.scale[..., None] * self._smooth(columns)
+
+    def blocks(self) -> Blocks:
+        """Diagonal of P B^{-2} P: squared columns of B^{-1}, a few hundred at a time."""
+        n = self.scale.shape[0]
+        chunk = min(n, 512)
+        starts = jnp.arange(-(-n // chunk)) * chunk
+
+        def squared(start):
+            unit = jax.nn.one_hot(start + jnp.arange(chunk), n, axis=0, dtype=self.scale.dtype)
+            return jnp.sum(laplacian_solve(self.edges, self.ridge, unit) ** 2, axis=0)
+
+        diagonal = jax.lax.map(squared, starts).ravel()[:n]
+        return (self.scale**2 * diagonal[:, None])[..., None] * jnp.eye(self.scale.shape[-1])
+
+    def scaled(self, factor: Scalar) -> "GraphSmooth":
+        """R times a number."""
+        return GraphSmooth(self.scale * jnp.sqrt(factor), self.edges, self.ridge)

@@ -1,0 +1,261 @@
+r"""What was measured and what could have caused it: Whitener, Geometry, Problem.
+
+.. math:: B = L S + N, \qquad Y = W B, \quad G = u\,W L, \quad S = u\,X, \quad Y = G X + E
+
+`W` whitens the noise (:math:`E \sim N(0, I)`), `u` is the source unit (A m), chosen so that the
+prior scale of `X` is of the order of one. A problem is a pytree: `jit`, `vmap` and `grad` see
+through it.
+"""
+
+import hashlib
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from esijax._types import Gain, InputError, Scalar, Sensors
+
+__all__ = ["Geometry", "InputError", "Labels", "Problem", "Whitener"]
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """Names that never enter a computation; equal by content, so that jit does not retrace.
+
+    Parameters
+    ----------
+    ch_names, ch_types : tuple of str
+        Good channels in the order of the measurement, and their kinds ("grad", "mag", "eeg").
+    vertices : tuple of ndarray
+        Vertex numbers per source space.
+    kinds : tuple of str
+        Kind of each source space: "surface", "volume" or "discrete".
+    subject : str | None
+        FreeSurfer subject.
+    tmin, sfreq : float
+        Time of the first sample (s) and sampling frequency (Hz).
+    comment : str
+        Name of the condition.
+    surf_ori : bool
+        Whether the lead field came in surface orientation.
+    notes : tuple of str
+        What was assumed on the user's behalf when the problem was made.
+    """
+
+    ch_names: tuple[str, ...]
+    ch_types: tuple[str, ...]
+    vertices: tuple[np.ndarray, ...] = ()
+    kinds: tuple[str, ...] = ()
+    subject: str | None = None
+    tmin: float = 0.0
+    sfreq: float = 1.0
+    comment: str = ""
+    surf_ori: bool = False
+    notes: tuple[str, ...] = field(default=())
+
+    @cached_property
+    def digest(self) -> str:
+        """Content hash of all names."""
+        h = hashlib.sha256(repr((self.ch_names, self.ch_types, self.kinds, self.subject)).encode())
+        h.update(repr((self.tmin, self.sfreq, self.comment, self.surf_ori, self.notes)).encode())
+        for v in self.vertices:
+            h.update(np.ascontiguousarray(v, dtype=np.int64).tobytes() + b"|")
+        return h.hexdigest()
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Labels) and self.digest == other.digest
+
+    @property
+    def n_eeg(self) -> int:
+        """Number of EEG channels."""
+        return self.ch_types.count("eeg")
+
+
+class Whitener(eqx.Module):
+    r"""Linear map that turns sensor noise into white noise of unit variance.
+
+    :math:`W C W^\top = I` with `C` the noise covariance of the average, on its range.
+
+    Parameters
+    ----------
+    matrix : (rank, channels)
+        `W`, in 1/V and 1/T.
+    colorer : (channels, rank)
+        :math:`W^+`: from white space back to channels.
+    log_pdet : ()
+        Log pseudo-determinant of `W`: the Jacobian of whitening on the range of `C`.
+    nave : ()
+        Averages behind the data; `C` is the single-trial covariance divided by it.
+    """
+
+    matrix: Float[Array, "rank channels"]
+    colorer: Float[Array, "channels rank"]
+    log_pdet: Scalar
+    nave: Scalar
+
+
+class Geometry(eqx.Module):
+    """Where the sources are.
+
+    Parameters
+    ----------
+    positions : (locations, 3)
+        Head coordinates, m; None where unknown.
+    normals : (locations, 3)
+        Surface normals (unit vectors).
+    frames : (locations, orients, 3)
+        Direction of each orient axis in head coordinates; the normal is the last.
+    areas : (locations,)
+        Cortical area that each location stands for, m2 (zero where there is no surface).
+    triangles : (triangles, 3)
+        Mesh over the locations.
+    edges : (edges, 2)
+        Each pair of neighbours once.
+    """
+
+    positions: Float[Array, "locations 3"] | None = None
+    normals: Float[Array, "locations 3"] | None = None
+    frames: Float[Array, "locations orients 3"] | None = None
+    areas: Float[Array, " locations"] | None = None
+    triangles: Int[Array, "triangles 3"] | None = None
+    edges: Int[Array, "edges 2"] | None = None
+
+
+class Problem(eqx.Module):
+    r"""One whitened inverse problem :math:`Y = G X + E`, in normalised units.
+
+    Parameters
+    ----------
+    gain : (rank, locations, orients)
+        Whitened lead field `G`.
+    data : (..., rank, times)
+        Whitened data `Y`; single trials have a leading axis.
+    recording : (..., channels, times)
+        The data in the caller's units (V, T).
+    prior_scale : (locations, orients)
+        Standard deviation of `X` that depth weighting and the orientation constraint imply,
+        with :math:`\operatorname{tr}(G P^2 G^\top) = \text{rank}` as in MNE-Python.
+    orient_scale : (locations, orients)
+        The orientation constraint alone: 1 along the normal, sqrt(loose) tangentially.
+    source_unit : ()
+        A m per unit of `X`.
+    whitener : Whitener
+    geometry : Geometry
+    labels : Labels
+
+    Examples
+    --------
+    >>> import numpy as np, esijax as ej
+    >>> gain, data = np.eye(3, 5), np.ones((3, 10))
+    >>> ej.from_arrays(gain, data, noise_cov=np.eye(3)).n_locations
+    5
+    """
+
+    gain: Gain
+    data: Sensors
+    recording: Float[Array, "*trials channels times"]
+    prior_scale: Float[Array, "locations orients"]
+    orient_scale: Float[Array, "locations orients"]
+    source_unit: Scalar
+    whitener: Whitener
+    geometry: Geometry
+    labels: Labels = eqx.field(static=True)
+
+    @property
+    def rank(self) -> int:
+        """Dimensions of the whitened data."""
+        return self.gain.shape[-3]
+
+    @property
+    def n_locations(self) -> int:
+        """Number of source locations."""
+        return self.gain.shape[-2]
+
+    @property
+    def n_orients(self) -> int:
+        """Orientations per location: 1 or 3."""
+        return self.gain.shape[-1]
+
+    @property
+    def n_times(self) -> int:
+        """Number of samples."""
+        return self.data.shape[-1]
+
+    @property
+    def times(self) -> np.ndarray:
+        """Time of each sample, s."""
+        return self.labels.tmin + np.arange(self.n_times) / self.labels.sfreq
+
+    def with_data(self, recording) -> "Problem":
+        """Give the same problem for other data, (..., channels, times) in the caller's units.
+
+        Raises
+        ------
+        InputError
+            If the number of channels differs.
+        """
+        recording = jnp.asarray(recording, dtype=float)
+        if recording.ndim < 2 or recording.shape[-2] != self.whitener.matrix.shape[1]:
+            raise InputError(
+                f"data must be (..., {self.whitener.matrix.shape[1]} channels, times), "
+                f"got {recording.shape}."
+            )
+        white = self.whitener.matrix @ recording
+        return eqx.tree_at(lambda p: (p.data, p.recording), self, (white, recording))
+
+    def with_leadfield(self, leadfield) -> "Problem":
+        """Give the same problem in another head, keeping the prior's scale; differentiable.
+
+        Parameters
+        ----------
+        leadfield : (channels, locations) or (channels, locations, 3)
+            V / (A m), T / (A m). Three orients are the axes of the head frame.
+
+        Raises
+        ------
+        InputError
+            If the shape does not fit the problem.
+        """
+        leadfield = jnp.asarray(leadfield, dtype=float)
+        if leadfield.ndim == 2:
+            leadfield = leadfield[..., None]
+        frames = self.geometry.frames
+        if leadfield.shape[-1] == 3 and frames is not None:
+            leadfield = jnp.einsum("cld,lod->clo", leadfield, frames)
+        want = (self.whitener.matrix.shape[1], self.n_locations, self.n_orients)
+        if leadfield.shape != want:
+            raise InputError(f"the lead field must be {want}, got {leadfield.shape}.")
+        gain = jnp.tensordot(self.whitener.matrix, leadfield, 1) * self.source_unit
+        return eqx.tree_at(lambda p: p.gain, self, gain)
+
+
+def normalised(
+    gain: np.ndarray, scale: np.ndarray, rank: int
+) -> tuple[np.ndarray, np.ndarray, float]:
+    r"""Bring a whitened lead field and a prior scale to normalised units.
+
+    Parameters
+    ----------
+    gain : (rank, locations, orients)
+        Whitened lead field, 1 / (A m); scaled in place.
+    scale : (locations, orients)
+        Relative prior standard deviation; zero excludes a source.
+
+    Returns
+    -------
+    gain, prior_scale, source_unit
+        With :math:`\operatorname{tr}(G P^2 G^\top) = \text{rank}` and the prior scale of rms 1.
+    """
+    power = float(np.einsum("rlo,rlo,lo->", gain, gain, scale**2, optimize=True))
+    if not power > 0:
+        raise InputError("the lead field is zero at every location: nothing can be localised.")
+    scale = scale * np.sqrt(rank / power)
+    unit = float(np.sqrt(np.mean(scale[scale > 0] ** 2)))
+    gain *= unit
+    return gain, scale / unit, unit

@@ -1,0 +1,1 @@
+"""Pictures: maps on the cortex."""
