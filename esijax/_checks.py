@@ -9,6 +9,8 @@ from esijax._types import EsijaxWarning, InputError
 
 logger = logging.getLogger("esijax")
 
+ESTIMATE_AGAIN = "estimate it again from a clean baseline"
+
 
 def names(items, limit: int = 5) -> str:
     """Show the first few of many names."""
@@ -22,7 +24,13 @@ def warn(message: str) -> None:
     warnings.warn(message, EsijaxWarning, stacklevel=3)
 
 
-def real_finite(array: np.ndarray, what: str, ch_names, times=None) -> None:
+def real_finite(
+    array: np.ndarray,
+    what: str,
+    ch_names,
+    times=None,
+    way_out: str = "mark the channel bad or drop that segment",
+) -> None:
     """Refuse complex, NaN and infinite values, naming channel and time."""
     if np.iscomplexobj(array):
         raise InputError(
@@ -35,10 +43,7 @@ def real_finite(array: np.ndarray, what: str, ch_names, times=None) -> None:
     value = array[tuple(where)]
     channel = ch_names[where[-2]] if array.ndim > 1 else ch_names[where[0]]
     moment = f" at {times[where[-1]]:.4f} s" if times is not None else ""
-    raise InputError(
-        f"{what} has the value {value} in channel {channel}{moment}: mark the channel bad "
-        "or drop that segment."
-    )
+    raise InputError(f"{what} has the value {value} in channel {channel}{moment}: {way_out}.")
 
 
 def flat_channels(data: np.ndarray, ch_names) -> None:
@@ -56,13 +61,18 @@ def covariance(cov: np.ndarray, ch_names, what: str = "noise_cov") -> None:
     n = len(ch_names)
     if cov.shape != (n, n):
         raise InputError(f"{what} must be ({n}, {n}) for {n} channels, got {cov.shape}.")
-    real_finite(cov, what, ch_names)
+    real_finite(cov, what, ch_names, way_out=ESTIMATE_AGAIN)
     variance = np.diag(cov)
     if (variance < 0).any():
         i = int(np.argmin(variance))
-        raise InputError(f"{what} has the negative variance {variance[i]:.3g} in {ch_names[i]}.")
+        raise InputError(
+            f"{what} has the negative variance {variance[i]:.3g} in {ch_names[i]}: "
+            f"{ESTIMATE_AGAIN}."
+        )
     if not variance.any():
-        raise InputError(f"{what} is all zero: estimate it from a baseline or pass None.")
+        raise InputError(
+            f"{what} is all zero for {names(ch_names, 3)}: estimate it from a baseline or pass None."
+        )
     scale = np.sqrt(np.where(variance > 0, variance, 1.0))
     corr = cov / np.outer(scale, scale)
     lopsided = np.abs(corr - corr.T)
@@ -70,7 +80,7 @@ def covariance(cov: np.ndarray, ch_names, what: str = "noise_cov") -> None:
         i, j = np.unravel_index(int(np.argmax(lopsided)), corr.shape)
         raise InputError(
             f"{what} is not symmetric: {ch_names[i]} / {ch_names[j]} differ by "
-            f"{lopsided[i, j]:.3g} in units of their standard deviations."
+            f"{lopsided[i, j]:.3g} in units of their standard deviations; {ESTIMATE_AGAIN}."
         )
     smallest = np.linalg.eigvalsh((corr + corr.T) / 2)[0]
     if smallest < -1e-6 * n:
@@ -83,23 +93,75 @@ def covariance(cov: np.ndarray, ch_names, what: str = "noise_cov") -> None:
         warn(f"zero variance in {what}: {names(dead)}; these channels do not take part.")
 
 
-def whitened_scale(white: np.ndarray, what: str = "data") -> None:
-    """Refuse whitened data that are absurdly large or small: wrong units somewhere."""
-    rms = float(np.sqrt(np.mean(white**2))) if white.size else 0.0
-    if rms == 0:
+def whitened_scale(white: np.ndarray, matrix=None, ch_types=None, what: str = "data") -> None:
+    """Refuse whitened data that are absurdly large or small: wrong units somewhere.
+
+    With the whitener's matrix (rank, channels) and the channel types each type is looked at by
+    itself, so that a wrong unit of one does not hide behind the others.
+    """
+    if not white.any():
         warn(f"{what} is all zero: so is the estimate.")
-    elif rms > 1e3 or rms < 1e-3:
-        raise InputError(
-            f"whitened {what} has an rms of {rms:.3g}, where noise alone gives 1: "
-            "wrong units? data and noise_cov must both be in V and T (not µV or fT)."
-        )
+        return
+    power = np.mean(white**2, axis=tuple(i for i in range(white.ndim) if i != white.ndim - 2))
+    groups = {"": slice(None)}
+    if matrix is not None and ch_types is not None:
+        kinds = np.array(ch_types)
+        groups = {f" {k}": matrix[:, kinds == k].any(axis=1) for k in dict.fromkeys(ch_types)}
+    for kind, rows in groups.items():
+        rms = float(np.sqrt(np.mean(power[rows]))) if power[rows].size else 0.0
+        if rms > 1e3 or 0 < rms < 1e-3:
+            raise InputError(
+                f"whitened{kind} {what} has an rms of {rms:.3g}, where noise alone gives 1: wrong "
+                "units, or an offset that no baseline removed? data and noise_cov must both be in "
+                "V and T (not µV or fT)."
+            )
+
+
+# rms over sensors and sources that a head can have, per A m; MNE's sample (oct5): 51, 2.4e-6, 5.4e-5
+GAIN_RMS = {"eeg": (1e0, 1e4, "V"), "mag": (5e-8, 1e-4, "T"), "grad": (1e-6, 3e-3, "T/m")}
+
+
+def lead_field(gain: np.ndarray, ch_names, ch_types) -> None:
+    """Refuse lead fields (channels, ...) that are not finite, in other units, or hold wild values.
+
+    All of them pass silently elsewhere: sources come out 1e9 too small, or in the wrong place.
+    """
+    flat = gain.reshape(len(gain), -1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        power = np.einsum("cs,cs->c", flat, flat).astype(float) / max(flat.shape[1], 1)
+    if not np.isfinite(power).all():
+        bad = [n for n, p in zip(ch_names, power, strict=True) if not np.isfinite(p)]
+        raise InputError(f"the lead field holds NaN or Inf in {names(bad)}: compute it again.")
+    kinds = np.array(ch_types)
+    for kind, (low, high, unit) in GAIN_RMS.items():
+        rows = np.flatnonzero(kinds == kind)
+        rms = np.sqrt(power[rows])
+        typical = float(np.median(rms)) if rms.size else 0.0
+        if typical and not low <= typical <= high:
+            raise InputError(
+                f"the {kind} lead field has an rms of {typical:.3g} {unit}/(A m), expected {low:g} "
+                f"to {high:g}: is it per nA m, or in other units?"
+            )
+        wild = [ch_names[i] for i, r in zip(rows, rms, strict=True) if typical and r > 50 * typical]
+        if wild:
+            raise InputError(
+                f"the lead field of {names(wild)} is more than 50 times that of the other {kind} "
+                "channels: a corrupt file, or other units? Compute it again."
+            )
 
 
 def positions(pos: np.ndarray) -> None:
     """Refuse positions that are not metres within a head."""
     if not np.isfinite(pos).all():
-        raise InputError("source positions hold NaN or Inf.")
-    reach = float(np.linalg.norm(pos, axis=1).max())
+        raise InputError("source positions hold NaN or Inf: make the source space again.")
+    distance = np.linalg.norm(pos, axis=1)
+    reach = float(distance.max())
+    if reach > 0.15 and np.median(distance) < 0.15:
+        outside = np.flatnonzero(distance > 0.15)
+        raise InputError(
+            f"{len(outside)} of {len(pos)} sources lie outside any head, up to {reach:.3g} m from "
+            f"the origin: {names(outside)}; leave them out (positions are in metres)."
+        )
     if not 0.02 <= reach <= 0.15:
         raise InputError(
             f"the farthest source lies {reach:.3g} m from the origin; in a head it is "
@@ -125,16 +187,19 @@ def few(n_channels: int, n_locations: int) -> None:
         raise InputError("no good channel is left: all are marked bad or excluded by picks.")
     if n_channels == 1:
         warn("a single channel cannot localise anything: the map only shows its sensitivity.")
+    elif n_locations == 1:
+        warn("a single location takes up whatever it can explain: nothing is localised.")
 
 
-def silent_sources(gain: np.ndarray) -> np.ndarray:
-    """Find locations whose lead field is zero; they are excluded, with a warning."""
-    if not np.isfinite(gain).all():
-        row, col = np.argwhere(~np.isfinite(gain.reshape(len(gain), -1)))[0]
-        raise InputError(
-            f"the lead field holds NaN or Inf (channel row {row}, column {col}): compute it again."
-        )
-    silent = ~gain.any(axis=(0, 2))
+def silent_sources(power: np.ndarray) -> np.ndarray:
+    """Find locations whose lead field is zero; they are excluded, with a warning.
+
+    `power` holds the squared column norms of the whitened lead field, (locations, orients).
+    """
+    if not np.isfinite(power).all():
+        location = int(np.argwhere(~np.isfinite(power))[0, 0])
+        raise InputError(f"the lead field holds NaN or Inf at location {location}: compute it again.")
+    silent = ~power.any(axis=1)
     if silent.any():
         warn(
             f"{int(silent.sum())} of {silent.size} locations have a zero lead field and are "

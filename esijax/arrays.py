@@ -81,18 +81,18 @@ def from_arrays(
     cov, notes = _noise_cov(noise_cov, data, tmin, sfreq, ch_names)
     whitener = whitening(cov)
     matrix = np.asarray(whitener.matrix)
-    silent = _checks.silent_sources(gain)
-    scale = np.where(silent[:, None], 0.0, np.ones((n_locations, n_orients)))
     white = matrix @ data
     _checks.whitened_scale(white)
-    gain_white, prior_scale, unit = normalised(
-        np.tensordot(matrix, gain, 1), scale, matrix.shape[0]
-    )
+    gain_white = np.tensordot(matrix, gain, 1)
+    power = np.sum(gain_white**2, axis=0)
+    silent = _checks.silent_sources(power)
+    scale = normalised(np.where(silent[:, None], 0.0, np.ones(power.shape)), power, len(matrix))
+    unit = float(np.sqrt(np.mean(scale[~silent] ** 2)))  # so that X is of the order of one
     return Problem(
-        gain=jnp.asarray(gain_white),
+        gain=jnp.asarray(gain_white * unit),
         data=jnp.asarray(white),
         recording=jnp.asarray(data),
-        prior_scale=jnp.asarray(prior_scale),
+        prior_scale=jnp.asarray(scale / unit),
         orient_scale=jnp.ones((n_locations, n_orients)),
         source_unit=jnp.asarray(unit, dtype=float),
         whitener=whitener,

@@ -2,8 +2,8 @@ r"""What was measured and what could have caused it: Whitener, Geometry, Problem
 
 .. math:: B = L S + N, \qquad Y = W B, \quad G = u\,W L, \quad S = u\,X, \quad Y = G X + E
 
-`W` whitens the noise (:math:`E \sim N(0, I)`), `u` is the source unit (A m), chosen so that the
-prior scale of `X` is of the order of one. A problem is a pytree: `jit`, `vmap` and `grad` see
+`W` whitens the noise (:math:`E \sim N(0, I)`), `u` is the source unit (1 nA m for MNE objects), so
+that `X` is of the order of one. A problem is a pytree: `jit`, `vmap` and `grad` see
 through it.
 """
 
@@ -235,27 +235,24 @@ class Problem(eqx.Module):
         return eqx.tree_at(lambda p: p.gain, self, gain)
 
 
-def normalised(
-    gain: np.ndarray, scale: np.ndarray, rank: int
-) -> tuple[np.ndarray, np.ndarray, float]:
-    r"""Bring a whitened lead field and a prior scale to normalised units.
+def normalised(scale: np.ndarray, power: np.ndarray, rank: int) -> np.ndarray:
+    r"""Scale prior standard deviations so that :math:`\operatorname{tr}(G P^2 G^\top)` is the rank.
 
     Parameters
     ----------
-    gain : (rank, locations, orients)
-        Whitened lead field, 1 / (A m); scaled in place.
     scale : (locations, orients)
         Relative prior standard deviation; zero excludes a source.
+    power : (locations, orients)
+        Squared norms of the columns of the whitened lead field.
+    rank : int
+        Dimensions of the whitened data.
 
-    Returns
-    -------
-    gain, prior_scale, source_unit
-        With :math:`\operatorname{tr}(G P^2 G^\top) = \text{rank}` and the prior scale of rms 1.
+    Raises
+    ------
+    InputError
+        If no source reaches any sensor.
     """
-    power = float(np.einsum("rlo,rlo,lo->", gain, gain, scale**2, optimize=True))
-    if not power > 0:
+    total = float(np.sum(power * scale**2))
+    if not total > 0:
         raise InputError("the lead field is zero at every location: nothing can be localised.")
-    scale = scale * np.sqrt(rank / power)
-    unit = float(np.sqrt(np.mean(scale[scale > 0] ** 2)))
-    gain *= unit
-    return gain, scale / unit, unit
+    return scale * np.sqrt(rank / total)

@@ -9,6 +9,9 @@ With whitened data :math:`Y = G X + E`, :math:`E \sim N(0, I)` and :math:`X \sim
 everything costs what the sensors cost (rank x rank), never what the sources cost squared.
 """
 
+from functools import partial
+
+import jax
 import jax.numpy as jnp
 import jax.scipy.linalg as jsl
 from jaxtyping import Array, Float
@@ -43,13 +46,49 @@ def _columns(data: Float[Array, "*trials rank times"]) -> Float[Array, "rank col
 def symmetric_power(
     matrix: Float[Array, "*batch n n"], power: float, rtol: float = 1e-7
 ) -> Float[Array, "*batch n n"]:
-    """Power of symmetric positive semi-definite matrices, the null space staying null.
+    r"""Power of symmetric positive semi-definite matrices, the null space staying null.
 
     Eigenvalues below ``rtol`` times the largest count as zero (a sphere model has a silent
-    radial direction, and MNE-Python draws the line at the same place).
+    radial direction, and MNE-Python draws the line at the same place). The derivative is that of
+    Daleckii and Krein, finite where eigenvalues coincide:
+
+    .. math:: dA^p = V \left( F \circ V^\top dA\, V \right) V^\top, \qquad
+              F_{ij} = \frac{\lambda_i^p - \lambda_j^p}{\lambda_i - \lambda_j}
     """
+    return _power(power, rtol, matrix)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+def _power(power: float, rtol: float, matrix):
     values, vectors = jnp.linalg.eigh(matrix)
+    return _rebuilt(vectors, _powered(values, power, rtol)[1][..., None, :])
+
+
+@_power.defjvp
+def _power_jvp(power: float, rtol: float, primals, tangents):
+    (matrix,), (tangent,) = primals, tangents
+    values, vectors = jnp.linalg.eigh(matrix)
+    safe, powered = _powered(values, power, rtol)
+    kept = jnp.where(powered > 0, safe, 0.0)
+    mean = (safe[..., :, None] + safe[..., None, :]) / 2
+    gap = kept[..., :, None] - kept[..., None, :]
+    close = jnp.abs(gap) < 1e-5 * mean
+    slope = (powered[..., :, None] - powered[..., None, :]) / jnp.where(close, 1.0, gap)
+    neither = (kept[..., :, None] == 0) & (kept[..., None, :] == 0)
+    slope = jnp.where(close, power * mean ** (power - 1), slope)
+    slope = jnp.where(neither, 0.0, slope)
+    tangent = (tangent + jnp.swapaxes(tangent, -1, -2)) / 2
+    inner = jnp.swapaxes(vectors, -1, -2) @ tangent @ vectors
+    out = vectors @ (slope * inner) @ jnp.swapaxes(vectors, -1, -2)
+    return _rebuilt(vectors, powered[..., None, :]), out
+
+
+def _powered(values, power: float, rtol: float):
+    """Eigenvalues with ones in place of zeros, and their powers with zeros kept."""
     keep = values > rtol * values[..., -1:]
     safe = jnp.where(keep, values, 1.0)
-    powered = jnp.where(keep, safe**power, 0.0)
-    return (vectors * powered[..., None, :]) @ jnp.swapaxes(vectors, -1, -2)
+    return safe, jnp.where(keep, safe**power, 0.0)
+
+
+def _rebuilt(vectors, values):
+    return (vectors * values) @ jnp.swapaxes(vectors, -1, -2)

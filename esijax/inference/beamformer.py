@@ -181,7 +181,7 @@ class LCMV(Method):
         loading = self.reg * jnp.trace(cov) / n_channels
         inverse = symmetric_power(cov + loading * jnp.eye(len(cov)), -1.0, rtol=1e-15)
         if gain.shape[-1] == 3:
-            gain = _oriented(gain, inverse, self.pick_ori, self.weight_norm)
+            gain = _oriented(gain, inverse, self.pick_ori, self.weight_norm, _native(problem))
         denom, numer = _terms(gain, inverse)
         if self.weight_norm == "unit-noise-gain-invariant":
             return symmetric_power(numer @ jnp.swapaxes(numer, 1, 2), -0.5) @ numer
@@ -208,7 +208,14 @@ def _inverse(blocks: Float[Array, "locations orients orients"]):
     return jnp.where(positive, 1.0 / jnp.where(positive, blocks, 1.0), 1.0)
 
 
-def _oriented(gain: Gain, inverse, pick_ori: str | None, weight_norm: str | None) -> Gain:
+def _native(problem: Problem) -> Float[Array, "locations 3 3"] | None:
+    """Frames that lead from orient axes to those in which the lead field came; None: the same."""
+    frames = problem.geometry.frames
+    moved = problem.n_orients == 3 and frames is not None and not problem.labels.surf_ori
+    return frames if moved else None
+
+
+def _oriented(gain: Gain, inverse, pick_ori, weight_norm, native) -> Gain:
     """Keep three orients, the normal, or the direction of most power."""
     if pick_ori == "normal":
         return gain[..., 2:]
@@ -223,19 +230,20 @@ def _oriented(gain: Gain, inverse, pick_ori: str | None, weight_norm: str | None
     _, vectors = jnp.linalg.eigh(root @ inner @ root)
     direction = (root @ vectors[..., -1:])[..., 0]
     direction = direction / jnp.maximum(jnp.linalg.norm(direction, axis=1, keepdims=True), 1e-300)
-    sign = jnp.where(direction[:, 2:] < 0, -1.0, 1.0)  # outwards, along the normal
+    # the sign is arbitrary: along the last axis of the frame in which the lead field came
+    last = direction[:, 2] if native is None else jnp.sum(direction * native[:, :, 2], axis=1)
+    sign = jnp.where(last[:, None] < 0, -1.0, 1.0)
     return jnp.einsum("rlo,lo->rl", gain, direction * sign)[..., None]
 
 
 def _unit_rows(weights: Filters, problem: Problem) -> Filters:
     """Unit noise gain of each row, along the axes in which the lead field came."""
-    frames = problem.geometry.frames
-    rotate = weights.shape[1] == 3 and frames is not None and not problem.labels.surf_ori
-    if rotate:
-        weights = jnp.swapaxes(frames, 1, 2) @ weights
+    native = _native(problem) if weights.shape[1] == 3 else None
+    if native is not None:
+        weights = jnp.swapaxes(native, 1, 2) @ weights
     size = jnp.linalg.norm(weights, axis=-1, keepdims=True)
     weights = jnp.where(size > 0, weights / jnp.where(size > 0, size, 1.0), 0.0)
-    return frames @ weights if rotate else weights
+    return weights if native is None else native @ weights
 
 
 class _ChannelCov(eqx.Module):

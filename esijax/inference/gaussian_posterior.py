@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import jax.scipy.linalg as jsl
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from esijax._ops.chunked import filtered_blocks
 from esijax._types import Blocks, Gain, Sensors
 from esijax.estimate import Posterior
 from esijax.models.source_cov import SourceCov
@@ -50,16 +51,21 @@ class GaussianPosterior(Posterior):
         flat = self.gain.reshape(len(self.chol), -1).T @ solved
         return self.source_cov.apply(flat.reshape(*self.gain.shape[1:], -1))
 
-    def explained(self) -> Float[Array, "rank locations orients"]:
-        """A = L^-1 G R with Sigma = L L'; A'A is what the data took from the prior variance."""
-        projected = jnp.moveaxis(self.source_cov.apply_gain(self.gain), -1, 0)
-        flat = projected.reshape(len(self.chol), -1)
-        return jsl.solve_triangular(self.chol, flat, lower=True).reshape(projected.shape)
+    def explained(self, *, squared: bool = False) -> Blocks:
+        r"""Blocks of :math:`R G^\top \Sigma^{-1} G R`, the variance that the data explain.
+
+        With `squared`, of :math:`R G^\top \Sigma^{-2} G R`: the sensor noise in the estimate.
+        """
+        inverse = jsl.cho_solve((self.chol, True), jnp.eye(len(self.chol)))
+        if not self.source_cov.local:
+            return filtered_blocks(inverse, self.source_cov.apply_gain(self.gain), squared=squared)
+        blocks = self.source_cov.blocks()
+        return blocks @ filtered_blocks(inverse, self.gain, squared=squared) @ blocks
 
     def cov(self) -> Blocks:
         """Blocks of R - R G' Sigma^-1 G R."""
-        a = self.explained()
-        left = self.source_cov.blocks() - jnp.einsum("rlo,rlp->lop", a, a)
+        left = self.source_cov.blocks() - self.explained()
+        left = (left + jnp.swapaxes(left, 1, 2)) / 2
         # rounding may leave a variance of -1e-17 where the data determine a source
         diagonal = jnp.maximum(jnp.diagonal(left, axis1=1, axis2=2), 0.0)
         eye = jnp.eye(left.shape[-1])

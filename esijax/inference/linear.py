@@ -10,7 +10,6 @@ from typing import ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
-import jax.scipy.linalg as jsl
 from jaxtyping import Array, Float
 
 from esijax._ops.gaussian import log_density
@@ -89,9 +88,5 @@ class Linear(Method):
     def _norm(self, posterior: GaussianPosterior) -> Float[Array, " locations"] | None:
         if self.noise_norm is None:
             return None
-        half = posterior.explained()
-        if self.noise_norm == "dSPM":
-            flat = half.reshape(len(posterior.chol), -1)
-            half = jsl.solve_triangular(posterior.chol, flat, lower=True, trans=1)
-            half = half.reshape(posterior.gain.shape)
-        return jnp.sqrt(jnp.sum(half**2, axis=(0, 2)))
+        power = posterior.explained(squared=self.noise_norm == "dSPM")
+        return jnp.sqrt(jnp.maximum(jnp.trace(power, axis1=1, axis2=2), 0.0))

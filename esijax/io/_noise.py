@@ -1,12 +1,14 @@
 """The noise covariance: checked, estimated where it is missing, turned into a whitener."""
 
 import dataclasses
+from collections import Counter
 from copy import deepcopy
 from typing import Any
 
 import jax.numpy as jnp
 import mne
 import numpy as np
+from mne.proj import make_projector
 
 from esijax import _checks
 from esijax._types import InputError
@@ -51,13 +53,33 @@ def noise_of(noise_cov, recording, info, rank, data) -> tuple[Noise, tuple[str, 
         square, names, [], deepcopy(noise_cov["projs"]), noise_cov["nfree"]
     )
     rank = _checked_rank(cov, info, rank)
-    matrix, _, colorer = mne.cov.compute_whitener(
-        cov, info, rank=rank, pca=True, return_colorer=True, verbose="ERROR"
-    )
-    if matrix.shape[0] == 0:
-        raise InputError("noise_cov leaves no dimension after projection: nothing is measured.")
+    matrix, colorer = _whitening(cov, info, rank)
     root = np.sqrt(data.nave)
     return Noise(matrix * root, colorer / root, data.nave, cov, rank), notes
+
+
+def _whitening(cov: mne.Covariance, info: mne.Info, rank: dict) -> tuple[np.ndarray, np.ndarray]:
+    """Whitener and colorer of the projected covariance, MEG and EEG apart, as MNE-Python's.
+
+    The same as `mne.cov.compute_whitener(pca=True)` for a rank that is known already.
+    """
+    names = list(info["ch_names"])
+    projector, n_projs, _ = make_projector([*info["projs"], *cov["projs"]], names)
+    square = projector @ (cov.data @ projector.T) if n_projs else cov.data
+    kinds = np.array(["eeg" if t == "eeg" else "meg" for t in info.get_channel_types()])
+    whiteners, colorers = [], []
+    for kind in dict.fromkeys(kinds):
+        rows = np.flatnonzero(kinds == kind)
+        keep = sum(n for k, n in rank.items() if (k == "eeg") == (kind == "eeg"))
+        values, vectors = np.linalg.eigh(square[np.ix_(rows, rows)])
+        values, vectors = values[len(rows) - keep :], vectors[:, len(rows) - keep :]
+        if not (keep and values[0] > 0):
+            raise InputError(f"noise_cov leaves rank {keep} in {kind}, with an eigenvalue <= 0.")
+        embed = np.zeros((keep, len(names)))
+        embed[:, rows] = vectors.T
+        whiteners.append(embed / np.sqrt(values)[:, None])
+        colorers.append(embed.T * np.sqrt(values))
+    return np.concatenate(whiteners), np.concatenate(colorers, axis=1)
 
 
 def _check_rank_argument(rank: Any) -> None:
@@ -76,22 +98,27 @@ def _check_by_type(square: np.ndarray, info: mne.Info) -> None:
 
 def _checked_rank(cov: mne.Covariance, info: mne.Info, rank: Any) -> dict[str, int]:
     """Rank per channel type, compared with what the projectors leave."""
-    use = mne.compute_rank(cov, rank=rank, info=info, on_rank_mismatch="ignore", verbose="ERROR")
-    expected = mne.compute_rank(cov, rank="info", info=info, verbose="ERROR")
-    found = use
-    if rank is not None:
-        found = mne.compute_rank(cov, rank=None, info=info, on_rank_mismatch="ignore", verbose="ERROR")
+
+    def compute(how):
+        return mne.compute_rank(cov, how, info=info, on_rank_mismatch="ignore", verbose="ERROR")
+
+    use = compute(rank)
+    found = use if rank is None else compute(None)
+    n_channels = Counter("eeg" if t == "eeg" else "meg" for t in info.get_channel_types())
     for kind, n in use.items():
-        measured, nominal = found.get(kind, n), expected.get(kind, n)
+        measured = found.get(kind, n)
+        if measured > 0.9 * n_channels["eeg" if kind == "eeg" else "meg"]:
+            continue
+        nominal = compute("info")
         if n > measured and _unstable(cov, info, kind, n):
             raise InputError(
                 f"rank of {kind} is set to {n}, but noise_cov has only {measured} dimensions: "
                 "the whitener would amplify rounding errors; pass rank=None."
             )
-        if measured < 0.8 * nominal:
+        if measured < 0.8 * nominal.get(kind, n):
             _checks.warn(
-                f"noise_cov has rank {measured} in {kind}, the channels allow {nominal}: too few "
-                "samples? Estimate it with shrinkage, or check the projectors."
+                f"noise_cov has rank {measured} in {kind}, the channels allow {nominal[kind]}: too "
+                "few samples? Estimate it with shrinkage, or check the projectors."
             )
     return use
 

@@ -6,42 +6,82 @@ a problem is ready in a fraction of the time that copying the source spaces take
 
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import mne
 import numpy as np
 
+from esijax._ops.chunked import chunk_size
 from esijax._types import InputError
 
+KINDS = {"surf": "surface", "vol": "volume", "discrete": "discrete"}
 DEPTH = {"exp": 0.8, "limit": 10.0, "limit_depth_chs": True, "combine_xyz": "spectral"}
 
 
-def oriented_gain(
+def orient(
     forward: mne.Forward, ch_names: list[str], loose: dict[str, float]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Lead field in surface frames and the frames, (channels, locations, orients), (.., 3).
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Lead field, frames of its future orient axes, and the rotation that leads to them.
 
-    Fixed orientations keep the normal alone. Where the forward is in surface orientation, or
-    has no normals, its own frames are used.
+    Returns
+    -------
+    gain : (channels, locations, 1 or 3)
+        As the forward stores it, or along the normals where all orientations are fixed.
+    frames : (locations, 1 or 3, 3)
+        Orient axes in the frame of the forward; the normal last.
+    rotation : (locations, 3, 3) | None
+        What `assemble` still has to apply; None where the forward is in its frames already.
     """
     gain = channel_rows(forward, ch_names)
     own = np.asarray(forward["source_nn"], dtype=float)
     if forward["source_ori"] == 1:
-        return gain.astype(float)[:, :, None], own[:, None]
+        return gain[:, :, None], own[:, None], None
     fixed = all(v == 0 for v in loose.values())
     gain, own = gain.reshape(len(gain), -1, 3), own.reshape(-1, 3, 3)
     if fixed:
-        return _along_normals(forward, gain, own)
+        return *_along_normals(forward, gain, own), None
     if forward["surf_ori"]:
-        return gain.astype(float), own
+        return gain, own, None
     frames = own.copy()
     start = 0
     for s in forward["src"]:
         if s["type"] != "vol":  # a volume has no normals: its sources keep the head's axes
             frames[start : start + s["nuse"]] = surface_frames(_normals(s).astype(float))
         start += s["nuse"]
-    rotated = np.empty(gain.shape)
-    for o in range(3):
-        np.einsum("cld,ld->cl", gain, frames[:, o], out=rotated[:, :, o])
-    return rotated, frames
+    return gain, frames, frames
+
+
+@jax.jit
+def assemble(
+    whitener: np.ndarray, gain: np.ndarray, rotation: np.ndarray | None
+) -> tuple[jax.Array, jax.Array]:
+    """Whitened lead field in its frames, and the power of each of its columns; in chunks.
+
+    Parameters
+    ----------
+    whitener : (rank, channels)
+    gain : (channels, locations, orients)
+    rotation : (locations, orients, 3) | None
+
+    Returns
+    -------
+    white : (rank, locations, orients)
+    power : (locations, orients)
+    """
+    _, n, orients = gain.shape
+    size = chunk_size(n, orients)
+
+    def put(out, start):
+        part = jax.lax.dynamic_slice_in_dim(gain, start, size, axis=1).astype(whitener.dtype)
+        if rotation is not None:
+            axes = jax.lax.dynamic_slice_in_dim(rotation, start, size, axis=0)
+            part = sum(part[:, :, None, d] * axes[None, :, :, d] for d in range(3))
+        white = (whitener @ part.reshape(len(part), -1)).reshape(-1, size, orients)
+        return jax.lax.dynamic_update_slice_in_dim(out, white, start, axis=1), None
+
+    starts = jnp.minimum(jnp.arange(-(-n // size)) * size, n - size)
+    white, _ = jax.lax.scan(put, jnp.zeros((len(whitener), n, orients), whitener.dtype), starts)
+    return white, jnp.sum(white**2, axis=0)
 
 
 def channel_rows(forward: mne.Forward, ch_names: list[str]) -> np.ndarray:
@@ -85,17 +125,17 @@ def prior_scales(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Standard deviations (locations, orients): of the orientation constraint, and with depth."""
     n_locations, n_orients = gain.shape[1:]
-    orient = np.ones((n_locations, n_orients))
+    orient_scale = np.ones((n_locations, n_orients))
     if n_orients == 3:
-        kinds = {"surf": "surface", "vol": "volume", "discrete": "discrete"}
         start = 0
         for s in forward["src"]:
-            orient[start : start + s["nuse"], :2] = np.sqrt(loose[kinds[s["type"]]])
+            orient_scale[start : start + s["nuse"], :2] = np.sqrt(loose[KINDS[s["type"]]])
             start += s["nuse"]
     options = _depth_options(depth)
     if options["exp"] is None or options["exp"] == 0:
-        return orient, orient.copy()
-    return orient, orient * np.sqrt(_depth_prior(forward, gain, info, options, noise))[:, None]
+        return orient_scale, orient_scale.copy()
+    prior = _depth_prior(forward, gain, info, options, noise)
+    return orient_scale, orient_scale * np.sqrt(prior)[:, None]
 
 
 def _depth_options(depth: Any) -> dict:
@@ -121,23 +161,27 @@ def _depth_prior(forward, gain, info, options: dict, noise) -> np.ndarray:
             "depth weighting needs the lead field of all three orientations and this forward has "
             "fixed ones: pass depth=None, depth=dict(allow_fixed_depth=True), or a free forward."
         )
-    full = gain
-    if gain.shape[2] == 1 and forward["source_ori"] != 1:  # loose=0 of a free forward
-        full = channel_rows(forward, info["ch_names"]).astype(float).reshape(*gain.shape[:2], 3)
-    use = _depth_channels(full, info, options["limit_depth_chs"], noise)
+    use = _depth_channels(forward, gain, info, options["limit_depth_chs"], noise)
     power = _sensitivity(use, options["combine_xyz"])
     power = np.where(power > 0, power, power[power > 0].min())
     return _limited(1.0 / power, options["limit"], options["limit_depth_chs"]) ** options["exp"]
 
 
-def _depth_channels(gain: np.ndarray, info: mne.Info, limit_depth_chs, noise) -> np.ndarray:
-    if limit_depth_chs == "whiten":
-        return np.tensordot(noise.matrix, gain, 1)
-    if limit_depth_chs is False:
-        return gain
-    types = np.array(info.get_channel_types())
-    kind = next(k for k in ("grad", "mag", "eeg") if (types == k).any())
-    return gain[types == kind]
+def _depth_channels(forward, gain, info: mne.Info, limit_depth_chs, noise) -> np.ndarray:
+    """Lead field, all its orientations, of the channels that tell how deep a source is."""
+    if limit_depth_chs is True:
+        types = np.array(info.get_channel_types())
+        kind = next(k for k in ("grad", "mag", "eeg") if (types == k).any())
+        rows = np.flatnonzero(types == kind)
+    else:
+        rows = np.arange(len(info["ch_names"]))
+    if gain.shape[2] == 1 and forward["source_ori"] != 1:  # loose=0 of a free forward
+        gain = channel_rows(forward, [info["ch_names"][i] for i in rows])
+        gain = gain.reshape(len(rows), -1, 3)
+    else:
+        gain = gain if len(rows) == len(gain) else gain[rows]
+    gain = gain.astype(float)
+    return np.tensordot(noise.matrix, gain, 1) if limit_depth_chs == "whiten" else gain
 
 
 def _sensitivity(gain: np.ndarray, combine_xyz: str) -> np.ndarray:

@@ -13,8 +13,10 @@ import jax.numpy as jnp
 import jax.scipy.linalg as jsl
 from jaxtyping import Array, Bool, Float, Int
 
+from esijax._ops.chunked import filtered_blocks, gram
 from esijax._ops.gaussian import symmetric_power
 from esijax._types import Blocks, Gain, Scalar
+from esijax.models.source_cov import BlockDiagonal
 
 
 class _Carry(NamedTuple):
@@ -100,9 +102,8 @@ def eloreta_blocks(
 
 def _gram(gain: Gain, blocks: Blocks) -> Float[Array, "rank rank"]:
     if gain.shape[-1] == 1:
-        half = gain[..., 0] * jnp.sqrt(blocks[:, 0, 0])
-        return half @ half.T
-    return jnp.tensordot(gain, jnp.einsum("rlo,lop->rlp", gain, blocks), axes=((1, 2), (1, 2)))
+        return gram(gain, blocks[:, :, 0])
+    return BlockDiagonal(blocks).sensor(gain)
 
 
 def _inverse(gram: Float[Array, "rank rank"], lambda2: Scalar) -> Float[Array, "rank rank"]:
@@ -112,8 +113,7 @@ def _inverse(gram: Float[Array, "rank rank"], lambda2: Scalar) -> Float[Array, "
 
 def _update(gain: Gain, inverse: Float[Array, "rank rank"], force_equal: bool) -> Blocks:
     """Inverse roots of G_l' N G_l."""
-    filtered = jnp.tensordot(inverse, gain, 1)
-    inner = jnp.einsum("rlo,rlp->lop", gain, filtered)
+    inner = filtered_blocks(inverse, gain)
     if gain.shape[-1] == 1:
         safe = jnp.where(inner > 0, inner, 1.0)
         return jnp.where(inner > 0, 1.0 / jnp.sqrt(safe), 0.0)

@@ -4,12 +4,14 @@ A `SourceCov` is the matrix :math:`R` of :math:`X \sim N(0, R)`, known by what i
 """
 
 import abc
+from typing import ClassVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from esijax._ops.chunked import gram
 from esijax._ops.gaussian import symmetric_power
 from esijax._ops.graph import laplacian_solve
 from esijax._types import Blocks, Gain, Scalar
@@ -18,7 +20,12 @@ Columns = Float[Array, "locations orients columns"]
 
 
 class SourceCov(eqx.Module):
-    """What every inference asks of a source covariance."""
+    """What every inference asks of a source covariance.
+
+    `local` tells that R does not couple locations: it then is what `blocks` says.
+    """
+
+    local: ClassVar[bool] = False
 
     @abc.abstractmethod
     def apply(self, columns: Columns) -> Columns:
@@ -36,13 +43,13 @@ class SourceCov(eqx.Module):
     def scaled(self, factor: Scalar) -> "SourceCov":
         """R times a number."""
 
-    def apply_gain(self, gain: Gain) -> Columns:
-        """R G' as (locations, orients, rank)."""
-        return self.apply(jnp.moveaxis(gain, 0, -1))
+    def apply_gain(self, gain: Gain) -> Gain:
+        """G R, in the layout of G: no transpose of a large array where none is needed."""
+        return jnp.moveaxis(self.apply(jnp.moveaxis(gain, 0, -1)), -1, 0)
 
     def sensor(self, gain: Gain) -> Float[Array, "rank rank"]:
         """G R G'."""
-        return jnp.tensordot(gain, self.apply_gain(gain), axes=2)
+        return jnp.tensordot(self.apply_gain(gain), gain, axes=((1, 2), (1, 2)))
 
     def power(self, gain: Gain) -> Scalar:
         """tr(G R G')."""
@@ -57,20 +64,20 @@ class SourceCov(eqx.Module):
 class Diagonal(SourceCov):
     """Independent sources with variances (locations, orients)."""
 
+    local: ClassVar[bool] = True
     variance: Float[Array, "locations orients"]
 
     def apply(self, columns: Columns) -> Columns:
         """R V: one product per source."""
         return self.variance[..., None] * columns
 
-    def apply_gain(self, gain: Gain) -> Columns:
-        """R G'."""
-        return jnp.moveaxis(self.variance * gain, 0, -1)
+    def apply_gain(self, gain: Gain) -> Gain:
+        """G R: scaled columns."""
+        return self.variance * gain
 
     def sensor(self, gain: Gain) -> Float[Array, "rank rank"]:
-        """G R G' as a Gram matrix, symmetric to the last bit."""
-        half = (gain * jnp.sqrt(self.variance)).reshape(gain.shape[0], -1)
-        return half @ half.T
+        """G R G' as a Gram matrix."""
+        return gram(gain, self.variance)
 
     def power(self, gain: Gain) -> Scalar:
         """tr(G R G'), without forming it."""
@@ -92,11 +99,16 @@ class Diagonal(SourceCov):
 class BlockDiagonal(SourceCov):
     """Locations independent, orients correlated within each: (locations, orients, orients)."""
 
+    local: ClassVar[bool] = True
     block: Blocks
 
     def apply(self, columns: Columns) -> Columns:
         """R V: one small product per location."""
         return self.block @ columns
+
+    def apply_gain(self, gain: Gain) -> Gain:
+        """G R: one small product per location."""
+        return jnp.einsum("rlo,lop->rlp", gain, self.block)
 
     def root(self, columns: Columns) -> Columns:
         """Symmetric roots of the blocks times V."""

@@ -181,8 +181,8 @@ def _on_sphere(sphere, vertno, tris) -> sparse.csr_array:
 
 def _smooth_subject(positions, tris) -> Hemisphere:
     """Refine and smooth the source mesh; what stood out of the smooth surface is a gyrus."""
-    faces = _close_holes(positions, tris)
-    spread = sparse.eye_array(len(positions), format="csr")
+    faces = _close_holes(positions, _without_crumbs(len(positions), tris))
+    spread = _with_loose(positions, faces)
     while spread.shape[0] < 9000:
         finer, faces = _refine(spread.shape[0], faces)
         spread = (finer @ spread).tocsr()
@@ -207,6 +207,23 @@ def _edges(faces):
     return np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
 
 
+def _with_loose(positions, faces):
+    """Show a location outside the mesh too: its nearest vertex takes the average with it."""
+    used = np.unique(faces)
+    loose = np.setdiff1d(np.arange(len(positions)), used)
+    near = used[cKDTree(positions[used]).query(positions[loose])[1]]
+    extra = sparse.csr_array((np.ones(len(loose)), (near, loose)), (len(positions),) * 2)
+    weights = (sparse.eye_array(len(positions)) + extra).tocsr()
+    return sparse.diags_array(1.0 / weights.sum(axis=1)) @ weights
+
+
+def _without_crumbs(n: int, faces):
+    """Leave out pieces of a few triangles that hang nowhere."""
+    _, piece = sparse.csgraph.connected_components(_laplacian(n, faces))
+    size = np.bincount(piece[faces[:, 0]], minlength=piece.max() + 1)
+    return faces[size[piece[faces[:, 0]]] > 0.01 * len(faces)]
+
+
 def _close_holes(positions, faces):
     """Fill the gaps that left-out locations leave, around a loose location where one is inside."""
     loose = np.setdiff1d(np.arange(len(positions)), faces)
@@ -224,7 +241,7 @@ def _close_holes(positions, faces):
 
 
 def _open_loops(faces) -> list[list[int]]:
-    """Closed loops of edges that have a triangle on one side only, against its direction."""
+    """Follow the edges that have a triangle on one side only, against its direction."""
     directed = {tuple(e) for e in _edges(faces).tolist()}
     follow: dict[int, list[int]] = {}
     for a, b in sorted(directed):
@@ -239,6 +256,7 @@ def _open_loops(faces) -> list[list[int]]:
                 loops.append(path[path.index(there) :])
                 path = path[: path.index(there)]
             path.append(there)
+        loops.append(path)  # what is left of it, where edges with three triangles cut the walk
     return [loop for loop in loops if 3 <= len(loop) <= LONGEST_LOOP]
 
 
@@ -558,7 +576,8 @@ def view_maps(
     figure = go.Figure(traces)
     figure.update_layout(_layout(list(styles), len(sides) + 1, peak[1], title))
     config = {"displaylogo": False, "responsive": True}
-    return figure.to_html(include_plotlyjs=True, full_html=True, config=config)
+    page = figure.to_html(include_plotlyjs=True, full_html=True, config=config)
+    return page.replace("<body>", '<body style="margin:0;height:100vh;overflow:hidden">', 1)
 
 
 def _apart(side: str, coords):
@@ -580,7 +599,8 @@ def _trace(style: _Style, side: str, hemi: Hemisphere, visible: bool):
         vertexcolor=(255 * np.clip(colours, 0, 1)).astype(np.uint8),
         customdata=values.astype(np.float32),
         hovertemplate=f"%{{customdata:.3g}} {style.label}<extra>{side}</extra>",
-        lighting={"ambient": 0.62, "diffuse": 0.5, "specular": 0.06, "roughness": 0.9},
+        lighting={"ambient": 0.72, "diffuse": 0.5, "specular": 0.06, "roughness": 0.9},
+        color="silver",
     )  # fmt: skip
     size = np.abs(np.nan_to_num(values))
     return trace, (size.max(), coords[np.argmax(size)])
@@ -605,7 +625,7 @@ def _bar_trace(style: _Style, visible: bool):
 def _layout(names: list[str], per_map: int, peak, title: str | None) -> dict:
     """Camera towards the peak, a drop-down of the maps, no axes."""
     eye = np.array([peak[0], peak[1], 0.0]) / max(np.hypot(peak[0], peak[1]), 1.0)
-    eye = 1.75 * eye + [0, 0, 0.55]
+    eye = 1.4 * eye + [0, 0, 0.45]
     buttons = [
         {"label": name, "method": "update",
          "args": [{"visible": list(np.repeat(np.arange(len(names)) == n, per_map).tolist())}]}
