@@ -1,17 +1,20 @@
-"""esijax: differentiable probabilistic E/MEG source imaging in JAX and NumPyro."""
+"""esijax: differentiable probabilistic E/MEG source imaging in JAX and NumPyro.
+
+Names are loaded on first use, so that ``import esijax`` costs nothing and needs neither MNE nor
+ArviZ nor a plotting library.
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from esijax import inference, models
-from esijax._types import EsijaxWarning, InputError
-from esijax.arrays import from_arrays
-from esijax.estimate import Estimate
-from esijax.inference import solve
-from esijax.problem import Geometry, Problem, Whitener
-
 if TYPE_CHECKING:
+    from esijax import inference, io, metrics, models, simulate
+    from esijax._types import EsijaxWarning, InputError
+    from esijax.arrays import from_arrays
+    from esijax.estimate import Estimate
+    from esijax.inference import solve
     from esijax.io import from_mne, load, save, to_arviz, to_mne
+    from esijax.problem import Geometry, Problem, Whitener
     from esijax.report import report
 
 __version__ = "0.1.0"
@@ -25,27 +28,46 @@ __all__ = [
     "from_arrays",
     "from_mne",
     "inference",
+    "io",
     "load",
+    "metrics",
     "models",
     "report",
     "save",
+    "simulate",
     "solve",
     "to_arviz",
     "to_mne",
 ]
 
-# these need mne, arviz or matplotlib and are loaded on first use
-_LAZY = {name: "esijax.io" for name in ("from_mne", "to_mne", "to_arviz", "save", "load")}
-_LAZY["report"] = "esijax.report"
+_HOME = {
+    "EsijaxWarning": "esijax._types",
+    "Estimate": "esijax.estimate",
+    "Geometry": "esijax.problem",
+    "InputError": "esijax._types",
+    "Problem": "esijax.problem",
+    "Whitener": "esijax.problem",
+    "from_arrays": "esijax.arrays",
+    "from_mne": "esijax.io",
+    "load": "esijax.io",
+    "report": "esijax.report",
+    "save": "esijax.io",
+    "solve": "esijax.inference",
+    "to_arviz": "esijax.io",
+    "to_mne": "esijax.io",
+}
+_ROOMS = ("inference", "io", "metrics", "models", "simulate")
 
 
 def __getattr__(name: str):
-    if name == "io":
-        return import_module("esijax.io")
-    if name in _LAZY:
-        return getattr(import_module(_LAZY[name]), name)
+    if name in _ROOMS:
+        return import_module(f"esijax.{name}")
+    if name in _HOME:
+        value = getattr(import_module(_HOME[name]), name)
+        globals()[name] = value  # `report` is also a module: the function wins
+        return value
     raise AttributeError(f"module 'esijax' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*__all__, "io"])
+    return sorted([*__all__, "__version__"])

@@ -71,7 +71,7 @@ def covariance(cov: np.ndarray, ch_names, what: str = "noise_cov") -> None:
         )
     if not variance.any():
         raise InputError(
-            f"{what} is all zero for {names(ch_names, 3)}: estimate it from a baseline or pass None."
+            f"{what} is all zero for {names(ch_names, 3)}: {ESTIMATE_AGAIN}, or pass None."
         )
     scale = np.sqrt(np.where(variance > 0, variance, 1.0))
     corr = cov / np.outer(scale, scale)
@@ -117,37 +117,82 @@ def whitened_scale(white: np.ndarray, matrix=None, ch_types=None, what: str = "d
             )
 
 
-# rms over sensors and sources that a head can have, per A m; MNE's sample (oct5): 51, 2.4e-6, 5.4e-5
+# rms of a row that a head can have, per A m; medians in MNE's sample: 51, 2.4e-6, 5.4e-5
 GAIN_RMS = {"eeg": (1e0, 1e4, "V"), "mag": (5e-8, 1e-4, "T"), "grad": (1e-6, 3e-3, "T/m")}
+WILD = 30  # times the median of the type; the largest row of MNE's sample has 1.5
 
 
-def lead_field(gain: np.ndarray, ch_names, ch_types) -> None:
+def lead_field(gain: np.ndarray, rows, ch_names, ch_types) -> None:
     """Refuse lead fields (channels, ...) that are not finite, in other units, or hold wild values.
 
     All of them pass silently elsewhere: sources come out 1e9 too small, or in the wrong place.
+    `rows` are those of the named channels.
     """
     flat = gain.reshape(len(gain), -1)
     with np.errstate(over="ignore", invalid="ignore"):
-        power = np.einsum("cs,cs->c", flat, flat).astype(float) / max(flat.shape[1], 1)
+        power = np.einsum("cs,cs->c", flat, flat).astype(float)[rows] / max(flat.shape[1], 1)
     if not np.isfinite(power).all():
         bad = [n for n, p in zip(ch_names, power, strict=True) if not np.isfinite(p)]
         raise InputError(f"the lead field holds NaN or Inf in {names(bad)}: compute it again.")
-    kinds = np.array(ch_types)
-    for kind, (low, high, unit) in GAIN_RMS.items():
-        rows = np.flatnonzero(kinds == kind)
-        rms = np.sqrt(power[rows])
-        typical = float(np.median(rms)) if rms.size else 0.0
-        if typical and not low <= typical <= high:
-            raise InputError(
-                f"the {kind} lead field has an rms of {typical:.3g} {unit}/(A m), expected {low:g} "
-                f"to {high:g}: is it per nA m, or in other units?"
-            )
-        wild = [ch_names[i] for i, r in zip(rows, rms, strict=True) if typical and r > 50 * typical]
-        if wild:
-            raise InputError(
-                f"the lead field of {names(wild)} is more than 50 times that of the other {kind} "
-                "channels: a corrupt file, or other units? Compute it again."
-            )
+    for kind, limits in GAIN_RMS.items():
+        of_kind = [i for i, k in enumerate(ch_types) if k == kind]
+        if power[of_kind].any():
+            _check_rms(np.sqrt(power[of_kind]), kind, *limits, [ch_names[i] for i in of_kind])
+
+
+def _check_rms(rms: np.ndarray, kind: str, low: float, high: float, unit: str, ch_names) -> None:
+    typical = float(np.median(rms))
+    if not low <= typical <= high:
+        raise InputError(
+            f"the {kind} lead field has an rms of {typical:.3g} {unit}/(A m), expected {low:g} to "
+            f"{high:g}: is it per nA m, or in other units?"
+        )
+    wild = [name for name, r in zip(ch_names, rms, strict=True) if r > WILD * typical]
+    if wild:
+        raise InputError(
+            f"the lead field of {names(wild)} is more than {WILD} times that of the other {kind} "
+            "channels: a corrupt file, or other units? Compute it again."
+        )
+
+
+def spread_out(pos: np.ndarray, n: int = 200) -> np.ndarray | None:
+    """Choose some hundred of the positions; None where they do not span a hemisphere."""
+    if len(pos) < 50 or np.ptp(pos, axis=0).max() < 0.08:
+        return None
+    return np.unique(np.linspace(0, len(pos) - 1, n).astype(int))
+
+
+def astray_rows(gain: np.ndarray, sensors: np.ndarray, sources: np.ndarray) -> np.ndarray:
+    """Find rows of a lead field that are not strongest near the sensors whose names they bear.
+
+    Per channel, the log power over sources is correlated with minus the log distance from the
+    sensor, both centred. In nine heads (sample, template, spheres; MEG and 60 to 256 electrodes)
+    the correlation was below 0.3 in 0 % of the channels, 9 % in the worst; with all rows permuted
+    in 52 to 76 %, with a quarter of them in 6 to 26 %.
+
+    Parameters
+    ----------
+    gain : (channels, locations, 3)
+    sensors, sources : (channels, 3), (locations, 3)
+        Head coordinates, m.
+
+    Returns
+    -------
+    index
+        Channels below 0.3; none where they are too few of all to be sure.
+    """
+    power = np.sum(gain.astype(float) ** 2, axis=2)
+    distance = np.linalg.norm(sensors[:, None] - sources, axis=2)
+    reached = power.all(axis=0)
+    if len(gain) < 8 or reached.sum() < 50:
+        return np.zeros(0, dtype=int)
+    both = [np.log(power[:, reached]), -np.log(np.maximum(distance[:, reached], 1e-4))]
+    both = [a - a.mean(axis=1, keepdims=True) for a in both]
+    a, b = (a - a.mean(axis=0) for a in both)
+    size = np.sqrt(np.sum(a**2, axis=1) * np.sum(b**2, axis=1))
+    corr = np.sum(a * b, axis=1) / np.where(size > 0, size, 1.0)
+    index = np.flatnonzero(corr < 0.3)
+    return index if len(index) > 0.12 * len(gain) else index[:0]
 
 
 def positions(pos: np.ndarray) -> None:
@@ -198,7 +243,9 @@ def silent_sources(power: np.ndarray) -> np.ndarray:
     """
     if not np.isfinite(power).all():
         location = int(np.argwhere(~np.isfinite(power))[0, 0])
-        raise InputError(f"the lead field holds NaN or Inf at location {location}: compute it again.")
+        raise InputError(
+            f"the lead field holds NaN or Inf at location {location}: compute it again."
+        )
     silent = ~power.any(axis=1)
     if silent.any():
         warn(

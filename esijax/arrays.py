@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from esijax import _checks
-from esijax._types import InputError
+from esijax._types import InputError, check_positive, is_number
 from esijax.problem import Geometry, Labels, Problem, Whitener, normalised
 
 
@@ -51,6 +51,8 @@ def from_arrays(
     ------
     InputError
         For shapes that do not match, NaN, complex data, a covariance that is none.
+    TypeError
+        For what is no array of numbers.
 
     Examples
     --------
@@ -77,7 +79,8 @@ def from_arrays(
     ch_names = _names(ch_names, n_channels)
     _checks.real_finite(data, "data", ch_names)
     _checks.flat_channels(data, ch_names)
-    sfreq = 1.0 if sfreq is None else float(sfreq)
+    _checks.lead_field(gain, slice(None), ch_names, ())
+    sfreq, tmin = _clock(sfreq, tmin)
     cov, notes = _noise_cov(noise_cov, data, tmin, sfreq, ch_names)
     whitener = whitening(cov)
     matrix = np.asarray(whitener.matrix)
@@ -110,14 +113,27 @@ def from_arrays(
 
 
 def _real(array, what: str, ndims: tuple[int, ...]) -> np.ndarray:
-    array = np.asarray(array)
+    try:
+        array = np.asarray(array)
+    except ValueError as error:
+        raise InputError(f"{what} is ragged: all its rows must have one length.") from error
     if array.dtype.kind == "c":
         raise InputError(f"{what} is complex: pass real arrays.")
     if array.dtype.kind not in "fiu":
         raise TypeError(f"{what} must be an array of numbers, got dtype {array.dtype}.")
     if array.ndim not in ndims:
-        raise InputError(f"{what} must have {ndims[0]} or {ndims[1]} axes, got {array.shape}.")
+        allowed = " or ".join(str(n) for n in ndims)
+        raise InputError(f"{what} must have {allowed} axes, got the shape {array.shape}.")
     return array.astype(float)
+
+
+def _clock(sfreq, tmin) -> tuple[float, float]:
+    """Check sampling frequency and time of the first sample."""
+    sfreq = 1.0 if sfreq is None else sfreq
+    check_positive(sfreq, "sfreq (Hz)")
+    if not (is_number(tmin) and np.isfinite(tmin)):
+        raise InputError(f"tmin must be a finite number of seconds, got {tmin!r}.")
+    return float(sfreq), float(tmin)
 
 
 def _names(ch_names, n_channels: int) -> tuple[str, ...]:
@@ -130,7 +146,7 @@ def _names(ch_names, n_channels: int) -> tuple[str, ...]:
 
 def _noise_cov(noise_cov, data, tmin, sfreq, ch_names) -> tuple[np.ndarray, tuple[str, ...]]:
     if noise_cov is not None:
-        cov = np.asarray(noise_cov, dtype=float)
+        cov = _real(noise_cov, "noise_cov", (0, 1, 2))
         if cov.ndim == 0:
             cov = np.full(len(ch_names), cov)
         cov = np.diag(cov) if cov.ndim == 1 else cov
@@ -192,9 +208,10 @@ def whitening(cov: np.ndarray, nave: float = 1.0, rtol: float = 1e-10) -> Whiten
 
 
 def _geometry(positions, normals, n_locations, n_orients, edges) -> Geometry:
+    edges = None if edges is None else _edges(edges, n_locations)
     if positions is None:
         return Geometry(edges=None if edges is None else jnp.asarray(edges, dtype=int))
-    positions = np.asarray(positions, dtype=float)
+    positions = _real(positions, "positions", (2,))
     if positions.shape != (n_locations, 3):
         raise InputError(f"positions must be ({n_locations}, 3), got {positions.shape}.")
     _checks.positions(positions)
@@ -203,9 +220,11 @@ def _geometry(positions, normals, n_locations, n_orients, edges) -> Geometry:
         edges = nearest_neighbours(positions)
     frames = np.broadcast_to(np.eye(3), (n_locations, 3, 3)) if n_orients == 3 else None
     if normals is not None:
-        normals = np.asarray(normals, dtype=float)
+        normals = _real(normals, "normals", (2,))
         if normals.shape != (n_locations, 3):
             raise InputError(f"normals must be ({n_locations}, 3), got {normals.shape}.")
+        if not np.allclose(np.linalg.norm(normals, axis=1), 1.0, atol=1e-2):
+            raise InputError("normals must be finite unit vectors: divide each by its length.")
         frames = normals[:, None] if n_orients == 1 else frames
     return Geometry(
         positions=jnp.asarray(positions),
@@ -213,6 +232,13 @@ def _geometry(positions, normals, n_locations, n_orients, edges) -> Geometry:
         frames=None if frames is None else jnp.asarray(frames),
         edges=None if edges is None else jnp.asarray(edges, dtype=int),
     )
+
+
+def _edges(edges, n_locations: int) -> np.ndarray:
+    edges = _real(edges, "edges", (2,))
+    if edges.shape[1] != 2 or not np.isin(edges, np.arange(n_locations)).all():
+        raise InputError(f"edges must be pairs of integers from 0 to {n_locations - 1}.")
+    return edges.astype(int)
 
 
 def nearest_neighbours(positions: np.ndarray, k: int = 6) -> np.ndarray:

@@ -26,7 +26,7 @@ def gram(gain: Gain, variance: Float[Array, "locations orients"]) -> Float[Array
 
     def square(start, width):
         part = jax.lax.dynamic_slice_in_dim(gain, start, width, axis=1)
-        part = part * jax.lax.dynamic_slice_in_dim(half, start, width, axis=0)
+        part = part * jax.lax.dynamic_slice_in_dim(half, start, width, axis=0)[None]
         return _symmetric_square(part.reshape(rank, -1))
 
     def add(total, start):

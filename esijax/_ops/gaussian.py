@@ -70,13 +70,11 @@ def _power_jvp(power: float, rtol: float, primals, tangents):
     values, vectors = jnp.linalg.eigh(matrix)
     safe, powered = _powered(values, power, rtol)
     kept = jnp.where(powered > 0, safe, 0.0)
-    mean = (safe[..., :, None] + safe[..., None, :]) / 2
-    gap = kept[..., :, None] - kept[..., None, :]
-    close = jnp.abs(gap) < 1e-5 * mean
-    slope = (powered[..., :, None] - powered[..., None, :]) / jnp.where(close, 1.0, gap)
-    neither = (kept[..., :, None] == 0) & (kept[..., None, :] == 0)
-    slope = jnp.where(close, power * mean ** (power - 1), slope)
-    slope = jnp.where(neither, 0.0, slope)
+    left, right = kept[..., :, None], kept[..., None, :]
+    gap, mean = left - right, (left + right) / 2
+    close = (left > 0) & (right > 0) & (jnp.abs(gap) < 1e-5 * mean)
+    slope = (powered[..., :, None] - powered[..., None, :]) / jnp.where(gap == 0, 1.0, gap)
+    slope = jnp.where(close, power * jnp.where(close, mean, 1.0) ** (power - 1), slope)
     tangent = (tangent + jnp.swapaxes(tangent, -1, -2)) / 2
     inner = jnp.swapaxes(vectors, -1, -2) @ tangent @ vectors
     out = vectors @ (slope * inner) @ jnp.swapaxes(vectors, -1, -2)

@@ -143,6 +143,10 @@ class LCMV(Method):
         """Take no model; orientations only where there are three."""
         if setup.model is not None:
             raise InputError("LCMV takes no model of the sources: pass None.")
+        if self.data_cov is None and setup.problem.data.size // setup.problem.rank < 2:
+            raise InputError(
+                "a single sample has no covariance: give LCMV more samples, or data_cov."
+            )
         if setup.problem.n_orients == 1 and self.pick_ori in ("max-power", "vector"):
             raise InputError(
                 f"pick_ori={self.pick_ori!r} needs three orientations; this problem has fixed ones "

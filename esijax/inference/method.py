@@ -126,7 +126,7 @@ def solve(
     >>> ej.solve(problem, ej.models.MinimumNorm("evidence"), ej.inference.Linear()).std.shape
     (12, 1, 1)
     """
-    _check_arguments(problem, method, noise, key)
+    _check_arguments(problem, model, method, noise, key)
     method = method.prepare(problem)
     # names stay outside the compiled part: another subject or condition must not retrace
     core = dataclasses.replace(problem, labels=Labels((), (), surf_ori=problem.labels.surf_ori))
@@ -143,13 +143,17 @@ def solve(
     return estimate
 
 
-def _check_arguments(problem, method, noise, key) -> None:
+def _check_arguments(problem, model, method, noise, key) -> None:
     if not isinstance(problem, Problem):
         raise TypeError(
             f"problem must be an esijax Problem (from_mne, from_arrays), got {type(problem)}."
         )
     if not isinstance(method, Method):
         raise TypeError(f"method must be one of esijax.inference, e.g. Linear(), got {method!r}.")
+    if model is not None and not isinstance(model, eqx.Module):
+        raise TypeError(
+            f"model must be one of esijax.models, e.g. MinimumNorm(), or None, got {model!r}."
+        )
     if noise is not None:
         raise InputError("noise: only None so far, the noise covariance of the problem.")
     if method.needs_key and key is None:

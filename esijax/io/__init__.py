@@ -1,5 +1,6 @@
 """The door to MNE and ArviZ: problems in, estimates out, a template head, files."""
 
+from esijax.io._geometry import geometry
 from esijax.io.files import load, save
 from esijax.io.mne_in import from_mne
 from esijax.io.mne_out import to_arviz, to_mne, write_stc
@@ -9,6 +10,7 @@ from esijax.io.template import Template, template
 __all__ = [
     "Template",
     "from_mne",
+    "geometry",
     "load",
     "read_evoked",
     "read_forward",

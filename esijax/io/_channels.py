@@ -48,23 +48,25 @@ def common_channels(
 ) -> tuple[mne.Info, tuple[str, ...]]:
     """Info of the good shared channels in the order of the measurement, reference made sure."""
     info = data.inst.info
-    _check_same_head(info, forward)
+    _check_frames(forward)
     wanted = _wanted(info, picks)
-    row_names = set(forward["sol"]["row_names"])
-    cov_names = row_names if noise_cov is None else set(noise_cov.ch_names)
     bads = set(info["bads"]) | (set() if noise_cov is None else set(noise_cov["bads"]))
     good = [name for name in wanted if name not in bads]
     if not good and wanted:
         raise InputError(f"all channels are marked bad: {_checks.names(sorted(bads))}.")
-    names = [name for name in good if name in row_names and name in cov_names]
-    _report_missing(good, names, row_names, cov_names)
+    names = _shared(info, good, forward, noise_cov)
     if bads & set(wanted):
         logger.info("bad channels left out: %s", sorted(bads & set(wanted)))
-    _check_compensation(info, forward)
-    picked = mne.pick_info(info, [info["ch_names"].index(name) for name in names])
+    if noise_cov is not None:
+        names = _with_noise(names, info, noise_cov)
     _checks.few(len(names), forward["nsource"])
+    picked = mne.pick_info(info, [info["ch_names"].index(name) for name in names])
+    _check_same_head(picked, forward)
+    _check_compensation(picked, forward)
+    picked, notes = _reference(picked, data)
     _check_projectors(picked, noise_cov)
-    return _reference(picked, data, names)
+    _check_lead_field(picked, forward)
+    return picked, notes
 
 
 def _wanted(info: mne.Info, picks: Any) -> list[str]:
@@ -90,7 +92,11 @@ def _wanted(info: mne.Info, picks: Any) -> list[str]:
     return [name for name in names if name in chosen]
 
 
-def _report_missing(good, names, row_names, cov_names) -> None:
+def _shared(info: mne.Info, good: list[str], forward, noise_cov) -> list[str]:
+    """Good channels that the forward and the covariance have as well."""
+    row_names = set(forward["sol"]["row_names"])
+    cov_names = row_names if noise_cov is None else set(noise_cov.ch_names)
+    names = [name for name in good if name in row_names and name in cov_names]
     if not names:
         raise InputError(
             "no channel is shared: the measurement has "
@@ -99,19 +105,42 @@ def _report_missing(good, names, row_names, cov_names) -> None:
         )
     missing = [name for name in good if name not in set(names)]
     if not missing:
-        return
+        return names
     where = "forward" if any(m not in row_names for m in missing) else "noise_cov"
     message = f"{len(missing)} good channels are missing in {where}: {_checks.names(missing)}"
     if len(names) < 0.9 * len(good):
+        kinds = dict(zip(info["ch_names"], info.get_channel_types(), strict=True))
+        left = list(dict.fromkeys(kinds[n] for n in names))
         raise InputError(
-            f"{message}. Only {len(names)} of {len(good)} would be left: pass picks, mark them bad, "
-            "or use the forward and noise_cov of this measurement."
+            f"{message}. Only {len(names)} of {len(good)} would be left: pass picks={left}, mark "
+            "them bad, or use the forward and noise_cov of this measurement."
         )
     _checks.warn(f"{message}. They are left out, which changes the map.")
+    return names
 
 
-def _check_same_head(info: mne.Info, forward: mne.Forward) -> None:
-    """The device must sit where the forward was computed, in head or MRI coordinates."""
+def _with_noise(names: list[str], info: mne.Info, noise_cov: mne.Covariance) -> list[str]:
+    """Channels whose noise is known: finite covariance, and more than zero variance."""
+    row = {name: i for i, name in enumerate(noise_cov.ch_names)}
+    index = [row[name] for name in names]
+    square = np.asarray(noise_cov.data)
+    square = square[index] if square.ndim == 1 else square[np.ix_(index, index)]
+    way_out = _checks.ESTIMATE_AGAIN
+    _checks.real_finite(square, "noise_cov", names, way_out=way_out)
+    variance = square if square.ndim == 1 else np.diag(square)
+    kinds = dict(zip(info["ch_names"], info.get_channel_types(), strict=True))
+    alive = {kinds[n] for n, v in zip(names, variance, strict=True) if v != 0}
+    dead = [n for n, v in zip(names, variance, strict=True) if v == 0]
+    for name in dead:
+        if kinds[name] not in alive:
+            raise InputError(f"noise_cov is all zero for {kinds[name]} channels: {way_out}.")
+    if dead:
+        _checks.warn(f"zero variance in noise_cov: {_checks.names(dead)}; they are left out.")
+    return [name for name in names if name not in set(dead)]
+
+
+def _check_frames(forward: mne.Forward) -> None:
+    """Refuse other coordinates than head or MRI, and source spaces that claim others."""
     frame = forward["coord_frame"]
     if frame not in (4, 5):
         raise InputError(
@@ -121,8 +150,13 @@ def _check_same_head(info: mne.Info, forward: mne.Forward) -> None:
     if wrong:
         raise InputError(
             f"the forward claims coordinate frame {int(frame)}, its source space {wrong[0]} "
-            f"{int(forward['src'][wrong[0]]['coord_frame'])}: one of the flags is wrong."
+            f"{int(forward['src'][wrong[0]]['coord_frame'])}: one of the flags is wrong, compute "
+            "the forward again."
         )
+
+
+def _check_same_head(info: mne.Info, forward: mne.Forward) -> None:
+    """Refuse a device that sat elsewhere when the forward was computed."""
     here, there = info["dev_head_t"], forward["info"].get("dev_head_t")
     has_meg = any(t in ("mag", "grad") for t in info.get_channel_types())
     if here is None or there is None or not has_meg:
@@ -131,11 +165,49 @@ def _check_same_head(info: mne.Info, forward: mne.Forward) -> None:
     shift = float(np.linalg.norm(a[:3, 3] - b[:3, 3]))
     cosine = np.clip((np.trace(a[:3, :3].T @ b[:3, :3]) - 1) / 2, -1, 1)
     angle = float(np.degrees(np.arccos(cosine)))
-    if shift > 5e-3 or angle > 5:
+    if not (shift <= 5e-3 and angle <= 5):
         raise InputError(
             f"the head sat {1e3 * shift:.1f} mm and {angle:.1f} degrees from where the forward was "
             "computed (dev_head_t differs): compute the forward for this recording."
         )
+
+
+def _check_lead_field(info: mne.Info, forward: mne.Forward) -> None:
+    """Finite, in SI units, and each row strongest near its own sensor."""
+    row = {name: i for i, name in enumerate(forward["sol"]["row_names"])}
+    rows = np.array([row[name] for name in info["ch_names"]])
+    types = np.array(info.get_channel_types())
+    _checks.lead_field(forward["sol"]["data"], rows, info["ch_names"], types)
+    places = _checks.spread_out(np.asarray(forward["source_rr"], dtype=float))
+    if forward["source_ori"] == 1 or places is None:
+        return  # along the normals alone a lead field has its strongest source anywhere
+    gain = forward["sol"]["data"].reshape(len(row), -1, 3)
+    sources = np.asarray(forward["source_rr"], dtype=float)[places]
+    if forward["coord_frame"] == 5:
+        sources = mne.transforms.apply_trans(forward["mri_head_t"], sources)
+    sensors = _sensor_positions(info)
+    astray: list[str] = []
+    for kind in dict.fromkeys(types):
+        use = np.flatnonzero((types == kind) & np.isfinite(sensors).all(axis=1))
+        found = _checks.astray_rows(gain[rows[use][:, None], places], sensors[use], sources)
+        astray += [info["ch_names"][i] for i in use[found]]
+    if astray:
+        _checks.warn(
+            f"the lead field of {len(astray)} of {len(rows)} channels is not strongest near the "
+            f"sensor: {_checks.names(astray)}. Do the row names of the forward belong to its rows?"
+        )
+
+
+def _sensor_positions(info: mne.Info) -> np.ndarray:
+    """Head coordinates (channels, 3); NaN where unknown."""
+    out = np.array([ch["loc"][:3] for ch in info["chs"]], dtype=float)
+    out[~out.any(axis=1)] = np.nan
+    meg = np.array([t != "eeg" for t in info.get_channel_types()])
+    if info["dev_head_t"] is None:
+        out[meg] = np.nan
+    elif meg.any():
+        out[meg] = mne.transforms.apply_trans(info["dev_head_t"], out[meg])
+    return out
 
 
 def _check_compensation(info: mne.Info, forward: mne.Forward) -> None:
@@ -170,7 +242,7 @@ def _check_projectors(info: mne.Info, noise_cov: mne.Covariance | None) -> None:
 
 
 def _signature(p, present: set[str]) -> tuple:
-    """What a projector does to the channels present, up to sign and scale."""
+    """Tell what a projector does to the channels present, up to sign and scale."""
     names = p["data"]["col_names"]
     keep = [i for i, n in enumerate(names) if n in present]
     vectors = np.asarray(p["data"]["data"])[:, keep]
@@ -181,17 +253,21 @@ def _signature(p, present: set[str]) -> tuple:
     return tuple(sorted(names[i] for i in keep)), (np.round(vectors, 4) + 0.0).tobytes()
 
 
-def _reference(info, data: Measurement, names) -> tuple[mne.Info, tuple[str, ...]]:
+def _reference(info: mne.Info, data: Measurement) -> tuple[mne.Info, tuple[str, ...]]:
     """Make sure that EEG has an average reference, as a projector."""
-    eeg = [n for n, t in zip(info["ch_names"], info.get_channel_types(), strict=True) if t == "eeg"]
+    eeg = _eeg(info)
     if not eeg:
         return info, ()
-    has_proj = any(p["kind"] == 10 for p in info["projs"])
-    if has_proj and not info["custom_ref_applied"]:
+    known = [set(p["data"]["col_names"]) for p in info["projs"] if p["kind"] == 10]
+    if known and not info["custom_ref_applied"]:
+        strange = [name for name in eeg if not any(name in names for names in known)]
+        if strange:
+            raise InputError(
+                f"the average-reference projector does not know {_checks.names(strange)}: were "
+                "channels renamed? Call set_eeg_reference(projection=True) on the measurement."
+            )
         return info, ()
-    values = data.pick(eeg)
-    mean, size = np.abs(values.mean(axis=-2)).max(), np.abs(values).max()
-    if not (size > 0 and mean < 1e-6 * size):
+    if not _has_zero_mean(data):
         problem = "a custom EEG reference" if info["custom_ref_applied"] else "no average reference"
         raise InputError(
             f"the EEG has {problem}: call set_eeg_reference(projection=True) on the measurement; "
@@ -200,7 +276,23 @@ def _reference(info, data: Measurement, names) -> tuple[mne.Info, tuple[str, ...
     info = info.copy()
     with info._unlock():
         info["custom_ref_applied"] = 0
-    flat = mne.EvokedArray(np.zeros((len(names), 1)), info, verbose="ERROR")
+    flat = mne.EvokedArray(np.zeros((len(info["ch_names"]), 1)), info, verbose="ERROR")
     flat.set_eeg_reference(projection=True, verbose="ERROR")
     note = "EEG: average reference was applied to the data; the projector was added"
     return flat.info, (note,)
+
+
+def _eeg(info: mne.Info, without: tuple = ()) -> list[str]:
+    types = zip(info["ch_names"], info.get_channel_types(), strict=True)
+    return [name for name, kind in types if kind == "eeg" and name not in without]
+
+
+def _has_zero_mean(data: Measurement) -> bool:
+    """Whether the EEG as recorded, with or without its bad channels, adds up to zero."""
+    info = data.inst.info
+    for eeg in {tuple(_eeg(info)), tuple(_eeg(info, tuple(info["bads"])))}:
+        values = data.pick(list(eeg))
+        mean, size = np.abs(values.mean(axis=-2)).max(), np.abs(values).max()
+        if size > 0 and mean < 1e-6 * size:
+            return True
+    return False

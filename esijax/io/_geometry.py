@@ -42,6 +42,23 @@ def geometry_of(forward: mne.Forward, frames: np.ndarray) -> tuple[Geometry, tup
     )
 
 
+def geometry(forward: mne.Forward) -> Geometry:
+    """Give the geometry of a forward, its orientations as they stand.
+
+    Parameters
+    ----------
+    forward : mne.Forward
+
+    Returns
+    -------
+    geometry : Geometry
+        In head coordinates.
+    """
+    own = np.asarray(forward["source_nn"], dtype=float)
+    frames = own[:, None] if forward["source_ori"] == 1 else own.reshape(-1, 3, 3)
+    return geometry_of(forward, frames)[0]
+
+
 def _mesh(s) -> np.ndarray:
     """Triangles over the used vertices, numbered 0 .. nuse - 1; none without a surface."""
     if s["type"] != "surf":

@@ -5,11 +5,13 @@ which esijax object each belongs to. The zip comment holds the format version an
 all that stands before it.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import importlib
 import io
 import json
+import math
 import os
 import zipfile
 from pathlib import Path
@@ -42,6 +44,11 @@ def save(estimate: Estimate, path) -> Path:
     -------
     path : Path
 
+    Raises
+    ------
+    InputError
+        If the file cannot be written (no such folder, disk full, not allowed).
+
     Examples
     --------
     >>> import esijax as ej
@@ -70,8 +77,17 @@ def replace_file(path: Path, content: bytes) -> None:
             f.flush()
             os.fsync(f.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be written ({error.strerror}); what was there before is untouched."
+        ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        _remove(temporary)
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):  # the folder may not exist, or not be ours
+        path.unlink(missing_ok=True)
 
 
 def load(path) -> Estimate:
@@ -102,6 +118,18 @@ def load(path) -> Estimate:
         raise InputError(f"{path}: {hint}.")
     if hashlib.sha256(body).hexdigest().encode() != digest:
         raise InputError(f"{path}: the checksum does not match; the file is corrupt.")
+    try:
+        estimate = _parse(content, path)
+    except InputError:
+        raise
+    except Exception as error:  # a valid checksum over something else than we write
+        raise InputError(f"{path}: not laid out as an esijax file ({error!r:.80}).") from error
+    if not isinstance(estimate, Estimate):
+        raise InputError(f"{path}: holds no estimate.")
+    return estimate
+
+
+def _parse(content: bytes, path: Path) -> Any:
     with zipfile.ZipFile(io.BytesIO(content)) as z:
         _refuse_bombs(z, path)
         arrays = {
@@ -110,11 +138,7 @@ def load(path) -> Estimate:
             )
             for info in z.infolist()
         }
-    header = json.loads(arrays.pop("header").tobytes())
-    estimate = _decode(header, arrays)
-    if not isinstance(estimate, Estimate):
-        raise InputError(f"{path}: holds no estimate.")
-    return estimate
+    return _decode(json.loads(arrays.pop("header").tobytes()), arrays)
 
 
 def _refuse_bombs(z: zipfile.ZipFile, path: Path) -> None:
@@ -127,7 +151,7 @@ def _refuse_bombs(z: zipfile.ZipFile, path: Path) -> None:
             version = np.lib.format.read_magic(f)
             read = np.lib.format.read_array_header_1_0
             shape, _, dtype = (read if version == (1, 0) else np.lib.format.read_array_header_2_0)(f)
-        if dtype.hasobject or int(np.prod(shape)) * dtype.itemsize > info.file_size:
+        if dtype.hasobject or math.prod(shape) * dtype.itemsize > info.file_size:
             raise InputError(f"{path}: entry {info.filename} is not a plain array of its size.")
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import mne
+import numpy as np
 
 from esijax._types import InputError
 
@@ -30,7 +31,7 @@ def read_evoked(path, condition: str | int | None = None) -> mne.Evoked:
         if len(evokeds) > 1:
             raise InputError(f"{path} holds {len(names)} conditions, name one of: {names}.")
         return evokeds[0]
-    if isinstance(condition, int):
+    if isinstance(condition, int | np.integer):
         if not 0 <= condition < len(evokeds):
             raise InputError(f"{path} holds {len(evokeds)} conditions, there is no {condition}.")
         return evokeds[condition]
@@ -59,4 +60,6 @@ def _read(reader: Callable, path):
             return reader(path, verbose="ERROR")
     except Exception as error:  # MNE raises whatever its parser trips over
         what = f"{type(error).__name__}: {error}".splitlines()[0][:120]
-        raise InputError(f"{path}: truncated or corrupt, or not the expected kind of file ({what}).") from error
+        raise InputError(
+            f"{path}: truncated or corrupt, or not the expected kind of file ({what})."
+        ) from error

@@ -66,8 +66,8 @@ def eloreta_blocks(
     """
     weight = orient_scale[:, :, None] * orient_scale[:, None, :]
     if force_equal:
-        weight = weight * jnp.eye(gain.shape[-1])
-    biased = gain * orient_scale
+        weight = weight * jnp.eye(gain.shape[-1])[None]
+    biased = gain * orient_scale[None]
 
     def normalise(use, blocks):
         gram = _gram(use, blocks)
@@ -95,7 +95,7 @@ def eloreta_blocks(
     def tangent(linear, right):
         return jax.scipy.sparse.linalg.gmres(linear, right, tol=1e-10, restart=40, maxiter=5)[0]
 
-    start = jnp.broadcast_to(jnp.eye(gain.shape[-1]), weight.shape) * weight
+    start = jnp.eye(gain.shape[-1])[None] * weight
     blocks = jax.lax.custom_root(residual, start, iterate, tangent)
     return normalise(gain, blocks)[0]
 
@@ -119,5 +119,9 @@ def _update(gain: Gain, inverse: Float[Array, "rank rank"], force_equal: bool) -
         return jnp.where(inner > 0, 1.0 / jnp.sqrt(safe), 0.0)
     if not force_equal:
         return symmetric_power(inner, -0.5)
-    roots = jnp.sqrt(jnp.maximum(jnp.linalg.eigvalsh(inner), 0.0))
-    return jnp.eye(3) / jnp.mean(roots, axis=-1)[:, None, None]
+    values = jnp.linalg.eigvalsh(inner)
+    positive = values > 0
+    roots = jnp.where(positive, jnp.sqrt(jnp.where(positive, values, 1.0)), 0.0)
+    size = jnp.mean(roots, axis=-1)
+    size = jnp.where(size > 0, 1.0 / jnp.where(size > 0, size, 1.0), 0.0)
+    return size[:, None, None] * jnp.eye(3)[None]

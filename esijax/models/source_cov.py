@@ -73,7 +73,7 @@ class Diagonal(SourceCov):
 
     def apply_gain(self, gain: Gain) -> Gain:
         """G R: scaled columns."""
-        return self.variance * gain
+        return self.variance[None] * gain
 
     def sensor(self, gain: Gain) -> Float[Array, "rank rank"]:
         """G R G' as a Gram matrix."""
@@ -89,7 +89,7 @@ class Diagonal(SourceCov):
 
     def blocks(self) -> Blocks:
         """Diagonal blocks."""
-        return self.variance[..., None] * jnp.eye(self.variance.shape[-1])
+        return self.variance[..., None] * jnp.eye(self.variance.shape[-1])[None]
 
     def scaled(self, factor: Scalar) -> "Diagonal":
         """R times a number."""
@@ -144,7 +144,7 @@ class GraphSmooth(SourceCov):
 
     def sensor(self, gain: Gain) -> Float[Array, "rank rank"]:
         """G R G' as a Gram matrix."""
-        half = self._smooth(jnp.moveaxis(gain * self.scale, 0, -1)).reshape(-1, gain.shape[0])
+        half = self._smooth(jnp.moveaxis(gain * self.scale[None], 0, -1)).reshape(-1, gain.shape[0])
         return half.T @ half
 
     def root(self, columns: Columns) -> Columns:
@@ -162,7 +162,7 @@ class GraphSmooth(SourceCov):
             return jnp.sum(laplacian_solve(self.edges, self.ridge, unit) ** 2, axis=0)
 
         diagonal = jax.lax.map(squared, starts).ravel()[:n]
-        return (self.scale**2 * diagonal[:, None])[..., None] * jnp.eye(self.scale.shape[-1])
+        return (self.scale**2 * diagonal[:, None])[..., None] * jnp.eye(self.scale.shape[-1])[None]
 
     def scaled(self, factor: Scalar) -> "GraphSmooth":
         """R times a number."""

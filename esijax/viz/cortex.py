@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import sparse
 from scipy.sparse.linalg import splu
 from scipy.spatial import cKDTree
@@ -76,11 +77,11 @@ class Map:
         Ends of the colour bar; None: from the values.
     """
 
-    values: np.ndarray
+    values: ArrayLike
     label: str = ""
-    threshold: float | None = None
+    threshold: float | int | None = None
     cmap: str | None = None
-    limits: tuple[float, float] | None = None
+    limits: Sequence[float | int] | None = None
 
 
 def cortex(positions, triangles, vertno, subject, hemi) -> Cortex:
@@ -401,7 +402,7 @@ def _draw(axes, hemi: Hemisphere, frame, colours) -> None:
 
 def plot_maps(
     cortex: Cortex,
-    maps: Mapping[str, "Map | np.ndarray"],
+    maps: Mapping[str, Map | ArrayLike],
     *,
     views: Sequence[str] = VIEWS,
     title: str | None = None,
@@ -534,7 +535,7 @@ def glass_points(positions, values, title: str | None = None, *, label: str = ""
 
 
 def view_maps(
-    cortex: Cortex, maps: Mapping[str, "Map | np.ndarray"], *, title: str | None = None
+    cortex: Cortex, maps: Mapping[str, Map | ArrayLike], *, title: str | None = None
 ) -> str:
     """Make a page with a cortex to turn, that needs no network.
 

@@ -1,0 +1,150 @@
+"""One self-contained page that says what was done and what came out."""
+
+import html
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from esijax._types import InputError
+from esijax.estimate import RESULT, Estimate
+from esijax.viz import figures
+from esijax.viz.summary import Summary, place_name, summarise
+
+
+def report(
+    estimate: Estimate,
+    path,
+    *,
+    title: str | None = None,
+    time: float | None = None,
+    tables: Mapping[str, Sequence[Mapping[str, object]]] | None = None,
+) -> Path:
+    """Write a report of an estimate: data, time courses, cortex, diagnostics.
+
+    Parameters
+    ----------
+    estimate : Estimate
+    path : path
+        The HTML file; it needs nothing else, and no network.
+    title : str, optional
+    time : float, optional
+        s; sample of the maps, by default that of the largest amplitude.
+    tables : dict of lists of dicts, optional
+        Further tables, such as scores, by heading.
+
+    Returns
+    -------
+    path : Path
+
+    Raises
+    ------
+    InputError
+        If the problem has no positions, or `time` is outside the data.
+
+    Examples
+    --------
+    >>> import esijax as ej
+    >>> ej.report(estimate, "auditory.html")  # doctest: +SKIP
+    """
+    import matplotlib.pyplot as plt
+    import mne
+
+    if estimate.problem.geometry.positions is None:
+        raise InputError("a report shows where sources are: give positions to from_arrays.")
+    path = Path(path)
+    summary = summarise(estimate, time)
+    labels = estimate.problem.labels
+    title = title or f"esijax: {labels.comment or 'source estimate'}"
+    page = mne.Report(title=title, verbose="ERROR", image_format="png")
+    page.add_html(_table(facts(estimate, summary)), title="What was done", tags=("method",))
+    for heading, rows in (tables or {}).items():
+        page.add_html(_grid(rows), title=heading, tags=("scores",))
+    drawn = {
+        "Data": figures.plot_data(estimate, summary),
+        "Time courses at the peaks": figures.plot_courses(estimate, summary),
+        "Source maps": figures.plot_map(estimate, summary),
+        "Diagnostics": figures.plot_diagnostics(estimate),
+    }
+    for name, figure in drawn.items():
+        if figure is not None:
+            page.add_figure(figure, title=name, tags=("figure",), image_format="png")
+            plt.close(figure)
+        if name == "Source maps":
+            _add_interactive(page, estimate, summary)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.html")
+    try:
+        page.save(temporary, open_browser=False, overwrite=True, verbose="ERROR")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def _add_interactive(page, estimate: Estimate, summary: Summary) -> None:
+    view = figures.view_map(estimate, summary)
+    if view is None:
+        return
+    frame = (
+        f'<iframe srcdoc="{html.escape(view, quote=True)}" title="source maps" '
+        'style="width:100%;height:620px;border:0"></iframe>'
+    )
+    page.add_html(frame, title="Source maps to turn", tags=("interactive",))
+
+
+def facts(estimate: Estimate, summary: Summary) -> dict[str, str]:
+    """What was done, as names and texts."""
+    import jax
+
+    from esijax import __version__
+
+    problem, labels = estimate.problem, estimate.problem.labels
+    counts = {kind: labels.ch_types.count(kind) for kind in dict.fromkeys(labels.ch_types)}
+    times = 1e3 * problem.times
+    rows = {
+        "condition": labels.comment or "-",
+        "subject": labels.subject or "-",
+        "model": estimate.model,
+        "method": estimate.method,
+        "channels": ", ".join(f"{n} {kind}" for kind, n in counts.items()),
+        "rank after whitening": str(problem.rank),
+        "averages": f"{float(problem.whitener.nave):g}",
+        "sources": f"{problem.n_locations} locations x {problem.n_orients} orientations",
+        "time": f"{times[0]:.0f} to {times[-1]:.0f} ms, {problem.n_times} samples",
+        "peak": f"{times[summary.peak_time]:.0f} ms, " + "; ".join(
+            place_name(estimate, p) for p in summary.places
+        ),
+        "result": RESULT[estimate.result],
+    }
+    for name, value in estimate.hyper.items():
+        rows[name] = np.array2string(np.asarray(value), precision=4, threshold=6)
+    if estimate.explained_variance is not None:
+        rows["explained variance"] = f"{100 * float(estimate.explained_variance):.1f} %"
+    if estimate.log_evidence is not None:
+        rows["log-evidence"] = f"{float(estimate.log_evidence):.1f}"
+    if estimate.notes:
+        rows["notes"] = " · ".join(estimate.notes)
+    rows["computed with"] = (
+        f"esijax {__version__}, JAX {jax.__version__} on {jax.default_backend()}, "
+        f"{problem.gain.dtype}"
+    )
+    return rows
+
+
+def _table(rows: Mapping[str, str]) -> str:
+    body = "".join(
+        f"<tr><th>{html.escape(k)}</th><td>{html.escape(v)}</td></tr>" for k, v in rows.items()
+    )
+    return f'<table class="table table-sm w-auto">{body}</table>'
+
+
+def _grid(rows: Sequence[Mapping[str, object]]) -> str:
+    if not rows:
+        return "<p>empty</p>"
+    head = "".join(f"<th>{html.escape(str(k))}</th>" for k in rows[0])
+    body = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(str(v))}</td>" for v in row.values()) + "</tr>"
+        for row in rows
+    )
+    return f'<table class="table table-sm w-auto"><tr>{head}</tr>{body}</table>'

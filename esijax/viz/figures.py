@@ -1,0 +1,213 @@
+"""Figures of an estimate: data, time courses with bands, maps, diagnostics."""
+
+import numpy as np
+
+from esijax.estimate import Estimate
+from esijax.viz.cortex import Map, cortex, glass_points, plot_maps, view_maps
+from esijax.viz.summary import Summary, hemispheres, place_name, summarise
+
+UNITS = {"eeg": (1e6, "µV"), "mag": (1e15, "fT"), "grad": (1e13, "fT/cm"), "unknown": (1.0, "")}
+NAMES = {"eeg": "EEG", "mag": "magnetometers", "grad": "gradiometers", "unknown": "data"}
+
+
+def plot_data(estimate: Estimate, summary: Summary | None = None):
+    """Draw the recording per channel type, and the whitened data with what the map explains.
+
+    Parameters
+    ----------
+    estimate : Estimate
+    summary : Summary, optional
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    import matplotlib.pyplot as plt
+
+    summary = summarise(estimate) if summary is None else summary
+    problem = estimate.problem
+    times = 1e3 * problem.times
+    recording, white = _averaged(problem.recording), _averaged(problem.data)
+    types = np.array(problem.labels.ch_types)
+    kinds = [k for k in UNITS if (types == k).any()]
+    n = len(kinds) + 1
+    figure, axes = plt.subplots(1, n, figsize=(4.2 * n, 2.9), layout="constrained")
+    for ax, kind in zip(axes, kinds, strict=False):
+        factor, unit = UNITS[kind]
+        rows = recording[types == kind]
+        ax.plot(times, factor * rows.T, color="0.35", lw=0.5, alpha=0.6)
+        ax.set(title=f"{len(rows)} {NAMES[kind]}", ylabel=unit)
+    rms = np.sqrt(np.mean(white**2, axis=0))
+    axes[-1].plot(times, rms, color="k", lw=1.2, label="data")
+    fitted = estimate.posterior.fitted()
+    if fitted is not None:
+        left = np.sqrt(np.mean((white - _averaged(fitted)) ** 2, axis=0))
+        axes[-1].plot(times, left, color="C3", lw=1.2, label="residual")
+    axes[-1].axhline(1.0, color="C0", ls=":", lw=1.2, label="noise")
+    axes[-1].set(title="whitened, rms over channels", ylabel="noise standard deviations", ylim=(0, None))
+    axes[-1].legend(frameon=False, fontsize=8)
+    for ax in axes:
+        ax.axvline(times[summary.peak_time], color="0.7", lw=0.8, zorder=0)
+        ax.set_xlabel("time (ms)")
+    return figure
+
+
+def plot_courses(estimate: Estimate, summary: Summary | None = None, level: float = 0.9):
+    """Draw time courses with their credible band at the peaks of the map.
+
+    Parameters
+    ----------
+    estimate : Estimate
+    summary : Summary, optional
+    level : float
+        Probability of the band.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    import matplotlib.pyplot as plt
+
+    summary = summarise(estimate) if summary is None else summary
+    times = 1e3 * estimate.problem.times
+    places = summary.places or (0,)
+    n = len(places)
+    figure, axes = plt.subplots(
+        1, n, figsize=(4.2 * n, 2.9), sharey=True, layout="constrained", squeeze=False
+    )
+    for i, (ax, location) in enumerate(zip(axes[0], places, strict=True)):
+        course = estimate.label([location], level=level, mode="mean")
+        mean, low, high = (
+            summary.factor * _averaged_course(x) for x in (course.mean, course.lower, course.upper)
+        )
+        ax.fill_between(times, low, high, color=f"C{i}", alpha=0.25, lw=0, label=f"{100 * level:.0f} %")
+        ax.plot(times, mean, color=f"C{i}", lw=1.4)
+        ax.axhline(0, color="0.5", lw=0.6)
+        ax.axvline(times[summary.peak_time], color="0.7", lw=0.8, zorder=0)
+        ax.set(title=place_name(estimate, location), xlabel="time (ms)")
+        ax.legend(frameon=False, fontsize=8, loc="upper right")
+    axes[0, 0].set_ylabel(f"along the normal ({summary.unit})")
+    return figure
+
+
+def maps_of(estimate: Estimate, summary: Summary) -> dict[str, Map]:
+    """Posterior mean, standard deviation and exceedance probability at the peak."""
+    at, factor = summary.peak_time, summary.factor
+    std = np.asarray(np.sqrt(np.trace(np.asarray(estimate.cov), axis1=1, axis2=2)))
+    probability = exceedance_at(estimate, summary.threshold, at)
+    shown = summary.threshold * factor
+    return {
+        "posterior mean": Map(
+            summary.amplitude[:, at], summary.unit, threshold=shown, cmap="inferno", limits=(0, 2 * shown)
+        ),
+        "posterior SD": Map(factor * std, summary.unit, cmap="viridis"),
+        "Pr(exceeds)": Map(
+            probability,
+            f"Pr(> {shown:.3g})" if estimate.norm is not None else f"Pr(> {shown:.3g} {summary.unit})",
+            threshold=0.5,
+            cmap="magma",
+            limits=(0, 1),
+        ),
+    }
+
+
+def exceedance_at(estimate: Estimate, threshold: float, at: int) -> np.ndarray:
+    """Exceedance probability at one sample, trials averaged, without the other samples."""
+    import dataclasses
+
+    posterior = estimate.posterior
+    data = posterior.data[..., at : at + 1]
+    if data.ndim == 3:
+        data = data.mean(axis=0)
+    one = dataclasses.replace(estimate, posterior=dataclasses.replace(posterior, data=data))
+    return np.asarray(one.exceedance(threshold))[..., 0]
+
+
+def plot_map(estimate: Estimate, summary: Summary | None = None, title: str | None = None):
+    """Draw mean, standard deviation and exceedance probability, three rows by four views.
+
+    Parameters
+    ----------
+    estimate : Estimate
+    summary : Summary, optional
+    title : str, optional
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        On the cortex where the source space has one, else three projections of the mean.
+    """
+    summary = summarise(estimate) if summary is None else summary
+    maps = maps_of(estimate, summary)
+    moment = 1e3 * estimate.problem.times[summary.peak_time]
+    title = title or f"{estimate.model} / {estimate.method} at {moment:.0f} ms"
+    surfaces = _surfaces(estimate)
+    if surfaces is None:
+        first = maps["posterior mean"]
+        return glass_points(
+            np.asarray(estimate.problem.geometry.positions), first.values, title, label=first.label
+        )
+    return plot_maps(surfaces, maps, title=title)
+
+
+def view_map(estimate: Estimate, summary: Summary | None = None) -> str | None:
+    """Give a standalone page with the maps on a cortex to turn; None without a cortex."""
+    summary = summarise(estimate) if summary is None else summary
+    surfaces = _surfaces(estimate)
+    return None if surfaces is None else view_maps(surfaces, maps_of(estimate, summary))
+
+
+def _surfaces(estimate: Estimate):
+    geometry, labels = estimate.problem.geometry, estimate.problem.labels
+    if geometry.triangles is None or set(labels.kinds) != {"surface"}:
+        return None
+    return cortex(
+        np.asarray(geometry.positions),
+        np.asarray(geometry.triangles),
+        np.concatenate(labels.vertices),
+        labels.subject,
+        hemispheres(estimate),
+    )
+
+
+def plot_diagnostics(estimate: Estimate):
+    """Draw goodness of fit over time and whether the whitened residual looks like noise.
+
+    Parameters
+    ----------
+    estimate : Estimate
+        Of a method that models the data.
+
+    Returns
+    -------
+    matplotlib.figure.Figure | None
+    """
+    import matplotlib.pyplot as plt
+    from scipy.stats import norm
+
+    if estimate.gof is None:
+        return None
+    times = 1e3 * estimate.problem.times
+    gof = np.asarray(estimate.gof)
+    gof = gof.mean(axis=0) if gof.ndim == 2 else gof
+    white = np.asarray(estimate.problem.data)
+    left = (white - np.asarray(estimate.posterior.fitted())).ravel()
+    figure, axes = plt.subplots(1, 2, figsize=(8.4, 2.9), layout="constrained")
+    axes[0].plot(times, 100 * gof, color="k", lw=1.2)
+    axes[0].set(title="goodness of fit", xlabel="time (ms)", ylabel="explained power (%)", ylim=(0, 100))
+    grid = np.linspace(-5, 5, 101)
+    axes[1].hist(left, bins=grid, density=True, color="0.7", label="whitened residual")
+    axes[1].plot(grid, norm.pdf(grid), color="C3", lw=1.2, label="N(0, 1)")
+    axes[1].set(title="residual against noise", xlabel="noise standard deviations", yticks=[])
+    axes[1].legend(frameon=False, fontsize=8)
+    return figure
+
+
+def _averaged(array) -> np.ndarray:
+    array = np.asarray(array)
+    return array.mean(axis=0) if array.ndim == 3 else array
+
+
+def _averaged_course(array) -> np.ndarray:
+    array = np.asarray(array)
+    return array.mean(axis=0) if array.ndim == 2 else array
