@@ -10,6 +10,7 @@
 ====================  ==========================================================================
 """
 
+import math
 from typing import Any
 
 import jax
@@ -58,5 +59,5 @@ def check_positive(value: Any, name: str) -> None:
         return
     if not is_number(value):
         raise InputError(f"{name} must be a positive number, got {value!r}.")
-    if not (jnp.isfinite(value) and value > 0):
+    if not (math.isfinite(float(value)) and float(value) > 0):  # jnp would be traced under jit
         raise InputError(f"{name} must be positive and finite, got {float(value):g}.")

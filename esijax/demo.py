@@ -19,7 +19,7 @@ AUDITORY = np.array([[-0.050, -0.021, 0.007], [0.052, -0.017, 0.007]])  # m, MNI
 AREA = 8e-4  # m2, within the 6 to 10 cm2 that EEG sees
 PEAK = 0.1  # s
 MOMENT = 60e-9  # A m, of a whole patch
-NAVE = 60
+NAVE = 100
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def _noise(gain, info, n_times: int, sfreq: float, key) -> tuple[np.ndarray, np.
 
     def draw(k, n):
         brain, white = jax.random.split(k)
-        activity = np.asarray(simulate.pink_noise(brain, (gain.shape[1], n), sfreq)) * 1.5e-9
+        activity = np.asarray(simulate.pink_noise(brain, (gain.shape[1], n), sfreq)) * 1e-9
         return gain @ activity + sensor[:, None] * np.asarray(
             jax.random.normal(white, (len(sensor), n))
         )

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from esijax._ops.exceed import ball_exceedance
+from esijax._ops.exceed import ball_exceedance, directed_exceedance
 from esijax._ops.memory import refuse_if_too_large
 from esijax._types import InputError, is_number, is_traced
 from esijax.problem import Problem
@@ -140,7 +140,7 @@ class Estimate(eqx.Module):
     @property
     def mean(self) -> Float[Array, "*trials locations orients times"]:
         """Posterior mean, (..., locations, orients, times)."""
-        self._refuse(1, "the mean")
+        self._refuse(1.0, "the mean")
         return _mean(self.posterior, self.scale)
 
     @property
@@ -164,7 +164,7 @@ class Estimate(eqx.Module):
         return self.evidence
 
     # ------------------------------------------------------------------ questions
-    def interval(self, level: float = 0.9):
+    def interval(self, level: Any = 0.9):
         """Central credible interval of each component.
 
         Parameters
@@ -180,13 +180,19 @@ class Estimate(eqx.Module):
         mean = self.mean
         return mean - reach, mean + reach
 
-    def exceedance(self, threshold: float) -> Float[Array, "*trials locations times"]:
-        """Posterior probability that the norm over orients exceeds `threshold`.
+    def exceedance(
+        self, threshold: float, along: str = "norm"
+    ) -> Float[Array, "*trials locations times"]:
+        """Posterior probability that the amplitude exceeds `threshold`.
 
         Parameters
         ----------
         threshold : float
             In the units of the map; not negative.
+        along : "norm" | "mean"
+            The norm over orients, or the component along the posterior mean. Where the
+            posterior is wide the norm exceeds any small threshold, whatever the mean; the
+            component does so only where the data speak for it.
 
         Returns
         -------
@@ -194,8 +200,11 @@ class Estimate(eqx.Module):
         """
         if not is_traced(threshold) and not (is_number(threshold) and threshold >= 0):
             raise InputError(f"threshold must be a number >= 0, got {threshold!r}.")
+        if along not in ("norm", "mean"):
+            raise InputError(f"along must be 'norm' or 'mean', got {along!r}.")
         threshold = jnp.asarray(threshold, dtype=float)
-        return _exceedance(self.posterior, self.scale, threshold)
+        function = ball_exceedance if along == "norm" else directed_exceedance
+        return _exceedance(function, self.posterior, self.scale, threshold)
 
     def sample(self, key: PRNGKeyArray, n: int, at: Any = None):
         """Posterior draws by perturb-and-solve in sensor space.
@@ -223,7 +232,7 @@ class Estimate(eqx.Module):
         return draws * scale
 
     def label(
-        self, vertices: Any, level: float = 0.9, mode: str = "mean_flip", orient: int = -1
+        self, vertices: Any, level: Any = 0.9, mode: str = "mean_flip", orient: int = -1
     ) -> Course:
         """Average time course of a region with its credible band.
 
@@ -352,7 +361,7 @@ def _float(value: Any) -> float | None:
     return None if value is None else float(value)
 
 
-def _quantile(level: float) -> float:
+def _quantile(level: Any) -> float:
     if not (is_number(level) and 0 < level < 1):
         raise InputError(f"the level of an interval must lie between 0 and 1, got {level!r}.")
     return float(jax.scipy.stats.norm.ppf(0.5 + level / 2))
@@ -374,10 +383,10 @@ def _cov(posterior: Posterior, scale: Array) -> Array:
 
 
 @eqx.filter_jit
-def _exceedance(posterior: Posterior, scale: Array, threshold: Array) -> Array:
+def _exceedance(function, posterior: Posterior, scale: Array, threshold: Array) -> Array:
     mean = posterior.mean() * scale
     cov = posterior.cov() * jnp.reshape(scale, (-1, 1, 1)) ** 2
-    return ball_exceedance(mean, cov, threshold)
+    return function(mean, cov, threshold)
 
 
 def combine_notes(*groups: Sequence[str]) -> tuple[str, ...]:

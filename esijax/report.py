@@ -112,9 +112,8 @@ def facts(estimate: Estimate, summary: Summary) -> dict[str, str]:
         "averages": f"{float(problem.whitener.nave):g}",
         "sources": f"{problem.n_locations} locations x {problem.n_orients} orientations",
         "time": f"{times[0]:.0f} to {times[-1]:.0f} ms, {problem.n_times} samples",
-        "peak": f"{times[summary.peak_time]:.0f} ms, " + "; ".join(
-            place_name(estimate, p) for p in summary.places
-        ),
+        "peak": f"{times[summary.peak_time]:.0f} ms, "
+        + "; ".join(place_name(estimate, p) for p in summary.places),
         "result": RESULT[estimate.result],
     }
     for name, value in estimate.hyper.items():

@@ -41,7 +41,9 @@ def restore(path: str | Path, method, state):
         return state
     with path.open("rb") as f:
         if f.read(32) != _fingerprint(method, state):
-            raise InputError(f"{path} is a checkpoint of another problem, model or method: remove it.")
+            raise InputError(
+                f"{path} is a checkpoint of another problem, model or method: remove it."
+            )
         try:
             carry = eqx.tree_deserialise_leaves(f, state.carry)
         except Exception as error:

@@ -129,7 +129,7 @@ class LCMV(Method):
             raise InputError(f"pick_ori must be one of {PICKS}, got {self.pick_ori!r}.")
         if self.weight_norm not in NORMS:
             raise InputError(f"weight_norm must be one of {NORMS}, got {self.weight_norm!r}.")
-        if not is_traced(self.reg) and not (jnp.isfinite(self.reg) and self.reg >= 0):
+        if not is_traced(self.reg) and not 0 <= float(self.reg) < np.inf:
             raise InputError(f"reg must be finite and not negative, got {self.reg}.")
 
     def prepare(self, problem: Problem) -> "LCMV":
@@ -278,4 +278,3 @@ class _ChannelCov(eqx.Module):
         if not is_traced(data):
             _checks.covariance(np.asarray(data), ch_names, "data_cov")
         return _ChannelCov(data, None)
-

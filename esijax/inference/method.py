@@ -157,7 +157,9 @@ def _check_arguments(problem, model, method, noise, key) -> None:
     if noise is not None:
         raise InputError("noise: only None so far, the noise covariance of the problem.")
     if method.needs_key and key is None:
-        raise InputError(f"{type(method).__name__} draws random numbers: pass key=jax.random.key(0).")
+        raise InputError(
+            f"{type(method).__name__} draws random numbers: pass key=jax.random.key(0)."
+        )
     if problem.gain.dtype == "float32":
         _warn_single_precision()
 
@@ -244,7 +246,8 @@ def _check_answer(estimate: Estimate, throw: bool) -> None:
             "the answer is not finite: the noise covariance or the lead field is too badly "
             "conditioned (throw=False returns it all the same)."
         )
-    if ok and explained is not None and 0 < abs(float(explained)) < 0.05:
+    several = estimate.problem.n_locations > 1  # a single one explains what it can
+    if ok and several and explained is not None and 0 < abs(float(explained)) < 0.05:
         warnings.warn(
             f"the map explains {100 * float(explained):.1f} % of the whitened data: weak signal, or "
             "channels that do not belong to the rows of the lead field.",

@@ -48,7 +48,7 @@ def common_channels(
 ) -> tuple[mne.Info, tuple[str, ...]]:
     """Info of the good shared channels in the order of the measurement, reference made sure."""
     info = data.inst.info
-    _check_frames(forward)
+    _check_forward(forward)
     wanted = _wanted(info, picks)
     bads = set(info["bads"]) | (set() if noise_cov is None else set(noise_cov["bads"]))
     good = [name for name in wanted if name not in bads]
@@ -137,6 +137,51 @@ def _with_noise(names: list[str], info: mne.Info, noise_cov: mne.Covariance) -> 
     if dead:
         _checks.warn(f"zero variance in noise_cov: {_checks.names(dead)}; they are left out.")
     return [name for name in names if name not in set(dead)]
+
+
+def _check_forward(forward: mne.Forward) -> None:
+    """Refuse a forward whose parts do not fit together: a FIF file has no checksum."""
+    _check_frames(forward)
+    n_orients = 1 if forward["source_ori"] == 1 else 3
+    n_sources = sum(int(s["nuse"]) for s in forward["src"])
+    sol = forward["sol"]
+    fits = {
+        "the lead field": sol["data"].shape == (len(sol["row_names"]), n_sources * n_orients),
+        "the number of sources": forward["nsource"] == n_sources,
+        "the positions": np.shape(forward["source_rr"]) == (n_sources, 3),
+        "the orientations": _are_unit(forward["source_nn"]),
+    }
+    for i, s in enumerate(forward["src"]):
+        fits[f"source space {i}"] = _fits(s)
+    wrong = [what for what, fit in fits.items() if not fit]
+    if wrong:
+        raise InputError(
+            f"the forward does not fit together ({_checks.names(wrong)}): a corrupt file? Compute "
+            "it again."
+        )
+
+
+def _fits(s) -> bool:
+    """Whether vertices, normals and triangles of a source space refer to each other."""
+    n = int(s["np"])
+    triangles = [s.get("tris"), s.get("use_tris")] if s["type"] == "surf" else []
+    return (
+        len(s["rr"]) == len(s["nn"]) == n
+        and len(s["vertno"]) == s["nuse"]
+        and all(_within(index, n) for index in (s["vertno"], *triangles))
+        and bool(np.isfinite(s["rr"]).all())
+        and _are_unit(s["nn"][s["vertno"]])
+    )
+
+
+def _within(index: np.ndarray | None, n: int) -> bool:
+    return index is None or len(index) == 0 or bool(np.min(index) >= 0 and np.max(index) < n)
+
+
+def _are_unit(vectors: np.ndarray) -> bool:
+    """Whether all are finite unit vectors."""
+    length = np.sum(np.asarray(vectors, dtype=float) ** 2, axis=-1)
+    return bool((np.abs(length - 1.0) < 0.1).all())
 
 
 def _check_frames(forward: mne.Forward) -> None:
@@ -229,10 +274,11 @@ def _check_projectors(info: mne.Info, noise_cov: mne.Covariance | None) -> None:
     if noise_cov is None:
         return
     present = set(info["ch_names"])
-    have = {_signature(p, present) for p in info["projs"]}
+    have = [_vectors(p, present) for p in info["projs"]]
     lost = []
     for p in noise_cov["projs"]:
-        if set(p["data"]["col_names"]) & present and _signature(p, present) not in have:
+        names, vectors = _vectors(p, present)
+        if names and not any(names == n and _parallel(vectors, v) for n, v in have):
             lost.append(p["desc"])
     if lost:
         raise InputError(
@@ -241,16 +287,18 @@ def _check_projectors(info: mne.Info, noise_cov: mne.Covariance | None) -> None:
         )
 
 
-def _signature(p, present: set[str]) -> tuple:
-    """Tell what a projector does to the channels present, up to sign and scale."""
+def _vectors(p: mne.Projection, present: set[str]) -> tuple[list[str], np.ndarray]:
+    """Names and unit vectors of a projector on the channels present, sorted by name."""
     names = p["data"]["col_names"]
-    keep = [i for i, n in enumerate(names) if n in present]
-    vectors = np.asarray(p["data"]["data"])[:, keep]
-    order = np.argsort([names[i] for i in keep])
-    vectors = vectors[:, order] / (np.linalg.norm(vectors) or 1.0)
-    if vectors.size:
-        vectors = vectors * np.sign(vectors.flat[np.argmax(np.abs(vectors))])
-    return tuple(sorted(names[i] for i in keep)), (np.round(vectors, 4) + 0.0).tobytes()
+    keep = sorted((i for i, n in enumerate(names) if n in present), key=lambda i: names[i])
+    vectors = np.asarray(p["data"]["data"], dtype=float)[:, keep]
+    size = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return [names[i] for i in keep], vectors / np.where(size > 0, size, 1.0)
+
+
+def _parallel(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether two lists of unit vectors are the same up to sign."""
+    return a.shape == b.shape and bool((np.abs(np.sum(a * b, axis=1)) > 0.999).all())
 
 
 def _reference(info: mne.Info, data: Measurement) -> tuple[mne.Info, tuple[str, ...]]:
@@ -258,6 +306,11 @@ def _reference(info: mne.Info, data: Measurement) -> tuple[mne.Info, tuple[str, 
     eeg = _eeg(info)
     if not eeg:
         return info, ()
+    if len(eeg) == 1:
+        raise InputError(
+            f"{eeg[0]} is the only EEG channel: an average reference leaves nothing of it; pass "
+            "picks without it."
+        )
     known = [set(p["data"]["col_names"]) for p in info["projs"] if p["kind"] == 10]
     if known and not info["custom_ref_applied"]:
         strange = [name for name in eeg if not any(name in names for names in known)]

@@ -49,9 +49,7 @@ def noise_of(noise_cov, recording, info, rank, data) -> tuple[Noise, tuple[str, 
     square = square[np.ix_(index, index)]
     _check_by_type(square, info)
     # a private copy: MNE's own would share projectors with the caller's
-    cov = mne.Covariance(
-        square, names, [], deepcopy(noise_cov["projs"]), noise_cov["nfree"]
-    )
+    cov = mne.Covariance(square, names, [], deepcopy(noise_cov["projs"]), noise_cov["nfree"])
     rank = _checked_rank(cov, info, rank)
     matrix, colorer = _whitening(cov, info, rank)
     root = np.sqrt(data.nave)

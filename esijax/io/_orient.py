@@ -148,9 +148,13 @@ def _depth_options(depth: Any) -> dict:
     if exp is not None and not (isinstance(exp, int | float | np.number) and 0 <= exp < np.inf):
         raise InputError(f"the depth exponent must be None or a number >= 0, got {exp!r}.")
     if options["limit_depth_chs"] not in (True, False, "whiten"):
-        raise InputError(f"limit_depth_chs: True, False or 'whiten', {options['limit_depth_chs']!r}.")
+        raise InputError(
+            f"limit_depth_chs: True, False or 'whiten', {options['limit_depth_chs']!r}."
+        )
     if options["combine_xyz"] not in ("spectral", "fro"):
-        raise InputError(f"combine_xyz must be 'spectral' or 'fro', got {options['combine_xyz']!r}.")
+        raise InputError(
+            f"combine_xyz must be 'spectral' or 'fro', got {options['combine_xyz']!r}."
+        )
     return options
 
 

@@ -149,8 +149,8 @@ def _refuse_bombs(z: zipfile.ZipFile, path: Path) -> None:
     for info in z.infolist():
         with z.open(info) as f:
             version = np.lib.format.read_magic(f)
-            read = np.lib.format.read_array_header_1_0
-            shape, _, dtype = (read if version == (1, 0) else np.lib.format.read_array_header_2_0)(f)
+            read = getattr(np.lib.format, f"read_array_header_{version[0]}_0")
+            shape, _, dtype = read(f)
         if dtype.hasobject or math.prod(shape) * dtype.itemsize > info.file_size:
             raise InputError(f"{path}: entry {info.filename} is not a plain array of its size.")
 
@@ -159,7 +159,9 @@ def _encode(value: Any, arrays: dict[str, np.ndarray]) -> Any:
     """JSON of a tree of our own dataclasses; arrays go to `arrays`."""
     if isinstance(value, RESULT):
         return {"result": RESULT[value]}
-    if isinstance(value, jax.Array | np.ndarray | np.generic):
+    if isinstance(value, np.generic):
+        return {"plain": value.item()}
+    if isinstance(value, jax.Array | np.ndarray):
         name = f"a{len(arrays)}"
         arrays[name] = np.asarray(value)
         return {"array": name, "jax": isinstance(value, jax.Array)}

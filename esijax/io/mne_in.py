@@ -136,7 +136,9 @@ def _loose(forward: mne.Forward, loose: Any) -> dict[str, float]:
         raise InputError(f"loose must have the keys {sorted(kinds)}, got {sorted(loose)}.")
     for kind, value in loose.items():
         if not (isinstance(value, int | float | np.number) and 0 <= value <= 1):
-            raise InputError(f"loose must lie between 0 (fixed) and 1 (free), got {value!r} ({kind}).")
+            raise InputError(
+                f"loose must lie between 0 (fixed) and 1 (free), got {value!r} ({kind})."
+            )
         if kind == "volume" and value != 1:
             raise InputError(f"a volume source space has no normals: loose must be 1, got {value}.")
     _check_orientation(forward, loose)

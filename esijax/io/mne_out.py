@@ -80,9 +80,7 @@ def _check(estimate: Estimate, what: str, pick_ori, threshold) -> None:
 
 
 def _is_vector(estimate: Estimate, what: str, pick_ori) -> bool:
-    return (
-        what != "exceedance" and pick_ori in (None, "vector") and estimate.cov.shape[-1] == 3
-    )
+    return what != "exceedance" and pick_ori in (None, "vector") and estimate.cov.shape[-1] == 3
 
 
 def _mean(estimate: Estimate, pick_ori):
@@ -204,7 +202,9 @@ def write_stc(
     files : list of Path
     """
     if pick_ori not in ("normal", "magnitude"):
-        raise InputError(f".stc files hold scalars: pick_ori 'normal' or 'magnitude', {pick_ori!r}.")
+        raise InputError(
+            f".stc files hold scalars: pick_ori 'normal' or 'magnitude', {pick_ori!r}."
+        )
     stcs = to_mne(estimate, what, pick_ori, threshold=threshold)
     if isinstance(stcs, list):
         raise InputError("single trials: write each stc of to_mne(...) yourself.")

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import jax.scipy.linalg as jsl
+import lineax as lx
 from jaxtyping import Array, Bool, Float, Int
 
 from esijax._ops.chunked import filtered_blocks, gram
@@ -93,7 +94,10 @@ def eloreta_blocks(
         return blocks - update(blocks, _gram(biased, blocks))[0]
 
     def tangent(linear, right):
-        return jax.scipy.sparse.linalg.gmres(linear, right, tol=1e-10, restart=40, maxiter=5)[0]
+        # lineax: jax.scipy's own GMRES cannot be transposed here
+        operator = lx.FunctionLinearOperator(linear, jax.eval_shape(lambda: right))
+        solver = lx.GMRES(rtol=1e-10, atol=1e-14, restart=40, max_steps=200)
+        return lx.linear_solve(operator, right, solver, throw=False).value
 
     start = jnp.eye(gain.shape[-1])[None] * weight
     blocks = jax.lax.custom_root(residual, start, iterate, tangent)

@@ -44,7 +44,9 @@ def plot_data(estimate: Estimate, summary: Summary | None = None):
         left = np.sqrt(np.mean((white - _averaged(fitted)) ** 2, axis=0))
         axes[-1].plot(times, left, color="C3", lw=1.2, label="residual")
     axes[-1].axhline(1.0, color="C0", ls=":", lw=1.2, label="noise")
-    axes[-1].set(title="whitened, rms over channels", ylabel="noise standard deviations", ylim=(0, None))
+    axes[-1].set(
+        title="whitened, rms over channels", ylabel="noise standard deviations", ylim=(0, None)
+    )
     axes[-1].legend(frameon=False, fontsize=8)
     for ax in axes:
         ax.axvline(times[summary.peak_time], color="0.7", lw=0.8, zorder=0)
@@ -80,7 +82,9 @@ def plot_courses(estimate: Estimate, summary: Summary | None = None, level: floa
         mean, low, high = (
             summary.factor * _averaged_course(x) for x in (course.mean, course.lower, course.upper)
         )
-        ax.fill_between(times, low, high, color=f"C{i}", alpha=0.25, lw=0, label=f"{100 * level:.0f} %")
+        ax.fill_between(
+            times, low, high, color=f"C{i}", alpha=0.25, lw=0, label=f"{100 * level:.0f} %"
+        )
         ax.plot(times, mean, color=f"C{i}", lw=1.4)
         ax.axhline(0, color="0.5", lw=0.6)
         ax.axvline(times[summary.peak_time], color="0.7", lw=0.8, zorder=0)
@@ -95,24 +99,28 @@ def maps_of(estimate: Estimate, summary: Summary) -> dict[str, Map]:
     at, factor = summary.peak_time, summary.factor
     std = np.asarray(np.sqrt(np.trace(np.asarray(estimate.cov), axis1=1, axis2=2)))
     probability = exceedance_at(estimate, summary.threshold, at)
-    shown = summary.threshold * factor
+    shown, top = summary.threshold * factor, float(summary.amplitude[:, at].max())
     return {
         "posterior mean": Map(
-            summary.amplitude[:, at], summary.unit, threshold=shown, cmap="inferno", limits=(0, 2 * shown)
+            summary.amplitude[:, at],
+            summary.unit,
+            threshold=0.4 * top,
+            cmap="inferno",
+            limits=(0.0, top or 1.0),
         ),
         "posterior SD": Map(factor * std, summary.unit, cmap="viridis"),
         "Pr(exceeds)": Map(
             probability,
-            f"Pr(> {shown:.3g})" if estimate.norm is not None else f"Pr(> {shown:.3g} {summary.unit})",
+            f"Pr(> {shown:.3g} {summary.unit})",
             threshold=0.5,
             cmap="magma",
-            limits=(0, 1),
+            limits=(0.0, 1.0),
         ),
     }
 
 
 def exceedance_at(estimate: Estimate, threshold: float, at: int) -> np.ndarray:
-    """Exceedance probability at one sample, trials averaged, without the other samples."""
+    """Exceedance along the mean at one sample, trials averaged, without the other samples."""
     import dataclasses
 
     posterior = estimate.posterior
@@ -120,7 +128,7 @@ def exceedance_at(estimate: Estimate, threshold: float, at: int) -> np.ndarray:
     if data.ndim == 3:
         data = data.mean(axis=0)
     one = dataclasses.replace(estimate, posterior=dataclasses.replace(posterior, data=data))
-    return np.asarray(one.exceedance(threshold))[..., 0]
+    return np.asarray(one.exceedance(threshold, along="mean"))[..., 0]
 
 
 def plot_map(estimate: Estimate, summary: Summary | None = None, title: str | None = None):
@@ -194,7 +202,9 @@ def plot_diagnostics(estimate: Estimate):
     left = (white - np.asarray(estimate.posterior.fitted())).ravel()
     figure, axes = plt.subplots(1, 2, figsize=(8.4, 2.9), layout="constrained")
     axes[0].plot(times, 100 * gof, color="k", lw=1.2)
-    axes[0].set(title="goodness of fit", xlabel="time (ms)", ylabel="explained power (%)", ylim=(0, 100))
+    axes[0].set(
+        title="goodness of fit", xlabel="time (ms)", ylabel="explained power (%)", ylim=(0, 100)
+    )
     grid = np.linspace(-5, 5, 101)
     axes[1].hist(left, bins=grid, density=True, color="0.7", label="whitened residual")
     axes[1].plot(grid, norm.pdf(grid), color="C3", lw=1.2, label="N(0, 1)")

@@ -58,9 +58,8 @@ def summarise(estimate: Estimate, time: float | None = None, n_places: int = 3) 
     factor, unit = display_unit(estimate, float(amplitude.max()))
     positions = estimate.problem.geometry.positions
     places = _places(amplitude[:, at], positions, n_places)
-    return Summary(
-        amplitude * factor, at, places, float(amplitude[:, at].max()) / 2, factor, unit
-    )
+    threshold = float(amplitude[:, at].max()) / 2
+    return Summary(amplitude * factor, at, places, threshold, factor, unit)
 
 
 def display_unit(estimate: Estimate, largest: float) -> tuple[float, str]:

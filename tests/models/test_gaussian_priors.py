@@ -46,10 +46,20 @@ PRIORS = {
 }
 
 
-def dense_of(cov, problem):
+@eqx.filter_jit
+def dense_of(model, problem):
+    """R and R / lambda2 as matrices, and tr(G R G')."""
     n, orients = problem.n_locations, problem.n_orients
     unit = jnp.eye(n * orients).reshape(n, orients, -1)
-    return np.asarray(cov.apply(unit)).reshape(n * orients, -1)
+    cov = model.normalised_cov(problem)
+    over = model.source_cov(model.hyper({}), problem)
+    matrices = (c.apply(unit).reshape(n * orients, -1) for c in (cov, over))
+    return *matrices, cov.power(problem.gain)
+
+
+@eqx.filter_jit
+def eloreta(problem, **options):
+    return ej.models.ELORETA(**options).shape(problem).blocks()
 
 
 @pytest.fixture(params=["fixed", "free"])
@@ -62,23 +72,18 @@ def test_prior_is_its_dense_formula(name, problem):
     make, formula = PRIORS[name]
     model = make(problem)
     want = formula(problem)
-    got = dense_of(model.normalised_cov(problem), problem)
+    got, over, power = dense_of(model, problem)
     np.testing.assert_allclose(got, want, atol=1e-10 * np.abs(want).max())
-    over = dense_of(model.source_cov(model.hyper({}), problem), problem)
     np.testing.assert_allclose(over, want / LAMBDA2, atol=1e-10 * np.abs(want).max() / LAMBDA2)
-
-
-@pytest.mark.parametrize("name", PRIORS)
-def test_lambda2_is_one_over_snr_squared_for_all(name, problem):
-    cov = PRIORS[name][0](problem).normalised_cov(problem)
-    assert float(cov.power(problem.gain)) == pytest.approx(problem.rank, rel=1e-10)
+    # so that lambda2 = 1 / SNR^2 for all of them
+    assert float(power) == pytest.approx(problem.rank, rel=1e-10)
 
 
 def test_weights_per_orient(free):
     weights = np.random.default_rng(6).uniform(0.5, 2, (free.n_locations, 3))
-    got = ej.models.WeightedMinimumNorm(weights).normalised_cov(free)
+    got = dense_of(ej.models.WeightedMinimumNorm(weights), free)[0]
     want = textbook.normalised(flat(free.gain), np.diag(weights.ravel() ** -2.0))
-    np.testing.assert_allclose(dense_of(got, free), want, atol=1e-10 * want.max())
+    np.testing.assert_allclose(got, want, atol=1e-10 * want.max())
 
 
 def test_another_head_keeps_minimum_norm_prior(free):
@@ -102,7 +107,7 @@ def test_eloreta_solves_its_equation(problem, force_equal):
     """R_l is proportional to (G_l' (G R G' + lambda^2 I)^-1 G_l)^(-1/2), with free orients."""
     one = jnp.ones_like(problem.orient_scale)
     lambda2 = jnp.asarray(LAMBDA2)
-    blocks = eloreta_blocks(
+    blocks = eqx.filter_jit(eloreta_blocks)(
         problem.gain, one, lambda2, jnp.asarray(1e-13), max_iter=2000, force_equal=force_equal
     )
     dense = textbook.block_diagonal(np.asarray(blocks))
@@ -122,13 +127,13 @@ def test_eloreta_solves_its_equation(problem, force_equal):
 
 
 def test_eloreta_stops_as_told(free):
-    few, many = (ej.models.ELORETA(max_iter=n, eps=1e-12).shape(free).blocks() for n in (1, 300))
+    few, many = (eloreta(free, max_iter=n, eps=1e-12) for n in (1, 300))
     want = textbook.eloreta_cov(free, 1 / 9, n_iter=1)
     np.testing.assert_allclose(
         textbook.block_diagonal(np.asarray(few)), want, atol=1e-10 * want.max()
     )
     assert np.abs(few - many).max() > 1e-3 * np.abs(many).max()
-    loose = ej.models.ELORETA(max_iter=300, eps=0.5).shape(free).blocks()
+    loose = eloreta(free, max_iter=300, eps=0.5)
     want = textbook.eloreta_cov(free, 1 / 9, n_iter=300, eps=0.5)
     np.testing.assert_allclose(
         textbook.block_diagonal(np.asarray(loose)), want, atol=1e-10 * want.max()
@@ -141,7 +146,7 @@ def test_eloreta_leaves_silent_locations_silent(free, fixed, force_equal):
         gain = problem.gain.at[:, 4].set(0.0)
         scale = problem.prior_scale.at[4].set(0.0)
         silent = eqx.tree_at(lambda p: (p.gain, p.prior_scale), problem, (gain, scale))
-        blocks = ej.models.ELORETA(force_equal=force_equal).shape(silent).blocks()
+        blocks = eloreta(silent, force_equal=force_equal)
         assert np.isfinite(blocks).all()
         assert not np.any(blocks[4])
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from esijax._types import InputError, Scalar, check_positive, scalar
+from esijax._types import InputError, Scalar, check_positive, is_traced, scalar
 from esijax.models.eloreta import eloreta_blocks
 from esijax.models.source_cov import BlockDiagonal, Diagonal, GraphSmooth, SourceCov
 from esijax.problem import Problem
@@ -128,6 +128,10 @@ class WeightedMinimumNorm(GaussianPrior):
     def __check_init__(self):
         if isinstance(self.weights, np.ndarray | jnp.ndarray) and self.weights.ndim not in (1, 2):
             raise InputError(f"weights must have 1 or 2 axes, got {self.weights.shape}.")
+        if eqx.is_array(self.weights) and not is_traced(self.weights):
+            weights = np.asarray(self.weights)
+            if not (np.isfinite(weights).all() and (weights > 0).all()):
+                raise InputError("weights must be positive and finite.")
 
     def shape(self, problem: Problem) -> SourceCov:
         """One over the squared weights."""

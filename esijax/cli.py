@@ -1,0 +1,177 @@
+"""The command line: `esijax demo`, `localize`, `info`. Heavy imports wait until they are needed."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import App, Parameter
+
+from esijax import __version__
+from esijax._cli_methods import METHODS
+
+app = App(
+    name="esijax",
+    version=__version__,
+    help="Probabilistic E/MEG source imaging: measured data in, a posterior source map out.",
+    version_flags=["--version"],
+)
+
+
+def main() -> None:
+    """Run the command line; errors are one line, `--debug` shows where they come from."""
+    arguments = [a for a in sys.argv[1:] if a != "--debug"]
+    debug = len(arguments) < len(sys.argv) - 1
+    try:
+        app(arguments)
+    except KeyboardInterrupt:
+        sys.exit("esijax: interrupted")
+    except (ValueError, TypeError, OSError) as error:
+        if debug:
+            raise
+        print(f"esijax: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+
+
+@app.command
+def demo(*, out: Path = Path("esijax_demo"), seed: int = 0) -> None:
+    """Simulate an auditory response on a template head, reconstruct it, write a report.
+
+    Needs no files and no download. Writes report.html, pictures and the estimates.
+
+    Parameters
+    ----------
+    out
+        Folder for what is written.
+    seed
+        Seed of the simulated noise.
+    """
+    _prepare()
+    from rich.console import Console
+
+    from esijax.demo import run
+
+    console = Console()
+    with console.status("starting") as status:
+
+        def tell(text: str) -> None:
+            console.log(text)
+            status.update(text)
+
+        table = run(out, seed, tell)
+    _print_table(table, "Simulated auditory response, against the truth")
+    console.print(f"report: {(out / 'report.html').resolve()}", soft_wrap=True)
+
+
+@app.command
+def localize(
+    evoked: Path,
+    *,
+    forward: Annotated[Path | None, Parameter(help="-fwd.fif; the template head without.")] = None,
+    noise_cov: Annotated[Path | None, Parameter(help="-cov.fif; the baseline without.")] = None,
+    condition: str | None = None,
+    tmin: float | None = None,
+    tmax: float | None = None,
+    method: Literal[tuple(METHODS)] = "dSPM",  # ty: ignore[invalid-type-form]
+    lambda2: str = "0.1111",
+    loose: str = "auto",
+    depth: str = "0.8",
+    baseline: bool = True,
+    bads: tuple[str, ...] = (),
+    out: Path = Path("esijax_localize"),
+) -> None:
+    """Localise an evoked response: estimate, MNE's stc files and a report.
+
+    Parameters
+    ----------
+    evoked
+        A -ave.fif file.
+    condition
+        Name or number of the condition; needed where the file holds several.
+    tmin
+        First time to reconstruct, s.
+    tmax
+        Last time to reconstruct, s.
+    method
+        How to reconstruct.
+    lambda2
+        1 / SNR^2, or evidence, gcv, lcurve: found from the data.
+    loose
+        Variance along the surface relative to the normal: auto, or 0 (fixed) to 1 (free).
+    depth
+        Exponent of depth weighting, or none.
+    baseline
+        Subtract the mean before time zero where the file has no baseline applied.
+    bads
+        Channels to leave out, beside those marked in the file.
+    out
+        Folder for what is written.
+    """
+    _prepare()
+    from esijax._localize import run
+
+    run(
+        evoked,
+        forward=forward,
+        noise_cov=noise_cov,
+        condition=condition,
+        window=(tmin, tmax),
+        method=method,
+        lambda2=_number_or(lambda2, ("evidence", "gcv", "lcurve"), "--lambda2"),
+        loose=_number_or(loose, ("auto",), "--loose"),
+        depth=None if depth.lower() == "none" else _number_or(depth, (), "--depth"),
+        baseline=baseline,
+        bads=bads,
+        out=out,
+    )
+
+
+@app.command
+def info() -> None:
+    """Show versions, devices and precision."""
+    _prepare()
+    from importlib.metadata import version
+
+    import jax
+
+    names = ("jax", "numpyro", "optax", "equinox", "mne", "arviz", "numpy", "scipy", "nilearn")
+    rows = [{"what": "esijax", "value": __version__}]
+    rows += [{"what": name, "value": version(name)} for name in names]
+    rows.append({"what": "Python", "value": sys.version.split()[0]})
+    rows.append({"what": "devices", "value": ", ".join(str(d) for d in jax.devices())})
+    rows.append({"what": "precision", "value": str(jax.numpy.zeros(1).dtype)})
+    _print_table(rows, "esijax")
+
+
+def _prepare() -> None:
+    """Float64 and pictures without a screen; before anything is computed."""
+    os.environ.setdefault("MPLBACKEND", "Agg")
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+
+
+def _number_or(text: str, words: tuple[str, ...], option: str) -> float | str:
+    if text in words:
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        choices = " or ".join(["a number", *words])
+        raise ValueError(f"{option} takes {choices}, not {text!r}.") from None
+
+
+def _print_table(rows: list[dict[str, object]], title: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title)
+    for name in rows[0]:
+        table.add_column(name, justify="left" if name == next(iter(rows[0])) else "right")
+    for row in rows:
+        table.add_row(*(str(v) for v in row.values()))
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
