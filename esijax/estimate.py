@@ -348,11 +348,13 @@ def _checked(which: Any, n: int, what: str) -> Any:
     if isinstance(which, slice):
         return which
     which = np.asarray(which)
+    if which.size == 0:
+        return which.astype(int)
     if which.dtype == bool:
         if which.shape != (n,):
             raise InputError(f"a mask of {what} must have {n} entries, got {which.shape}.")
         return which
-    if which.dtype.kind not in "iu" or (which.size and (which.min() < -n or which.max() >= n)):
+    if which.dtype.kind not in "iu" or which.min() < -n or which.max() >= n:
         raise InputError(f"{what} must be integers below {n}.")
     return which
 

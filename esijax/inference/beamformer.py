@@ -219,7 +219,9 @@ def _native(problem: Problem) -> Float[Array, "locations 3 3"] | None:
     return frames if moved else None
 
 
-def _oriented(gain: Gain, inverse, pick_ori, weight_norm, native) -> Gain:
+def _oriented(
+    gain: Gain, inverse, pick_ori, weight_norm, native
+) -> Float[Array, "rank locations kept"]:
     """Keep three orients, the normal, or the direction of most power."""
     if pick_ori == "normal":
         return gain[..., 2:]

@@ -10,6 +10,8 @@ Draws are made by perturb-and-solve (Papandreou and Yuille 2010): with :math:`x 
 is an exact posterior draw, and no locations x locations matrix is ever formed.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 import jax.scipy.linalg as jsl
@@ -75,7 +77,7 @@ class GaussianPosterior(Posterior):
         """Perturb and solve, a few hundred columns at a time."""
         data = self.data[..., times]
         lead = (n, *data.shape[:-2], len(times))
-        n_columns = int(jnp.prod(jnp.asarray(lead)))
+        n_columns = math.prod(lead)
         n_sources = self.gain.shape[1] * self.gain.shape[2]
         chunk = max(1, min(n_columns, 8_000_000 // n_sources))
         keys = jax.random.split(key, -(-n_columns // chunk))

@@ -10,9 +10,10 @@ import jax
 import jax.numpy as jnp
 import mne
 import numpy as np
+from jaxtyping import Array, Float, Num
 
 from esijax._ops.chunked import chunk_size
-from esijax._types import InputError
+from esijax._types import Gain, InputError
 
 KINDS = {"surf": "surface", "vol": "volume", "discrete": "discrete"}
 DEPTH = {"exp": 0.8, "limit": 10.0, "limit_depth_chs": True, "combine_xyz": "spectral"}
@@ -53,8 +54,10 @@ def orient(
 
 @jax.jit
 def assemble(
-    whitener: np.ndarray, gain: np.ndarray, rotation: np.ndarray | None
-) -> tuple[jax.Array, jax.Array]:
+    whitener: Float[Array, "rank channels"],
+    gain: Num[Array, "channels locations orients"],
+    rotation: Float[Array, "locations orients 3"] | None,
+) -> tuple[Gain, Float[Array, "locations orients"]]:
     """Whitened lead field in its frames, and the power of each of its columns; in chunks.
 
     Parameters

@@ -158,18 +158,27 @@ def test_wrong_places_are_refused(linear, at, message):
 
 
 @pytest.mark.statistical
-def test_many_draws_come_in_chunks(monkeypatch, fixed):
-    """More columns than one chunk holds: still independent, still with the right spread."""
+def test_draws_at_different_times_are_independent(fixed):
     estimate = ej.solve(fixed, ej.models.MinimumNorm(LAMBDA2), ej.inference.Linear())
-    from esijax.inference import gaussian_posterior
-
     n = 3000
-    source = gaussian_posterior.GaussianPosterior.draw
-    assert source  # the chunk size counts sources: 8,000,000 // 20 columns, far above n x times
     draws = np.asarray(estimate.sample(jax.random.key(2), n, at=([0], None)))[:, 0, 0]
     corr = np.corrcoef(draws.T)
-    assert np.abs(corr - np.eye(len(corr))).max() < 5 / np.sqrt(n)  # times are independent
+    assert np.abs(corr - np.eye(len(corr))).max() < 5 / np.sqrt(n)
     assert np.abs(np.corrcoef(draws[:-1, 0], draws[1:, 0])[0, 1]) < 4 / np.sqrt(n)
+
+
+@pytest.mark.statistical
+def test_draws_of_many_sources_come_in_chunks(problem_factory):
+    """8,000,000 numbers at a time: 3,000 columns of 6,000 sources need three chunks."""
+    problem = problem_factory(1, n_channels=6, n_locations=6000, n_times=3)
+    estimate = ej.solve(problem, ej.models.MinimumNorm(LAMBDA2), ej.inference.Linear())
+    n = 1000
+    draws = np.asarray(estimate.sample(jax.random.key(2), n, at=([7, 11], None)))
+    assert draws.shape == (n, 2, 1, 3)
+    assert len(np.unique(draws)) == draws.size
+    z = (draws - np.asarray(estimate.mean)[[7, 11]]) / np.asarray(estimate.std)[[7, 11]]
+    assert np.abs(z.mean(0)).max() < 4 / np.sqrt(n)
+    assert np.abs(z.var(0) - 1).max() < 4 * np.sqrt(2 / n)
 
 
 def test_intervals(linear):

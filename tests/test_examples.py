@@ -1,0 +1,27 @@
+"""Every example runs from top to bottom, without a warning, and ends in a picture."""
+
+import os
+import runpy
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pytest
+
+EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("plot_*.py"))
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: p.stem)
+def test_example_runs_and_draws(path, monkeypatch, request):
+    if "ESIJAX_DATA" in path.read_text():
+        monkeypatch.setenv("ESIJAX_DATA", str(request.getfixturevalue("data_dir").parent))
+    shown = []
+    monkeypatch.setattr(plt, "show", lambda: shown.append(plt.gcf()))
+    folder = os.environ.get("ESIJAX_EXAMPLE_PICTURES")
+    runpy.run_path(str(path), run_name="__main__")
+    assert len(shown) == 1
+    figure = shown[0]
+    figure.canvas.draw()
+    assert figure.axes
+    if folder:
+        figure.savefig(Path(folder) / f"{path.stem}.png", dpi=80)
+    plt.close("all")
