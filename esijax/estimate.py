@@ -33,6 +33,10 @@ class Posterior(eqx.Module):
         """Posterior mean."""
 
     @abc.abstractmethod
+    def kernel(self) -> Float[Array, "locations orients rank"]:
+        """Linear map from whitened data to the posterior mean."""
+
+    @abc.abstractmethod
     def cov(self) -> Float[Array, "locations orients orients"]:
         """Orients x orients covariance of each location, the same at all times."""
 
@@ -142,6 +146,14 @@ class Estimate(eqx.Module):
         """Posterior mean, (..., locations, orients, times)."""
         self._refuse(1.0, "the mean")
         return _mean(self.posterior, self.scale)
+
+    @property
+    def kernel(self) -> Float[Array, "locations orients channels"]:
+        """Linear map from data in the caller's units to the mean: streams, bootstraps, epochs.
+
+        ``kernel.reshape(-1, n_channels) @ sample`` is the map of one sample.
+        """
+        return _kernel(self.posterior, self.problem.whitener.matrix, self.scale)
 
     @property
     def cov(self) -> Float[Array, "locations orients orients"]:
@@ -372,6 +384,11 @@ def _quantile(level: Any) -> float:
 @eqx.filter_jit
 def _mean(posterior: Posterior, scale: Array) -> Array:
     return posterior.mean() * scale
+
+
+@eqx.filter_jit
+def _kernel(posterior: Posterior, whitener: Array, scale: Array) -> Array:
+    return posterior.kernel() @ whitener * scale
 
 
 @eqx.filter_jit

@@ -1,6 +1,7 @@
 """Steps of an iterative method on disk: resumed bitwise, never half written."""
 
 import hashlib
+import io
 import os
 from pathlib import Path
 
@@ -23,15 +24,20 @@ def _fingerprint(method, state) -> bytes:
 
 
 def store(path: str | Path, method, state) -> None:
-    """Write the carry of a state, through a temporary file."""
+    """Write the carry of a state with a checksum, through a temporary file."""
     path = Path(path)
+    buffer = io.BytesIO()
+    eqx.tree_serialise_leaves(buffer, state.carry)
+    body = _fingerprint(method, state) + buffer.getvalue()
     temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as f:
-        f.write(_fingerprint(method, state))
-        eqx.tree_serialise_leaves(f, state.carry)
-        f.flush()
-        os.fsync(f.fileno())
-    os.replace(temporary, path)
+    try:
+        with temporary.open("wb") as f:
+            f.write(hashlib.sha256(body).digest() + body)
+            f.flush()
+            os.fsync(f.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def restore(path: str | Path, method, state):
@@ -39,13 +45,14 @@ def restore(path: str | Path, method, state):
     path = Path(path)
     if not path.exists():
         return state
-    with path.open("rb") as f:
-        if f.read(32) != _fingerprint(method, state):
-            raise InputError(
-                f"{path} is a checkpoint of another problem, model or method: remove it."
-            )
-        try:
-            carry = eqx.tree_deserialise_leaves(f, state.carry)
-        except Exception as error:
-            raise InputError(f"{path} is truncated or corrupt: remove it to start anew.") from error
+    content = path.read_bytes()
+    digest, body = content[:32], content[32:]
+    if hashlib.sha256(body).digest() != digest:
+        raise InputError(f"{path} is truncated, corrupt or no checkpoint: remove it to start anew.")
+    if body[:32] != _fingerprint(method, state):
+        raise InputError(f"{path} is a checkpoint of another problem, model or method: remove it.")
+    try:
+        carry = eqx.tree_deserialise_leaves(io.BytesIO(body[32:]), state.carry)
+    except Exception as error:
+        raise InputError(f"{path} is of another version of esijax: remove it.") from error
     return eqx.tree_at(lambda s: s.carry, state, carry)

@@ -27,7 +27,7 @@ from esijax.problem import Problem
 
 PICKS = (None, "normal", "max-power", "vector")
 NORMS = (None, "unit-noise-gain", "unit-noise-gain-invariant", "nai")
-Filters = Float[Array, "locations orients rank"]
+Filters = Float[Array, "locations kept rank"]
 
 
 class FilterPosterior(Posterior):
@@ -45,6 +45,10 @@ class FilterPosterior(Posterior):
     def mean(self) -> Float[Array, "*trials locations orients times"]:
         """W Y."""
         return _apply(self.weights, self.data)
+
+    def kernel(self) -> Filters:
+        """The filters."""
+        return self.weights
 
     def cov(self) -> Float[Array, "locations orients orients"]:
         """W W' within each location."""

@@ -53,6 +53,10 @@ class GaussianPosterior(Posterior):
         flat = self.gain.reshape(len(self.chol), -1).T @ solved
         return self.source_cov.apply(flat.reshape(*self.gain.shape[1:], -1))
 
+    def kernel(self) -> Float[Array, "locations orients rank"]:
+        """R G' Sigma^-1."""
+        return self._back_project(jnp.eye(len(self.chol)))
+
     def explained(self, *, squared: bool = False) -> Blocks:
         r"""Blocks of :math:`R G^\top \Sigma^{-1} G R`, the variance that the data explain.
 

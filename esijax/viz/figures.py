@@ -3,7 +3,9 @@
 import numpy as np
 
 from esijax.estimate import Estimate
-from esijax.viz.cortex import Map, cortex, glass_points, plot_maps, view_maps
+from esijax.viz._surface import cortex
+from esijax.viz.cortex import Map, glass_points, plot_maps
+from esijax.viz.interactive import view_maps
 from esijax.viz.summary import Summary, hemispheres, place_name, summarise
 
 UNITS = {"eeg": (1e6, "µV"), "mag": (1e15, "fT"), "grad": (1e13, "fT/cm"), "unknown": (1.0, "")}

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from esijax._types import InputError
+from esijax.viz import _mesh, _surface, interactive
 from esijax.viz import cortex as viz
 
 
@@ -25,7 +26,7 @@ def octahedron(levels):
     faces = np.array([[0, 2, 4], [2, 1, 4], [1, 3, 4], [3, 0, 4]])
     faces = np.concatenate([faces, np.where(faces[:, ::-1] == 4, 5, faces[:, ::-1])])
     for _ in range(levels):
-        finer, faces = viz._refine(len(rr), faces)
+        finer, faces = _mesh.refine(len(rr), faces)
         rr = finer @ rr
         rr /= np.linalg.norm(rr, axis=1, keepdims=True)
     return rr, faces
@@ -100,10 +101,12 @@ def test_interpolation_on_fsaverage_is_exact_for_linear_maps():
 def test_surfaces_look_outward_and_sides_stay_apart(fsaverage, balls):
     for surfaces in (fsaverage, balls):
         for hemi in surfaces:
-            out = (hemi.coords - hemi.coords.mean(0)) * viz._normals(hemi.coords, hemi.faces)
+            out = (hemi.coords - hemi.coords.mean(0)) * _mesh.normals(hemi.coords, hemi.faces)
             assert (out.sum(axis=1) > 0).mean() > 0.9
             assert ((hemi.background >= 0) & (hemi.background <= 1)).all()
-    left, right = (viz._apart(s, h.coords) for s, h in zip(viz.SIDES, fsaverage, strict=True))
+    left, right = (
+        interactive._apart(s, h.coords) for s, h in zip(_surface.SIDES, fsaverage, strict=True)
+    )
     assert left[:, 0].max() < 0 < right[:, 0].min()
 
 
@@ -119,8 +122,8 @@ def test_gaps_are_closed():
     own = np.full(len(rr), -1)
     own[kept] = np.arange(len(kept))
     gappy = own[faces]
-    closed = viz._close_holes(rr[kept], gappy[(gappy >= 0).all(axis=1)])
-    directed = {tuple(e) for e in viz._edges(closed).tolist()}
+    closed = _mesh.close_holes(rr[kept], gappy[(gappy >= 0).all(axis=1)])
+    directed = {tuple(e) for e in _mesh.edges(closed).tolist()}
     assert all((b, a) in directed for a, b in directed)
 
 
@@ -129,7 +132,7 @@ def test_cortex_far_from_all_sources_stays_bare():
     rr, _ = octahedron(4)
     away = np.linalg.norm(rr - rr[0], axis=1)
     label = np.flatnonzero(away < 0.5)
-    spread = viz._on_sphere(100 * rr, label, np.zeros((0, 3), int))
+    spread = _surface._on_sphere(100 * rr, label, np.zeros((0, 3), int))
     bare = np.abs(spread).sum(axis=1) == 0
     assert bare[away > 0.8].all()
     assert not bare[label].any()
@@ -137,7 +140,7 @@ def test_cortex_far_from_all_sources_stays_bare():
 
 def test_patch_is_seen_from_its_own_side_only(fsaverage):
     """A patch on the outer face of the left hemisphere; then the inner one; then the right."""
-    for side in viz.SIDES:
+    for side in _surface.SIDES:
         hemi = getattr(fsaverage, side)
         outwards = -1 if side == "left" else 1
         for aspect, sign in (("lateral", outwards), ("medial", -outwards)):
@@ -195,28 +198,30 @@ def test_figure_has_its_panels_and_thresholds(balls, brain):
 def test_unthresholded_row_shows_the_smallest_values_too(balls, brain):
     values = np.full(len(brain[0]), 1e-6)
     values[0] = 1.0
-    style = viz._style("SD", viz.Map(values, cmap="viridis"), balls)
+    style = viz.style_of("SD", viz.Map(values, cmap="viridis"), balls)
     colours, _ = style.rgb(balls.right)
     assert (np.ptp(colours, axis=1) > 0.1).all()
-    style = viz._style("mean", viz.Map(values, cmap="viridis", threshold=1e-3), balls)
+    style = viz.style_of("mean", viz.Map(values, cmap="viridis", threshold=1e-3), balls)
     assert (np.ptp(style.rgb(balls.right)[0], axis=1) == 0).all()
 
 
 def test_missing_values_are_bare(balls, brain):
-    style = viz._style("m", viz.Map(np.full(len(brain[0]), np.nan)), balls)
+    style = viz.style_of("m", viz.Map(np.full(len(brain[0]), np.nan)), balls)
     assert (np.ptp(style.rgb(balls.left)[0], axis=1) == 0).all()
 
 
 def test_signs_decide_the_colour_bar(balls, brain):
     values = np.linspace(-2.0, 1.0, len(brain[0]))
-    assert viz._style("m", values, balls).limits == (-2.0, 2.0)
-    assert viz._style("m", np.abs(values), balls).limits == (0.0, 2.0)
-    assert viz._style("m", viz.Map(values, limits=(-1, 3.5)), balls).limits == (-1, 3.5)
+    assert viz.style_of("m", values, balls).limits == (-2.0, 2.0)
+    assert viz.style_of("m", np.abs(values), balls).limits == (0.0, 2.0)
+    assert viz.style_of("m", viz.Map(values, limits=(-1, 3.5)), balls).limits == (-1, 3.5)
 
 
 def test_page_stands_alone(balls, brain):
     values = np.linspace(0.0, 1.0, len(brain[0]))
-    page = viz.view_maps(balls, {"mean": viz.Map(values, "pA m", 0.2), "SD": values}, title="Who")
+    page = interactive.view_maps(
+        balls, {"mean": viz.Map(values, "pA m", 0.2), "SD": values}, title="Who"
+    )
     assert not re.search(r"<(script|link|img|iframe)[^>]*\b(src|href)\s*=", page)
     assert page.count("mesh3d") >= 4
     for text in ("Who", "pA m", '"label":"SD"', '"label":"mean"', "coloraxis"):
