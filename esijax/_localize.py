@@ -1,5 +1,6 @@
 """A user's own files, from evoked to report: `esijax localize`."""
 
+import dataclasses
 import logging
 import warnings
 from pathlib import Path
@@ -11,8 +12,10 @@ from rich.console import Console
 
 from esijax import inference, io
 from esijax._cli_methods import METHODS
+from esijax._console import console
 from esijax._types import EsijaxWarning, InputError
 from esijax.estimate import Estimate
+from esijax.problem import Problem
 from esijax.report import report
 from esijax.viz import figures
 from esijax.viz.summary import place_name, summarise
@@ -41,37 +44,42 @@ def run(
     -------
     estimate : Estimate
     """
-    import matplotlib.pyplot as plt
-
-    console = Console()
+    screen = console()
+    model, how = METHODS[method](lambda2)
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out {out}: not a folder.")
     logging.getLogger("esijax").setLevel(logging.INFO)
-    with warnings.catch_warnings(record=True) as caught, console.status("reading"):
+    with warnings.catch_warnings(record=True) as caught, screen.status("reading"):
         warnings.simplefilter("always", EsijaxWarning)
         response = _read(evoked, condition, bads, baseline)
-        head = _head(forward, response, console)
+        head = _head(forward, response, screen)
         cov = None if noise_cov is None else io.read_noise_cov(noise_cov)
         if cov is None and response.times[0] < 0:
-            console.log("no --noise-cov: estimating it from the samples before time zero")
-        console.log(f"whitening {len(response.ch_names)} channels, {head['nsource']} sources")
+            screen.log("no --noise-cov: estimating it from the samples before time zero")
+        screen.log(f"whitening {len(response.ch_names)} channels, {head['nsource']} sources")
         problem = io.from_mne(response, head, cov, loose=loose, depth=depth)
         problem = _within(problem, window)
-        console.log(f"solving with {method}")
-        model, how = METHODS[method](lambda2)
+        screen.log(f"solving with {method}")
         estimate = jax.block_until_ready(inference.solve(problem, model, how))
-        out.mkdir(parents=True, exist_ok=True)
-        console.log("writing estimate, stc files, pictures and report")
-        io.save(estimate, out / "estimate.npz")
-        io.write_stc(estimate, out / "mean")
-        io.write_stc(estimate, out / "std", "std")
-        figure = figures.plot_map(estimate)
-        figure.savefig(out / "map.png", dpi=110)
-        plt.close(figure)
-        report(estimate, out / "report.html")
-    for text in dict.fromkeys(str(w.message) for w in caught):
-        console.print(f"[yellow]note:[/] {text}", soft_wrap=True)
-    _tell(estimate, console)
-    console.print(f"report: {(out / 'report.html').resolve()}", soft_wrap=True)
+        screen.log("writing estimate, stc files, pictures and report")
+        _write(estimate, out)
+    notes = [str(w.message) for w in caught if issubclass(w.category, EsijaxWarning)]
+    _tell(estimate, notes, screen)
+    screen.print(f"report: {(out / 'report.html').resolve()}", soft_wrap=True)
     return estimate
+
+
+def _write(estimate: Estimate, out: Path) -> None:
+    import matplotlib.pyplot as plt
+
+    out.mkdir(parents=True, exist_ok=True)
+    io.save(estimate, out / "estimate.npz")
+    io.write_stc(estimate, out / "mean")
+    io.write_stc(estimate, out / "std", "std")
+    figure = figures.plot_map(estimate)
+    figure.savefig(out / "map.png", dpi=110)
+    plt.close(figure)
+    report(estimate, out / "report.html")
 
 
 def _read(path: Path, condition: str | None, bads: tuple[str, ...], baseline: bool) -> mne.Evoked:
@@ -86,8 +94,8 @@ def _read(path: Path, condition: str | None, bads: tuple[str, ...], baseline: bo
     return response
 
 
-def _head(path: Path | None, response: mne.Evoked, console: Console) -> mne.Forward:
-    """The user's forward, or the template's for the EEG names that it knows."""
+def _head(path: Path | None, response: mne.Evoked, screen: Console) -> mne.Forward:
+    """Read the user's forward, or compute the template's for the EEG names that it knows."""
     if path is not None:
         return io.read_forward(path)
     names = [
@@ -97,14 +105,12 @@ def _head(path: Path | None, response: mne.Evoked, console: Console) -> mne.Forw
     ]
     if not names:
         raise InputError("--forward is needed for MEG: the template head has no sensors of yours.")
-    console.log(f"no --forward: computing one on the template head for {len(names)} EEG channels")
+    screen.log(f"no --forward: computing one on the template head for {len(names)} EEG channels")
     return io.template(names, meg=False).forward
 
 
-def _within(problem, window: tuple[float | None, float | None]):
-    """The same problem between two times; the noise covariance has seen the baseline."""
-    import dataclasses
-
+def _within(problem: Problem, window: tuple[float | None, float | None]) -> Problem:
+    """Give the same problem between two times; the noise covariance has seen the baseline."""
     tmin, tmax = window
     times = problem.times
     low = -np.inf if tmin is None else tmin - 1e-9
@@ -123,13 +129,13 @@ def _within(problem, window: tuple[float | None, float | None]):
     )
 
 
-def _tell(estimate: Estimate, console: Console) -> None:
+def _tell(estimate: Estimate, notes: list[str], screen: Console) -> None:
     summary = summarise(estimate)
     moment = 1e3 * estimate.problem.times[summary.peak_time]
     where = place_name(estimate, summary.places[0]) if summary.places else "nowhere"
     height = float(summary.amplitude[:, summary.peak_time].max())
-    console.print(f"peak: {where} at {moment:.0f} ms, {height:.3g} {summary.unit}", soft_wrap=True)
+    screen.print(f"peak: {where} at {moment:.0f} ms, {height:.3g} {summary.unit}", soft_wrap=True)
     if estimate.explained_variance is not None:
-        console.print(f"explained variance: {100 * float(estimate.explained_variance):.1f} %")
-    for note in estimate.notes:
-        console.print(f"[yellow]note:[/] {note}", soft_wrap=True)
+        screen.print(f"explained variance: {100 * float(estimate.explained_variance):.1f} %")
+    for note in dict.fromkeys([*notes, *estimate.notes]):
+        screen.print(f"[yellow]note:[/] {note}", soft_wrap=True)

@@ -2,10 +2,11 @@
 
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from cyclopts import App, Parameter
+from cyclopts import App, CycloptsError, Parameter
 
 from esijax import __version__
 from esijax._cli_methods import METHODS
@@ -23,10 +24,10 @@ def main() -> None:
     arguments = [a for a in sys.argv[1:] if a != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
     try:
-        app(arguments)
+        app(arguments, exit_on_error=False, print_error=False)
     except KeyboardInterrupt:
         sys.exit("esijax: interrupted")
-    except (ValueError, TypeError, OSError) as error:
+    except (CycloptsError, ValueError, TypeError, OSError) as error:
         if debug:
             raise
         print(f"esijax: {' '.join(str(error).split())}", file=sys.stderr)
@@ -47,20 +48,19 @@ def demo(*, out: Path = Path("esijax_demo"), seed: int = 0) -> None:
         Seed of the simulated noise.
     """
     _prepare()
-    from rich.console import Console
+    from esijax._console import console
+    from esijax.demo import CAPTION, run
 
-    from esijax.demo import run
-
-    console = Console()
-    with console.status("starting") as status:
+    screen = console()
+    with screen.status("starting") as status:
 
         def tell(text: str) -> None:
-            console.log(text)
+            screen.log(text)
             status.update(text)
 
         table = run(out, seed, tell)
-    _print_table(table, "Simulated auditory response, against the truth")
-    console.print(f"report: {(out / 'report.html').resolve()}", soft_wrap=True)
+    _print_table(table, "Simulated auditory response, against the truth", CAPTION)
+    screen.print(f"report: {(out / 'report.html').resolve()}", soft_wrap=True)
 
 
 @app.command
@@ -135,12 +135,11 @@ def info() -> None:
     import jax
 
     names = ("jax", "numpyro", "optax", "equinox", "mne", "arviz", "numpy", "scipy", "nilearn")
-    rows = [{"what": "esijax", "value": __version__}]
-    rows += [{"what": name, "value": version(name)} for name in names]
-    rows.append({"what": "Python", "value": sys.version.split()[0]})
-    rows.append({"what": "devices", "value": ", ".join(str(d) for d in jax.devices())})
-    rows.append({"what": "precision", "value": str(jax.numpy.zeros(1).dtype)})
-    _print_table(rows, "esijax")
+    rows = {"esijax": __version__} | {name: version(name) for name in names}
+    rows["Python"] = sys.version.split()[0]
+    rows["devices"] = ", ".join(str(d) for d in jax.devices())
+    rows["precision"] = str(jax.numpy.zeros(1).dtype)
+    _print_table([{"": name, "here": value} for name, value in rows.items()], "esijax")
 
 
 def _prepare() -> None:
@@ -161,16 +160,18 @@ def _number_or(text: str, words: tuple[str, ...], option: str) -> float | str:
         raise ValueError(f"{option} takes {choices}, not {text!r}.") from None
 
 
-def _print_table(rows: list[dict[str, object]], title: str) -> None:
-    from rich.console import Console
+def _print_table(rows: Sequence[Mapping[str, object]], title: str, caption: str = "") -> None:
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table(title=title)
+    from esijax._console import console
+
+    table = Table(title=title, caption=caption or None, box=SIMPLE_HEAD, caption_justify="left")
     for name in rows[0]:
         table.add_column(name, justify="left" if name == next(iter(rows[0])) else "right")
     for row in rows:
         table.add_row(*(str(v) for v in row.values()))
-    Console().print(table)
+    console().print(table)
 
 
 if __name__ == "__main__":

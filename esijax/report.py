@@ -94,7 +94,7 @@ def _add_interactive(page, estimate: Estimate, summary: Summary) -> None:
 
 
 def facts(estimate: Estimate, summary: Summary) -> dict[str, str]:
-    """What was done, as names and texts."""
+    """List what was done, as names and texts."""
     import jax
 
     from esijax import __version__

@@ -6,6 +6,7 @@ import inspect
 import io
 import json
 import os
+import pickle
 import resource
 import subprocess
 import sys
@@ -626,6 +627,7 @@ def _(x):
 def _(x):
     _move_head(x, 0.02)
     x.options = {"picks": "eeg"}
+    return lambda: [x.problem()]
 
 
 @row(46, "forward-flag-mri", InputError, "coordinate frame 5", "flags is wrong")
@@ -746,15 +748,20 @@ def _(x):
     x.evoked.data = x.evoked.data.astype(np.float32)
 
 
+def _apart(evoked):
+    """Copy that shares nothing: MNE's own shares the projectors' names with the original."""
+    return pickle.loads(pickle.dumps(evoked))
+
+
 @row(53, "renamed-copy", InputError, "EEG 003", "reference", "renamed", "set_eeg_reference")
 def _(x):
-    x.evoked = _read_evoked(AVE)  # for MNE changes the projectors of the original below
+    x.evoked = _apart(x.evoked)
     x.evoked.copy().rename_channels({"EEG 003": "Fp9"})
 
 
 @row(53, "renamed-copy-meg", InputError, "PCA-v1", "add_proj")
 def _(x):
-    x.evoked = _read_evoked(AVE)
+    x.evoked = _apart(x.evoked)
     x.evoked.copy().rename_channels({"MEG 0111": "M1"})
 
 

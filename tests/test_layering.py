@@ -28,10 +28,13 @@ ORDER = (
     "report",
     "benchmark",
     "demo",
+    "_console",
+    "_cli_methods",
+    "_localize",
     "cli",
 )
 HEAVY = {"mne", "arviz", "arviz_base", "xarray", "matplotlib", "nilearn", "plotly"}
-HEAVY_ROOMS = {"io", "viz", "report", "demo", "benchmark", "cli"}
+HEAVY_ROOMS = {"io", "viz", "report", "demo", "benchmark", "_localize", "cli"}
 # `import esijax` offers these names and loads them on first use
 LAZY = {"__init__"}
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -88,16 +88,19 @@ def _areas(s, mesh: np.ndarray) -> np.ndarray:
     area = np.zeros(int(s["nuse"]))
     if not len(mesh):
         return area
-    points = np.asarray(s["rr"], dtype=float)
-    each = _triangle_areas(points[s["vertno"]], mesh) / 3
+    points = np.asarray(s["rr"])
+    each = _triangle_areas(points[s["vertno"]].astype(float), mesh) / 3
     for corner in mesh.T:
         area += np.bincount(corner, weights=each, minlength=len(area))
-    return area * _triangle_areas(points, np.asarray(s["tris"])).sum() / area.sum()
+    whole = _triangle_areas(points, np.asarray(s["tris"])).sum(dtype=float)
+    return area * whole / area.sum()
 
 
 def _triangle_areas(points: np.ndarray, tris: np.ndarray) -> np.ndarray:
-    a, b, c = (points[tris[:, i]] for i in range(3))
-    return np.linalg.norm(np.cross(b - a, c - a), axis=1) / 2
+    a = points[tris[:, 0]]
+    (ux, uy, uz), (vx, vy, vz) = (points[tris[:, 1]] - a).T, (points[tris[:, 2]] - a).T
+    x, y, z = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
+    return np.sqrt(x * x + y * y + z * z) / 2
 
 
 def _left_out(src) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from esijax.arrays import ledoit_wolf
 from esijax.problem import Whitener
 
 MIN_BASELINE = 20
+RANK_SCALE = {"mag": 1e12, "grad": 1e11, "eeg": 1e5}  # brings V and T to like size
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,8 +101,8 @@ def _checked_rank(cov: mne.Covariance, info: mne.Info, rank: Any) -> dict[str, i
     def compute(how):
         return mne.compute_rank(cov, how, info=info, on_rank_mismatch="ignore", verbose="ERROR")
 
-    use = compute(rank)
-    found = use if rank is None else compute(None)
+    found = _estimated_rank(cov, info)
+    use = found if rank is None else compute(rank)
     n_channels = Counter("eeg" if t == "eeg" else "meg" for t in info.get_channel_types())
     for kind, n in use.items():
         measured = found.get(kind, n)
@@ -119,6 +120,22 @@ def _checked_rank(cov: mne.Covariance, info: mne.Info, rank: Any) -> dict[str, i
                 "few samples? Estimate it with shrinkage, or check the projectors."
             )
     return use
+
+
+def _estimated_rank(cov: mne.Covariance, info: mne.Info) -> dict[str, int]:
+    """Rank of the projected covariance by MNE's rule, from eigenvalues above rounding."""
+    types = info.get_channel_types()
+    scale = np.array([RANK_SCALE[t] for t in types])
+    kinds = np.array(["eeg" if t == "eeg" else "meg" for t in types])
+    rank = {}
+    for kind in dict.fromkeys(kinds):
+        rows = np.flatnonzero(kinds == kind)
+        projector, n_projs, _ = make_projector(info["projs"], [info["ch_names"][i] for i in rows])
+        square = cov.data[np.ix_(rows, rows)]
+        square = projector @ square @ projector.T if n_projs else square
+        values = np.abs(np.linalg.eigvalsh(square * np.outer(scale[rows], scale[rows])))
+        rank[kind] = int(np.sum(values > len(rows) * values.max() * np.finfo(float).eps))
+    return rank
 
 
 def _unstable(cov: mne.Covariance, info: mne.Info, kind: str, n: int) -> bool:

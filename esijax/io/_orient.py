@@ -33,14 +33,14 @@ def orient(
     rotation : (locations, 3, 3) | None
         What `assemble` still has to apply; None where the forward is in its frames already.
     """
-    gain = channel_rows(forward, ch_names)
     own = np.asarray(forward["source_nn"], dtype=float)
     if forward["source_ori"] == 1:
-        return gain[:, :, None], own[:, None], None
-    fixed = all(v == 0 for v in loose.values())
-    gain, own = gain.reshape(len(gain), -1, 3), own.reshape(-1, 3, 3)
-    if fixed:
-        return *_along_normals(forward, gain, own), None
+        return channel_rows(forward, ch_names)[:, :, None], own[:, None], None
+    own = own.reshape(-1, 3, 3)
+    if all(v == 0 for v in loose.values()):
+        return *_along_normals(forward, ch_names, own), None
+    gain = channel_rows(forward, ch_names)
+    gain = gain.reshape(len(gain), -1, 3)
     if forward["surf_ori"]:
         return gain, own, None
     frames = own.copy()
@@ -89,21 +89,28 @@ def assemble(
 
 def channel_rows(forward: mne.Forward, ch_names: list[str]) -> np.ndarray:
     """Lead field rows of the named channels, as the forward stores them."""
-    row = {name: i for i, name in enumerate(forward["sol"]["row_names"])}
-    rows = [row[name] for name in ch_names]
-    gain = forward["sol"]["data"]
-    return gain if rows == list(range(len(gain))) else gain[rows]
+    return _select(forward, forward["sol"]["data"], ch_names)
 
 
-def _along_normals(forward, gain: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _select(forward: mne.Forward, rows: np.ndarray, ch_names: list[str]) -> np.ndarray:
+    position = {name: i for i, name in enumerate(forward["sol"]["row_names"])}
+    wanted = [position[name] for name in ch_names]
+    return rows if wanted == list(range(len(rows))) else rows[wanted]
+
+
+def _along_normals(forward, ch_names, own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Fixed orientations, with MNE's rounding: `convert_forward_solution` gives float32 here."""
+    gain = forward["sol"]["data"]
+    gain = gain.reshape(len(gain), -1, 3)
     if forward["surf_ori"]:
-        return gain[:, :, 2:].astype(np.float32).astype(float), own[:, 2:]
-    normals = np.concatenate([_normals(s) for s in forward["src"]])
-    along = gain[:, :, 0] * normals[:, 0]
-    along += gain[:, :, 1] * normals[:, 1]
-    along += gain[:, :, 2] * normals[:, 2]
-    return along.astype(np.float32).astype(float)[..., None], normals.astype(float)[:, None]
+        along, frames = gain[:, :, 2], own[:, 2:]
+    else:
+        normals = np.concatenate([_normals(s) for s in forward["src"]])
+        along = gain[:, :, 0] * normals[:, 0]
+        along += gain[:, :, 1] * normals[:, 1]
+        along += gain[:, :, 2] * normals[:, 2]
+        frames = normals.astype(float)[:, None]
+    return _select(forward, along.astype(np.float32), ch_names)[:, :, None], frames
 
 
 def _normals(s) -> np.ndarray:
@@ -168,33 +175,35 @@ def _depth_prior(forward, gain, info, options: dict, noise) -> np.ndarray:
             "depth weighting needs the lead field of all three orientations and this forward has "
             "fixed ones: pass depth=None, depth=dict(allow_fixed_depth=True), or a free forward."
         )
-    use = _depth_channels(forward, gain, info, options["limit_depth_chs"], noise)
-    power = _sensitivity(use, options["combine_xyz"])
+    rows = _depth_rows(info, options["limit_depth_chs"])
+    if gain.shape[2] == 1 and forward["source_ori"] != 1:  # loose=0 of a free forward
+        names = forward["sol"]["row_names"]
+        position = {name: i for i, name in enumerate(names)}
+        rows = np.array([position[info["ch_names"][i]] for i in rows])
+        gain = forward["sol"]["data"].reshape(len(names), -1, 3)
+    whitener = noise.matrix if options["limit_depth_chs"] == "whiten" else None
+    power = _sensitivity(gain, rows, whitener, options["combine_xyz"])
     power = np.where(power > 0, power, power[power > 0].min())
     return _limited(1.0 / power, options["limit"], options["limit_depth_chs"]) ** options["exp"]
 
 
-def _depth_channels(forward, gain, info: mne.Info, limit_depth_chs, noise) -> np.ndarray:
-    """Lead field, all its orientations, of the channels that tell how deep a source is."""
-    if limit_depth_chs is True:
-        types = np.array(info.get_channel_types())
-        kind = next(k for k in ("grad", "mag", "eeg") if (types == k).any())
-        rows = np.flatnonzero(types == kind)
-    else:
-        rows = np.arange(len(info["ch_names"]))
-    if gain.shape[2] == 1 and forward["source_ori"] != 1:  # loose=0 of a free forward
-        gain = channel_rows(forward, [info["ch_names"][i] for i in rows])
-        gain = gain.reshape(len(rows), -1, 3)
-    else:
-        gain = gain if len(rows) == len(gain) else gain[rows]
-    gain = gain.astype(float)
-    return np.tensordot(noise.matrix, gain, 1) if limit_depth_chs == "whiten" else gain
+def _depth_rows(info: mne.Info, limit_depth_chs) -> np.ndarray:
+    """Channels that tell how deep a source is."""
+    if limit_depth_chs is not True:
+        return np.arange(len(info["ch_names"]))
+    types = np.array(info.get_channel_types())
+    kind = next(k for k in ("grad", "mag", "eeg") if (types == k).any())
+    return np.flatnonzero(types == kind)
 
 
-def _sensitivity(gain: np.ndarray, combine_xyz: str) -> np.ndarray:
+def _sensitivity(gain: np.ndarray, rows: np.ndarray, whitener, combine_xyz: str) -> np.ndarray:
+    """Squared spectral or Frobenius norm of each location's lead field, (locations,)."""
+    part = gain[rows].astype(float)
+    if whitener is not None:
+        part = np.tensordot(whitener, part, 1)
     if combine_xyz == "fro" or gain.shape[2] == 1:
-        return np.einsum("clo,clo->l", gain, gain, optimize=True)
-    by_location = gain.transpose(1, 2, 0)
+        return np.einsum("clo,clo->l", part, part)
+    by_location = part.transpose(1, 2, 0)
     return np.linalg.eigvalsh(by_location @ by_location.transpose(0, 2, 1))[:, -1]
 
 

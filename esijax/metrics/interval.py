@@ -1,12 +1,18 @@
 """Scores of stated uncertainty."""
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jax.typing import ArrayLike
+from jaxtyping import Bool, Float
 
 from esijax._types import Scalar
 
 
-def coverage(lower: Float[Array, "..."], upper: Float[Array, "..."], truth, where=None) -> Scalar:
+def coverage(
+    lower: Float[ArrayLike, "..."],
+    upper: Float[ArrayLike, "..."],
+    truth: Float[ArrayLike, "..."],
+    where: Bool[ArrayLike, "..."] | None = None,
+) -> Scalar:
     r"""Share of intervals that hold the truth.
 
     Report it for truly active and inactive sources apart: nearly all sources are inactive, so
@@ -35,6 +41,7 @@ def coverage(lower: Float[Array, "..."], upper: Float[Array, "..."], truth, wher
     >>> float(ej.metrics.coverage(jnp.zeros(4), jnp.ones(4), jnp.array([0.5, 2.0, 0.1, -1.0])))
     0.5
     """
+    truth = jnp.asarray(truth)
     hit = (lower <= truth) & (truth <= upper)
-    where = jnp.ones(hit.shape, bool) if where is None else jnp.broadcast_to(where, hit.shape)
-    return jnp.sum(hit & where) / jnp.sum(where)
+    counts = jnp.broadcast_to(True if where is None else where, hit.shape)
+    return jnp.sum(hit & counts) / jnp.sum(counts)

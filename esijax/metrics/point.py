@@ -1,15 +1,16 @@
 """Scores of where activity is."""
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jax.typing import ArrayLike
+from jaxtyping import Float
 
 from esijax._types import Scalar
 
 
 def peak_error(
-    amplitude: Float[Array, " locations"],
-    positions: Float[Array, "locations 3"],
-    truth: Float[Array, "sources 3"],
+    amplitude: Float[ArrayLike, " locations"],
+    positions: Float[ArrayLike, "locations 3"],
+    truth: Float[ArrayLike, "sources 3"],
 ) -> Scalar:
     r"""Distance from the largest amplitude to the nearest true source.
 
@@ -38,14 +39,14 @@ def peak_error(
     >>> float(ej.metrics.peak_error(jnp.array([0.0, 1, 3]), line, line[:1]))
     2.0
     """
-    peak = positions[jnp.argmax(amplitude)]
-    return jnp.min(jnp.linalg.norm(truth - peak, axis=1))
+    peak = jnp.asarray(positions)[jnp.argmax(amplitude)]
+    return jnp.min(jnp.linalg.norm(jnp.asarray(truth) - peak, axis=1))
 
 
 def spatial_dispersion(
-    amplitude: Float[Array, " locations"],
-    positions: Float[Array, "locations 3"],
-    truth: Float[Array, "sources 3"],
+    amplitude: Float[ArrayLike, " locations"],
+    positions: Float[ArrayLike, "locations 3"],
+    truth: Float[ArrayLike, "sources 3"],
 ) -> Scalar:
     r"""Spread of the squared amplitude around the true sources.
 
@@ -74,7 +75,7 @@ def spatial_dispersion(
     >>> round(float(ej.metrics.spatial_dispersion(jnp.array([1.0, 1]), line, line[:1])), 3)
     2.121
     """
-    apart = jnp.linalg.norm(positions[:, None] - truth[None], axis=-1)
-    nearest = jnp.min(apart, axis=1)
-    power = amplitude**2
+    apart = jnp.asarray(positions)[:, None] - jnp.asarray(truth)[None]
+    nearest = jnp.min(jnp.linalg.norm(apart, axis=-1), axis=1)
+    power = jnp.asarray(amplitude) ** 2
     return jnp.sqrt(jnp.sum(nearest**2 * power) / jnp.sum(power))

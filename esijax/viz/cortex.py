@@ -194,8 +194,15 @@ def plot_maps(
             hemi = getattr(cortex, side)
             _draw(axes, hemi, frame, style.rgb(hemi)[0])
             axes.set_title(view if row == 0 else "", fontsize=10, color="0.3")
-        where = {"ha": "right", "va": "center", "transform": panels[0].transAxes}
-        panels[0].text(-0.04, 0.5, name, fontsize=11, rotation=90, **where)
+        panels[0].annotate(
+            name,
+            (-0.04, 0.5),
+            xycoords="axes fraction",
+            fontsize=11,
+            rotation=90,
+            ha="right",
+            va="center",
+        )
         _colour_bar(figure, figure.add_subplot(grid[row, columns]), style)
     if title:
         figure.suptitle(title, fontsize=13)

@@ -1,7 +1,9 @@
 """Figures of an estimate: data, time courses with bands, maps, diagnostics."""
 
+import jax.numpy as jnp
 import numpy as np
 
+from esijax._ops.exceed import directed_exceedance
 from esijax.estimate import Estimate
 from esijax.viz._surface import cortex
 from esijax.viz.cortex import Map, glass_points, plot_maps
@@ -33,7 +35,7 @@ def plot_data(estimate: Estimate, summary: Summary | None = None):
     types = np.array(problem.labels.ch_types)
     kinds = [k for k in UNITS if (types == k).any()]
     n = len(kinds) + 1
-    figure, axes = plt.subplots(1, n, figsize=(4.2 * n, 2.9), layout="constrained")
+    figure, axes = plt.subplots(1, n, figsize=(min(4.2 * n, 12.8), 2.9), layout="constrained")
     for ax, kind in zip(axes, kinds, strict=False):
         factor, unit = UNITS[kind]
         rows = recording[types == kind]
@@ -49,7 +51,7 @@ def plot_data(estimate: Estimate, summary: Summary | None = None):
     axes[-1].set(
         title="whitened, rms over channels", ylabel="noise standard deviations", ylim=(0, None)
     )
-    axes[-1].legend(frameon=False, fontsize=8)
+    axes[-1].legend(frameon=False, fontsize=9)
     for ax in axes:
         ax.axvline(times[summary.peak_time], color="0.7", lw=0.8, zorder=0)
         ax.set_xlabel("time (ms)")
@@ -77,22 +79,20 @@ def plot_courses(estimate: Estimate, summary: Summary | None = None, level: floa
     places = summary.places or (0,)
     n = len(places)
     figure, axes = plt.subplots(
-        1, n, figsize=(4.2 * n, 2.9), sharey=True, layout="constrained", squeeze=False
+        1, n, figsize=(4.2 * n, 3.2), sharey=True, layout="constrained", squeeze=False
     )
     for i, (ax, location) in enumerate(zip(axes[0], places, strict=True)):
         course = estimate.label([location], level=level, mode="mean")
         mean, low, high = (
             summary.factor * _averaged_course(x) for x in (course.mean, course.lower, course.upper)
         )
-        ax.fill_between(
-            times, low, high, color=f"C{i}", alpha=0.25, lw=0, label=f"{100 * level:.0f} %"
-        )
+        ax.fill_between(times, low, high, color=f"C{i}", alpha=0.25, lw=0)
         ax.plot(times, mean, color=f"C{i}", lw=1.4)
         ax.axhline(0, color="0.5", lw=0.6)
         ax.axvline(times[summary.peak_time], color="0.7", lw=0.8, zorder=0)
         ax.set(title=place_name(estimate, location), xlabel="time (ms)")
-        ax.legend(frameon=False, fontsize=8, loc="upper right")
     axes[0, 0].set_ylabel(f"along the normal ({summary.unit})")
+    figure.suptitle(f"posterior mean and {100 * level:.0f} % credible band", fontsize=11)
     return figure
 
 
@@ -123,14 +123,9 @@ def maps_of(estimate: Estimate, summary: Summary) -> dict[str, Map]:
 
 def exceedance_at(estimate: Estimate, threshold: float, at: int) -> np.ndarray:
     """Exceedance along the mean at one sample, trials averaged, without the other samples."""
-    import dataclasses
-
-    posterior = estimate.posterior
-    data = posterior.data[..., at : at + 1]
-    if data.ndim == 3:
-        data = data.mean(axis=0)
-    one = dataclasses.replace(estimate, posterior=dataclasses.replace(posterior, data=data))
-    return np.asarray(one.exceedance(threshold, along="mean"))[..., 0]
+    mean = estimate.mean[..., at : at + 1]
+    mean = mean.mean(axis=0) if mean.ndim == 4 else mean
+    return np.asarray(directed_exceedance(mean, estimate.cov, jnp.asarray(threshold, float)))[:, 0]
 
 
 def plot_map(estimate: Estimate, summary: Summary | None = None, title: str | None = None):
@@ -211,7 +206,7 @@ def plot_diagnostics(estimate: Estimate):
     axes[1].hist(left, bins=grid, density=True, color="0.7", label="whitened residual")
     axes[1].plot(grid, norm.pdf(grid), color="C3", lw=1.2, label="N(0, 1)")
     axes[1].set(title="residual against noise", xlabel="noise standard deviations", yticks=[])
-    axes[1].legend(frameon=False, fontsize=8)
+    axes[1].legend(frameon=False, fontsize=9)
     return figure
 
 
