@@ -31,7 +31,7 @@ def sample():
 
 
 @pytest.fixture
-def race(benchmark, request):
+def race(benchmark):
     """Time a function: the first call apart (compilation), then the benchmark."""
 
     def run(group, who, function, rounds=7):

@@ -15,6 +15,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 from jaxtyping import Array, Float
 
 Scalar = Float[Array, ""]
@@ -34,7 +35,7 @@ class EsijaxWarning(UserWarning):
 
 def is_traced(tree: Any) -> bool:
     """Tell whether any leaf is a tracer, i.e. whether values cannot be looked at."""
-    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
+    return any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(tree))
 
 
 def is_number(value: Any) -> bool:

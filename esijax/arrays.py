@@ -243,9 +243,9 @@ def _edges(edges, n_locations: int) -> np.ndarray:
 
 def nearest_neighbours(positions: np.ndarray, k: int = 6) -> np.ndarray:
     """Pairs (i < j) where either is among the other's k nearest."""
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
-    _, index = cKDTree(positions).query(positions, k=min(k + 1, len(positions)))
+    _, index = KDTree(positions).query(positions, k=min(k + 1, len(positions)))
     start = np.repeat(np.arange(len(positions)), index.shape[1] - 1)
     pairs = np.sort(np.c_[start, index[:, 1:].ravel()], axis=1)
     return np.unique(pairs[pairs[:, 0] != pairs[:, 1]], axis=0)

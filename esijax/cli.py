@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -73,11 +74,11 @@ def localize(
     tmin: float | None = None,
     tmax: float | None = None,
     method: Literal[tuple(METHODS)] = "dSPM",  # ty: ignore[invalid-type-form]
-    lambda2: str = "0.1111",
+    lambda2: str = "1/9",
     loose: str = "auto",
     depth: str = "0.8",
     baseline: bool = True,
-    bads: tuple[str, ...] = (),
+    bads: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = (),
     out: Path = Path("esijax_localize"),
 ) -> None:
     """Localise an evoked response: estimate, MNE's stc files and a report.
@@ -154,8 +155,8 @@ def _number_or(text: str, words: tuple[str, ...], option: str) -> float | str:
     if text in words:
         return text
     try:
-        return float(text)
-    except ValueError:
+        return float(Fraction(text))
+    except (ValueError, ZeroDivisionError):
         choices = " or ".join(["a number", *words])
         raise ValueError(f"{option} takes {choices}, not {text!r}.") from None
 

@@ -20,6 +20,7 @@ AREA = 8e-4  # m2, within the 6 to 10 cm2 that EEG sees
 PEAK = 0.1  # s
 MOMENT = 60e-9  # A m, of a whole patch
 NAVE = 100
+INVERTED, SIMULATED = "oct5", "ico4"  # grids: never the same, or localising would be too easy
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,8 @@ def simulated(seed: int = 0) -> tuple[mne.Evoked, mne.Covariance, Template, Trut
     -------
     evoked, noise_cov, head, truth
     """
-    coarse = io.template("biosemi64", meg=True, spacing="oct5")
-    fine = io.template("biosemi64", meg=True, spacing="ico4", bem=coarse.bem)
+    coarse = io.template("biosemi64", meg=True, spacing=INVERTED)
+    fine = io.template("biosemi64", meg=True, spacing=SIMULATED, bem=coarse.bem)
     fixed = mne.convert_forward_solution(fine.forward, force_fixed=True, verbose="ERROR")
     gain = fixed["sol"]["data"].astype(float)
     geometry = io.geometry(fixed)

@@ -142,6 +142,11 @@ class Estimate(eqx.Module):
         return "A m" if self.norm is None else ""
 
     @property
+    def n_orients(self) -> int:
+        """Orients of the map: 1 or 3; a beamformer may have fewer than the problem."""
+        return eqx.filter_eval_shape(lambda p: p.cov(), self.posterior).shape[-1]
+
+    @property
     def mean(self) -> Float[Array, "*trials locations orients times"]:
         """Posterior mean, (..., locations, orients, times)."""
         self._refuse(1.0, "the mean")
@@ -214,9 +219,9 @@ class Estimate(eqx.Module):
             raise InputError(f"threshold must be a number >= 0, got {threshold!r}.")
         if along not in ("norm", "mean"):
             raise InputError(f"along must be 'norm' or 'mean', got {along!r}.")
-        threshold = jnp.asarray(threshold, dtype=float)
         function = ball_exceedance if along == "norm" else directed_exceedance
-        return _exceedance(function, self.posterior, self.scale, threshold)
+        level = jnp.asarray(threshold, dtype=float)
+        return _exceedance(function, self.posterior, self.scale, level)
 
     def sample(self, key: PRNGKeyArray, n: int, at: Any = None):
         """Posterior draws by perturb-and-solve in sensor space.
@@ -264,10 +269,10 @@ class Estimate(eqx.Module):
         course : Course
         """
         index = self._label_index(vertices)
-        weights = np.zeros((self.problem.n_locations, self.cov.shape[-1]))
+        weights = np.zeros((self.problem.n_locations, self.n_orients))
         weights[index, orient] = self._flips(index, mode) / len(index)
-        scale = np.broadcast_to(np.asarray(self.scale), (self.problem.n_locations, 1, 1))[..., 0]
-        mean, var = self.posterior.combine(jnp.asarray(weights * scale)[None])
+        scaled = jnp.asarray(weights) * jnp.reshape(self.scale, (-1, 1))
+        mean, var = self.posterior.combine(scaled[None])
         mean, std = np.asarray(mean[..., 0, :]), np.sqrt(np.asarray(var[0]))
         reach = _quantile(level) * std
         std = np.broadcast_to(std, mean.shape)

@@ -44,8 +44,9 @@ noise_cov = mne.make_ad_hoc_cov(head.info, std=dict(eeg=3e-6), verbose="ERROR")
 problem = ej.from_mne(evoked, head.forward, noise_cov)
 estimate = ej.solve(problem, ej.models.MinimumNorm("evidence"), ej.inference.Linear("dSPM"))
 amplitude = np.linalg.norm(np.asarray(estimate.mean), axis=1).max(axis=1)
-distance = np.linalg.norm(np.asarray(problem.geometry.positions)[amplitude.argmax()] - positions[seed])
-print(f"lambda2 {float(estimate.hyper['lambda2']):.3g}, peak {1e3 * distance:.0f} mm from the patch")
+peak = np.asarray(problem.geometry.positions)[amplitude.argmax()]
+error = 1e3 * np.linalg.norm(peak - positions[seed])
+print(f"lambda2 {float(estimate.hyper['lambda2']):.3g}, peak {error:.0f} mm from the patch")
 
 figures.plot_map(estimate)
 plt.show()

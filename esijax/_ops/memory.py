@@ -7,7 +7,7 @@ from esijax._types import InputError
 
 
 def limit_bytes() -> int:
-    """Bytes that one result may take: ESIJAX_MAX_GB, else three quarters of the machine's memory."""
+    """Bytes that one result may take: ESIJAX_MAX_GB, or three quarters of the memory here."""
     if "ESIJAX_MAX_GB" in os.environ:
         return int(float(os.environ["ESIJAX_MAX_GB"]) * 1e9)
     try:

@@ -41,7 +41,7 @@ def store(path: str | Path, method, state) -> None:
 
 
 def restore(path: str | Path, method, state):
-    """Give the stored state where the file exists and fits, the fresh one where it does not exist."""
+    """Give the stored state where the file exists, else the fresh one."""
     path = Path(path)
     if not path.exists():
         return state

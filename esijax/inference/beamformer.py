@@ -109,7 +109,8 @@ class LCMV(Method):
     --------
     >>> import numpy as np, esijax as ej
     >>> gain = np.random.default_rng(0).standard_normal((8, 12))
-    >>> data = 9 * gain[:, [3]] * np.sin(np.arange(50)) + np.random.default_rng(1).normal(size=(8, 50))
+    >>> noise = np.random.default_rng(1).standard_normal((8, 50))
+    >>> data = 9 * gain[:, [3]] * np.sin(np.arange(50)) + noise
     >>> problem = ej.from_arrays(gain, data, noise_cov=1.0)
     >>> estimate = ej.solve(problem, None, ej.inference.LCMV(weight_norm="unit-noise-gain"))
     >>> int((estimate.mean[:, 0] ** 2).mean(-1).argmax())

@@ -62,7 +62,8 @@ class Linear(Method):
         """Take Gaussian priors of the minimum norm family."""
         if not isinstance(setup.model, GaussianPrior):
             raise InputError(
-                f"Linear needs a prior of the minimum norm family, got {type(setup.model).__name__}."
+                "Linear needs a prior of the minimum norm family, got "
+                f"{type(setup.model).__name__}."
             )
 
     def finish(self, state: State) -> Estimate:

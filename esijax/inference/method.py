@@ -50,7 +50,7 @@ class Method(eqx.Module):
     differentiable: ClassVar[bool] = False
     needs_key: ClassVar[bool] = False
 
-    def check(self, setup: Setup) -> None:  # noqa: B027
+    def check(self, setup: Setup) -> None:
         """Raise InputError for a model or noise that this method does not take."""
 
     def prepare(self, problem: Problem) -> "Method":  # noqa: ARG002
@@ -249,8 +249,8 @@ def _check_answer(estimate: Estimate, throw: bool) -> None:
     several = estimate.problem.n_locations > 1  # a single one explains what it can
     if ok and several and explained is not None and 0 < abs(float(explained)) < 0.05:
         warnings.warn(
-            f"the map explains {100 * float(explained):.1f} % of the whitened data: weak signal, or "
-            "channels that do not belong to the rows of the lead field.",
+            f"the map explains {100 * float(explained):.1f} % of the whitened data: weak signal, "
+            "or channels that do not belong to the rows of the lead field.",
             EsijaxWarning,
             stacklevel=3,
         )

@@ -78,7 +78,7 @@ def assemble(
         part = jax.lax.dynamic_slice_in_dim(gain, start, size, axis=1).astype(whitener.dtype)
         if rotation is not None:
             axes = jax.lax.dynamic_slice_in_dim(rotation, start, size, axis=0)
-            part = sum(part[:, :, None, d] * axes[None, :, :, d] for d in range(3))
+            part = jnp.sum(part[:, :, None, :] * axes[None], axis=-1)
         white = (whitener @ part.reshape(len(part), -1)).reshape(-1, size, orients)
         return jax.lax.dynamic_update_slice_in_dim(out, white, start, axis=1), None
 

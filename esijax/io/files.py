@@ -60,7 +60,8 @@ def save(estimate: Estimate, path) -> Path:
     arrays: dict[str, np.ndarray] = {}
     header = json.dumps(_encode(estimate, arrays))
     buffer = io.BytesIO()
-    np.savez(buffer, header=np.frombuffer(header.encode(), dtype=np.uint8), **arrays)
+    arrays["header"] = np.frombuffer(header.encode(), dtype=np.uint8)
+    np.savez(buffer, allow_pickle=False, **arrays)
     with zipfile.ZipFile(buffer, "a") as z:
         z.comment = _MARK + b"0" * _DIGEST
     body = buffer.getvalue()[:-_DIGEST]

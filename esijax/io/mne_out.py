@@ -51,7 +51,7 @@ def to_mne(estimate: Estimate, what: str = "mean", pick_ori=None, *, threshold=N
     >>> stc = ej.to_mne(estimate, "std", pick_ori="normal")  # doctest: +SKIP
     """
     _check(estimate, what, pick_ori, threshold)
-    if what == "exceedance":
+    if threshold is not None and what == "exceedance":
         values = estimate.exceedance(threshold)
     elif what == "mean":
         values = _mean(estimate, pick_ori)
@@ -80,7 +80,7 @@ def _check(estimate: Estimate, what: str, pick_ori, threshold) -> None:
 
 
 def _is_vector(estimate: Estimate, what: str, pick_ori) -> bool:
-    return what != "exceedance" and pick_ori in (None, "vector") and estimate.cov.shape[-1] == 3
+    return what != "exceedance" and pick_ori in (None, "vector") and estimate.n_orients == 3
 
 
 def _mean(estimate: Estimate, pick_ori):

@@ -15,7 +15,7 @@ from functools import cache, lru_cache
 
 import mne
 import numpy as np
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from esijax._types import InputError
 
@@ -228,7 +228,7 @@ def _surface(name: str) -> dict:
 def _radius(points: np.ndarray, rays: np.ndarray) -> np.ndarray:
     """Distance from the centre to a star-shaped cloud of points, along unit vectors (n, 3)."""
     radius = np.linalg.norm(points - CENTRE, axis=1)
-    angle, near = cKDTree((points - CENTRE) / radius[:, None]).query(rays, k=3)
+    angle, near = KDTree((points - CENTRE) / radius[:, None]).query(rays, k=3)
     weight = 1.0 / np.maximum(angle, 1e-9)
     return (radius[near] * weight).sum(axis=1) / weight.sum(axis=1)
 
@@ -277,10 +277,10 @@ def _write_cortex(folder: pathlib.Path) -> None:
     names = {"white": "white", "pial": "pial", "sphere": "sphere", "infl": "inflated"}
     for side, hemi in (("left", "lh"), ("right", "rh")):
         for key, name in names.items():
-            rr, tris = (a.data for a in nibabel.load(files[f"{key}_{side}"]).darrays)
+            rr, tris = (a.data for a in nibabel.GiftiImage.load(files[f"{key}_{side}"]).darrays)
             nibabel.freesurfer.write_geometry(folder / f"{hemi}.{name}", rr, tris)
         for key, name in (("sulc", "sulc"), ("curv", "curv"), ("thick", "thickness")):
-            values = nibabel.load(files[f"{key}_{side}"]).darrays[0].data
+            values = nibabel.GiftiImage.load(files[f"{key}_{side}"]).darrays[0].data
             nibabel.freesurfer.write_morph_data(folder / f"{hemi}.{name}", values)
 
 

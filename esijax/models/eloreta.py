@@ -75,12 +75,12 @@ def eloreta_blocks(
         size = jnp.trace(gram) / gain.shape[0]
         return blocks / size, gram / size
 
-    def update(blocks, gram):
+    def update(gram):
         inverse = _inverse(gram, lambda2)
         return normalise(biased, _update(biased, inverse, force_equal) * weight)
 
     def body(carry: _Carry) -> _Carry:
-        blocks, gram = update(carry.blocks, carry.gram)
+        blocks, gram = update(carry.gram)
         change = jnp.linalg.norm(blocks - carry.blocks) / jnp.linalg.norm(carry.blocks)
         n = carry.n + 1
         return _Carry(blocks, gram, change, n, (change >= eps) & (n < max_iter))
@@ -91,7 +91,7 @@ def eloreta_blocks(
         return jax.lax.while_loop(lambda c: c.go, body, first).blocks
 
     def residual(blocks):
-        return blocks - update(blocks, _gram(biased, blocks))[0]
+        return blocks - update(_gram(biased, blocks))[0]
 
     def tangent(linear, right):
         # lineax: jax.scipy's own GMRES cannot be transposed here

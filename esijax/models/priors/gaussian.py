@@ -122,7 +122,10 @@ class WeightedMinimumNorm(GaussianPrior):
     >>> prior = ej.models.WeightedMinimumNorm(np.ones(5), lambda2="evidence")
     """
 
-    weights: Float[Array, "..."] = eqx.field(converter=lambda w: jnp.asarray(w, dtype=float))
+    # ty takes the abstract lambda2 of the base class for a field with a default
+    weights: Float[Array, "..."] = eqx.field(  # ty: ignore[invalid-dataclass-field-order]
+        converter=lambda w: jnp.asarray(w, dtype=float)
+    )
     lambda2: Any = eqx.field(converter=_lambda2, default=1 / 9)
 
     def __check_init__(self):
