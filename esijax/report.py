@@ -143,7 +143,9 @@ def _grid(rows: Sequence[Mapping[str, object]]) -> str:
         return "<p>empty</p>"
     head = "".join(f"<th>{html.escape(str(k))}</th>" for k in rows[0])
     body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(str(v))}</td>" for v in row.values()) + "</tr>"
+        "<tr>"
+        + "".join(f'<td class="text-nowrap">{html.escape(str(v))}</td>' for v in row.values())
+        + "</tr>"
         for row in rows
     )
     return f'<table class="table table-sm w-auto"><tr>{head}</tr>{body}</table>'

@@ -1006,7 +1006,7 @@ def _limited(gigabytes: str, ask: Callable) -> Callable:
 for _name, _gb, _ask, _need in [
     ("mean", "0.0001", lambda e: e.mean, "1996 x 3 x 13 x 8 B"),
     ("exceedance", "0.0001", lambda e: e.exceedance(1.0), "ESIJAX_MAX_GB"),
-    ("draws", "1", lambda e: e.sample(jax.random.key(0), 4000), "2.49 GB"),
+    ("draws", "1", lambda e: e.sample(jax.random.key(0), 4000), "= 2.5 GB"),
     ("std-as-stc", "0.0001", lambda e: ej.to_mne(e, "std"), "ESIJAX_MAX_GB"),
     ("no-number", "much", lambda e: e.mean, "ESIJAX_MAX_GB"),
 ]:
