@@ -29,8 +29,8 @@ class Posterior(eqx.Module):
     """Distribution of X given the data, in normalised units; X is (locations, orients, times)."""
 
     @abc.abstractmethod
-    def mean(self) -> Float[Array, "*trials locations orients times"]:
-        """Posterior mean."""
+    def mean(self, scale: Any = 1.0) -> Float[Array, "*trials locations orients times"]:
+        """Posterior mean times a scale, () or (locations, 1, 1): folded in, it costs nothing."""
 
     @abc.abstractmethod
     def kernel(self) -> Float[Array, "locations orients rank"]:
@@ -388,7 +388,7 @@ def _quantile(level: Any) -> float:
 
 @eqx.filter_jit
 def _mean(posterior: Posterior, scale: Array) -> Array:
-    return posterior.mean() * scale
+    return posterior.mean(scale)
 
 
 @eqx.filter_jit
@@ -408,7 +408,7 @@ def _cov(posterior: Posterior, scale: Array) -> Array:
 
 @eqx.filter_jit
 def _exceedance(function, posterior: Posterior, scale: Array, threshold: Array) -> Array:
-    mean = posterior.mean() * scale
+    mean = posterior.mean(scale)
     cov = posterior.cov() * jnp.reshape(scale, (-1, 1, 1)) ** 2
     return function(mean, cov, threshold)
 

@@ -34,17 +34,28 @@ LCMV = {
 TABLE = {**LINEAR, **LCMV}
 # a new model or method comes into the table; the default run leaves out what differs by a factor
 DAILY = {
-    "MinimumNorm-Linear",
-    "MinimumNorm-dSPM",
-    "MinimumNorm-sLORETA",
-    "WeightedMinimumNorm-Linear",
-    "LORETA-sLORETA",
-    "ELORETA-Linear",
-    "LCMV-None-None",
-    "LCMV-normal-unit-noise-gain",
-    "LCMV-max-power-nai",
+    "free": (
+        "MinimumNorm-Linear",
+        "MinimumNorm-dSPM",
+        "WeightedMinimumNorm-sLORETA",
+        "LORETA-sLORETA",
+        "ELORETA-Linear",
+        "LCMV-None-None",
+        "LCMV-normal-unit-noise-gain",
+        "LCMV-max-power-nai",
+    ),
+    "fixed": ("MinimumNorm-sLORETA", "LORETA-Linear", "ELORETA-Linear", "LCMV-None-None"),
 }
-PAIRS = [name if name in DAILY else pytest.param(name, marks=pytest.mark.slow) for name in TABLE]
+NEEDS_THREE = ("max-power", "vector")
+
+
+def pairs():
+    """All problems x (model, method); the less telling ones marked slow."""
+    for orients, daily in DAILY.items():
+        for name in TABLE:
+            if orients == "free" or not any(word in name for word in NEEDS_THREE):
+                marks = () if name in daily else pytest.mark.slow
+                yield pytest.param((orients, name), id=f"{orients}-{name}", marks=marks)
 
 
 def model_of(name, problem, lambda2=0.3):
@@ -58,24 +69,23 @@ def model_of(name, problem, lambda2=0.3):
     return getattr(ej.models, name)(lambda2)
 
 
-def exists(name, problem):
-    """Which pairs the table holds: max-power and vector need three orients."""
-    return problem.n_orients == 3 or not ("max-power" in name or "vector" in name)
-
-
-@pytest.fixture(scope="module", params=["fixed", "free"])
-def problem(request, problem_factory):
+@pytest.fixture(scope="module")
+def problems(problem_factory):
     """More samples than channels, for the beamformer's covariance."""
-    orients = 1 if request.param == "fixed" else 3
-    return problem_factory(orients, n_channels=8, n_locations=9, n_times=20, loose=0.3)
+    size = {"n_channels": 8, "n_locations": 9, "n_times": 20, "loose": 0.3}
+    return {"fixed": problem_factory(1, **size), "free": problem_factory(3, **size)}
 
 
-@pytest.fixture(params=PAIRS)
-def pair(request, problem):
-    if not exists(request.param, problem):
-        pytest.skip("no such pair")
-    name, method = TABLE[request.param]
-    return problem, model_of(name, problem), method
+@pytest.fixture
+def problem(problems):
+    return problems["free"]
+
+
+@pytest.fixture(params=pairs())
+def pair(request, problems):
+    orients, name = request.param
+    model, method = TABLE[name]
+    return problems[orients], model_of(model, problems[orients]), method
 
 
 def close(got, want, rtol):

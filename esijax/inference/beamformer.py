@@ -42,9 +42,9 @@ class FilterPosterior(Posterior):
     weights: Filters
     data: Sensors
 
-    def mean(self) -> Float[Array, "*trials locations orients times"]:
+    def mean(self, scale=1.0) -> Float[Array, "*trials locations orients times"]:
         """W Y."""
-        return _apply(self.weights, self.data)
+        return _apply(self.weights * scale, self.data)
 
     def kernel(self) -> Filters:
         """The filters."""

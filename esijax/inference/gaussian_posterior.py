@@ -41,17 +41,16 @@ class GaussianPosterior(Posterior):
     chol: Float[Array, "rank rank"]
     data: Sensors
 
-    def mean(self) -> Float[Array, "*trials locations orients times"]:
+    def mean(self, scale=1.0) -> Float[Array, "*trials locations orients times"]:
         """R G' Sigma^-1 Y."""
-        return self._mean(self.data)
+        return self._mean(self.data, scale)
 
-    def _mean(self, data):
-        return _map_columns(self._back_project, data)
+    def _mean(self, data, scale=1.0):
+        return _map_columns(lambda y: self._back_project(y, scale), data)
 
-    def _back_project(self, columns: Float[Array, "rank columns"]) -> Float[Array, "..."]:
+    def _back_project(self, columns: Float[Array, "rank columns"], scale=1.0):
         solved = jsl.cho_solve((self.chol, True), columns)
-        flat = self.gain.reshape(len(self.chol), -1).T @ solved
-        return self.source_cov.apply(flat.reshape(*self.gain.shape[1:], -1))
+        return self.source_cov.back_project(self.gain, solved, scale)
 
     def kernel(self) -> Float[Array, "locations orients rank"]:
         """R G' Sigma^-1."""

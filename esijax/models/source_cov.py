@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from esijax._ops.chunked import gram
+from esijax._ops.chunked import back_project, gram
 from esijax._ops.gaussian import symmetric_power
 from esijax._ops.graph import laplacian_solve
 from esijax._types import Blocks, Gain, Scalar
@@ -47,6 +47,10 @@ class SourceCov(eqx.Module):
         """G R, in the layout of G: no transpose of a large array where none is needed."""
         return jnp.moveaxis(self.apply(jnp.moveaxis(gain, 0, -1)), -1, 0)
 
+    def back_project(self, gain: Gain, columns: Float[Array, "rank columns"], scale) -> Columns:
+        """Scale times R G' V; scale is a number or (locations, 1, 1)."""
+        return self.apply(back_project(gain, columns, jnp.ones(gain.shape[1:]))) * scale
+
     def sensor(self, gain: Gain) -> Float[Array, "rank rank"]:
         """G R G'."""
         return jnp.tensordot(self.apply_gain(gain), gain, axes=((1, 2), (1, 2)))
@@ -74,6 +78,10 @@ class Diagonal(SourceCov):
     def apply_gain(self, gain: Gain) -> Gain:
         """G R: scaled columns."""
         return self.variance[None] * gain
+
+    def back_project(self, gain: Gain, columns: Float[Array, "rank columns"], scale) -> Columns:
+        """Scale times R G' V, in one pass."""
+        return back_project(gain, columns, self.variance * jnp.reshape(scale, (-1, 1)))
 
     def sensor(self, gain: Gain) -> Float[Array, "rank rank"]:
         """G R G' as a Gram matrix."""

@@ -34,7 +34,7 @@ def patch(geometry: Geometry, seed: int, area: float, *, smooth: bool = True) ->
     Raises
     ------
     InputError
-        If the geometry has no cortical mesh, or the area is not positive.
+        If the geometry has no cortical mesh, the area is not positive, or there is no such seed.
 
     References
     ----------
@@ -49,6 +49,8 @@ def patch(geometry: Geometry, seed: int, area: float, *, smooth: bool = True) ->
         raise InputError("patches grow on a cortical mesh: this geometry has none.")
     if not area > 0:
         raise InputError(f"the area of a patch must be positive, got {area} m2.")
+    if not 0 <= seed < len(geometry.positions):
+        raise InputError(f"there is no location {seed}: there are {len(geometry.positions)}.")
     positions, edges = np.asarray(geometry.positions), np.asarray(geometry.edges)
     lengths = np.linalg.norm(positions[edges[:, 0]] - positions[edges[:, 1]], axis=1)
     n = len(positions)
