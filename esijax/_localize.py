@@ -106,7 +106,10 @@ def _head(path: Path | None, response: mne.Evoked, screen: Console) -> mne.Forwa
     if not names:
         raise InputError("--forward is needed for MEG: the template head has no sensors of yours.")
     screen.log(f"no --forward: computing one on the template head for {len(names)} EEG channels")
-    return io.template(names, meg=False).forward
+    try:
+        return io.template(names, meg=False).forward
+    except InputError as error:
+        raise InputError(f"--forward is needed, the template head does not fit: {error}") from error
 
 
 def _within(problem: Problem, window: tuple[float | None, float | None]) -> Problem:

@@ -67,6 +67,7 @@ def demo(*, out: Path = Path("esijax_demo"), seed: int = 0) -> None:
 @app.command
 def localize(
     evoked: Path,
+    /,
     *,
     forward: Annotated[Path | None, Parameter(help="-fwd.fif; the template head without.")] = None,
     noise_cov: Annotated[Path | None, Parameter(help="-cov.fif; the baseline without.")] = None,

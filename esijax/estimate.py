@@ -198,7 +198,7 @@ class Estimate(eqx.Module):
         return mean - reach, mean + reach
 
     def exceedance(
-        self, threshold: float, along: str = "norm"
+        self, threshold: Any, along: str = "norm"
     ) -> Float[Array, "*trials locations times"]:
         """Posterior probability that the amplitude exceeds `threshold`.
 

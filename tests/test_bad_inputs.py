@@ -71,7 +71,7 @@ class Inputs:
     def digest(self) -> str:
         """Hash of everything that a public call could have changed."""
         h = hashlib.sha256()
-        for thing in (self.evoked, self.forward, self.noise_cov):
+        for thing in (self.evoked, self.forward, self.noise_cov, self.options):
             _add(h, thing)
         return h.hexdigest()
 
@@ -434,6 +434,24 @@ def _(x):
     x.options = {"rank": {"meg": 302, "eeg": 58}}
 
 
+@row(25, "ranks-of-other-types", WORKS)
+def _(x):
+    x.options = {"rank": {"meg": 302, "eeg": 58}, "picks": "eeg"}
+    return lambda: [x.problem()]
+
+
+for _name, _rank, _say in [
+    ("too-many", {"eeg": 400}, "more than its 59 channels"),
+    ("negative", {"eeg": -3}, "-3"),
+    ("text", {"eeg": "a"}, "'a'"),
+    ("of-unknown", {"foo": 3}, "'foo'"),
+    ("number", 5, "got 5"),
+]:
+    row(25, f"rank-{_name}", InputError, "rank", _say)(
+        lambda x, rank=_rank: x.options.update(rank=rank)
+    )
+
+
 @row(26, "ad-hoc", WORKS, lcmv=True)
 def _(x):
     x.noise_cov = mne.make_ad_hoc_cov(x.evoked.info, verbose="ERROR")
@@ -557,6 +575,20 @@ def _(x):
 
 
 # ------------------------------------------------------------------ settings, sizes, geometry
+
+for _name, _options, _say in [
+    ("loose-none", {"loose": None}, "loose"),
+    ("loose-text", {"loose": "free"}, "loose"),
+    ("depth-negative", {"depth": -1}, "-1"),
+    ("depth-text", {"depth": "deep"}, "'deep'"),
+    ("depth-limit", {"depth": {"limit": -3}}, "-3"),
+    ("depth-key", {"depth": {"foo": 1}}, "foo"),
+    ("picks-none-left", {"picks": []}, "no MEG or EEG channel"),
+    ("picks-number", {"picks": 3.5}, "3.5"),
+    ("picks-unknown", {"picks": "foo"}, "'foo'"),
+    ("picks-stim", {"picks": "stim"}, "no MEG or EEG channel"),
+]:
+    row(36, _name, InputError, _say)(lambda x, options=_options: x.options.update(options))
 
 for _value in (-1 / 9, -10, 0.0, float("nan"), float("inf")):
     row(41, f"lambda2-{_value:.3g}", InputError, "lambda2", "positive", f"{_value:.3g}"[:6])(

@@ -76,6 +76,8 @@ def _wanted(info: mne.Info, picks: Any) -> list[str]:
     if picks is None:
         return names
     chosen: set[str] = set()
+    if not np.iterable(picks):
+        picks = [picks]
     for pick in [picks] if isinstance(picks, str) else list(picks):
         by_type = {"meg": ("mag", "grad"), "data": ("mag", "grad", "eeg"), "all": tuple(set(types))}
         kinds = by_type.get(pick, (pick,)) if isinstance(pick, str) else ()
@@ -89,6 +91,8 @@ def _wanted(info: mne.Info, picks: Any) -> list[str]:
         if not found:
             raise InputError(f"picks: {pick!r} is neither a channel nor a channel type here.")
         chosen |= found
+    if not chosen & set(names):
+        raise InputError(f"picks={picks!r} selects no MEG or EEG channel.")
     return [name for name in names if name in chosen]
 
 

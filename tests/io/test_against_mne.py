@@ -52,6 +52,13 @@ def inverse(evoked, forward, cov, **kwargs):
         return make_inverse_operator(evoked.info, forward, cov, **kwargs)
 
 
+def has_normals(problem):
+    """Whether MNE's "normal" is the normal: not for volumes, and for free discrete sources it is z."""
+    kinds = set(problem.labels.kinds)
+    free = bool((problem.orient_scale == 1).all())
+    return kinds == {"surface"} or (kinds == {"discrete"} and not free)
+
+
 def compare(evoked, forward, cov, operator=None, methods=METHODS, tolerance=TOLERANCE, **kwargs):
     """Maps, residual and explained variance of each method, in each orientation."""
     problem = ej.from_mne(evoked, forward, cov, **kwargs)
@@ -59,9 +66,9 @@ def compare(evoked, forward, cov, operator=None, methods=METHODS, tolerance=TOLE
     index = [evoked.ch_names.index(name) for name in problem.labels.ch_names]
     for name in methods:
         estimate = ej.solve(problem, *METHODS[name])
-        picks = PICK_ORI if problem.n_orients == 3 else {None: "normal"}
-        if "volume" in problem.labels.kinds:  # a volume has no normals
-            picks = {k: v for k, v in picks.items() if k != "normal"}
+        picks = dict(PICK_ORI) if problem.n_orients == 3 else {None: "normal"}
+        if "normal" in picks and not has_normals(problem):
+            del picks["normal"]
         for theirs, ours in picks.items():
             with mne.utils.catch_logging() as log:
                 stc, left = apply_inverse(
@@ -185,10 +192,11 @@ def test_depth_options(evoked, forward, noise_cov, depth, loose):
 def noisy(evoked, noise_cov, n, seed=0):
     """Single trials: the evoked response plus noise of the covariance."""
     rng = np.random.default_rng(seed)
-    cov = mne.pick_channels_cov(noise_cov, evoked.ch_names, ordered=True)["data"]
-    values, vectors = np.linalg.eigh(cov)
+    shared = [name for name in evoked.ch_names if name in noise_cov.ch_names]
+    rows = [noise_cov.ch_names.index(name) for name in shared]
+    values, vectors = np.linalg.eigh(noise_cov.data[np.ix_(rows, rows)])
     root = vectors * np.sqrt(np.maximum(values, 0))
-    index = [evoked.ch_names.index(name) for name in noise_cov.ch_names if name in evoked.ch_names]
+    index = [evoked.ch_names.index(name) for name in shared]
     data = np.repeat(evoked.data[None], n, axis=0)
     data[:, index] += root @ rng.standard_normal((n, len(index), evoked.data.shape[1]))
     return data
@@ -247,7 +255,7 @@ def test_picks(evoked, eeg, forward, noise_cov):
 @pytest.mark.parametrize("rank", [None, "info", "full", {"eeg": 40}], ids=str)
 def test_rank(eeg, forward, noise_cov, rank):
     if rank == "full":  # without the reference projector there would be nothing to leave out
-        with pytest.raises(ej.InputError, match="rank of eeg is set to 59"):
+        with pytest.raises(ej.InputError, match="rank 59 in eeg"):
             ej.from_mne(eeg, forward, noise_cov, rank=rank)
         return
     compare(eeg, forward, noise_cov, methods=["dSPM"], rank=rank, loose=0.0, depth=None)
@@ -264,9 +272,8 @@ def covariance(kind, evoked, noise_cov):
     if kind == "regularised":
         return mne.cov.regularize(noise_cov, evoked.info, rank="info")
     cov = noise_cov.copy()  # ten directions of the gradiometers without any noise
-    rows = mne.pick_types(
-        mne.pick_info(evoked.info, mne.pick_channels(evoked.ch_names, cov.ch_names)), meg="grad"
-    )
+    kinds = dict(zip(evoked.ch_names, evoked.get_channel_types(), strict=True))
+    rows = [i for i, name in enumerate(cov.ch_names) if kinds.get(name) == "grad"]
     basis = np.linalg.qr(np.random.default_rng(0).standard_normal((len(rows), 10)))[0]
     projector = np.eye(len(rows)) - basis @ basis.T
     data = cov.data.copy()
@@ -320,13 +327,15 @@ def sphere_forward(evoked, forward):
     model = mne.make_sphere_model(SPHERE[:3], SPHERE[3], info)
 
     def volume():
-        return mne.setup_volume_source_space(pos=25.0, sphere=(*SPHERE[:3], 0.07), mindist=5.0)
+        src = mne.setup_volume_source_space(pos=25.0, sphere=(*SPHERE[:3], 0.07), mindist=5.0)
+        src[0]["type"] = "vol"  # MNE calls it discrete where no MRI is at hand
+        return src
 
     def discrete():
         rng = np.random.default_rng(0)
         nn = rng.standard_normal((40, 3))
         nn /= np.linalg.norm(nn, axis=1, keepdims=True)
-        rr = SPHERE[:3] + 0.06 * nn * rng.uniform(0.4, 1, (40, 1))
+        rr = SPHERE[:3] + 0.06 * nn[::-1] * rng.uniform(0.4, 1, (40, 1))
         return mne.setup_volume_source_space(pos={"rr": rr, "nn": nn})
 
     def surface():
@@ -375,6 +384,17 @@ SPACES = [
 def test_source_spaces(evoked, sphere_forward, noise_cov, kind, loose):
     some = evoked.copy().pick(["mag", "eeg"], exclude=())
     compare(some, sphere_forward(kind), noise_cov, loose=loose, depth=0.8)
+
+
+def test_normal_of_free_discrete_sources(evoked, sphere_forward, noise_cov):
+    """Along the normals that the user gave."""
+    some = evoked.copy().pick("mag", exclude=())
+    problem = ej.from_mne(some, sphere_forward("discrete"), noise_cov)
+    estimate = ej.solve(problem, *METHODS["MNE"])
+    vector, normal = (ej.to_mne(estimate, "mean", pick).data for pick in (None, "normal"))
+    src = sphere_forward("discrete")["src"][0]
+    nn = src["nn"][src["vertno"]]
+    assert difference(normal, np.einsum("ldt,ld->lt", vector, nn)) < 1e-12
 
 
 @pytest.mark.parametrize("types", ["mag", "eeg"])
