@@ -221,6 +221,7 @@ class Estimate(eqx.Module):
             raise InputError(f"along must be 'norm' or 'mean', got {along!r}.")
         function = ball_exceedance if along == "norm" else directed_exceedance
         level = jnp.asarray(threshold, dtype=float)
+        self._refuse(1.0, "the exceedance")
         return _exceedance(function, self.posterior, self.scale, level)
 
     def sample(self, key: PRNGKeyArray, n: int, at: Any = None):

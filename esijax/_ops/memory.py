@@ -8,8 +8,12 @@ from esijax._types import InputError
 
 def limit_bytes() -> int:
     """Bytes that one result may take: ESIJAX_MAX_GB, or three quarters of the memory here."""
-    if "ESIJAX_MAX_GB" in os.environ:
-        return int(float(os.environ["ESIJAX_MAX_GB"]) * 1e9)
+    given = os.environ.get("ESIJAX_MAX_GB")
+    if given:
+        try:
+            return int(float(given) * 1e9)
+        except (ValueError, OverflowError) as error:
+            raise InputError(f"ESIJAX_MAX_GB must be a number of GB, got {given!r}.") from error
     try:
         return int(0.75 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     except (ValueError, OSError, AttributeError):  # no sysconf on this platform

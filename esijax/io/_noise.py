@@ -38,7 +38,7 @@ class Noise:
 
 def noise_of(noise_cov, recording, info, rank, data) -> tuple[Noise, tuple[str, ...]]:
     """Whitener for the channels of info; says where the covariance came from if it was missing."""
-    _check_rank_argument(rank)
+    rank = _check_rank_argument(rank, info)
     notes: tuple[str, ...] = ()
     if noise_cov is None:
         noise_cov, note = _fallback(recording, info, data)
@@ -63,8 +63,7 @@ def _whitening(cov: mne.Covariance, info: mne.Info, rank: dict) -> tuple[np.ndar
     The same as `mne.cov.compute_whitener(pca=True)` for a rank that is known already.
     """
     names = list(info["ch_names"])
-    projector, n_projs, _ = make_projector([*info["projs"], *cov["projs"]], names)
-    square = projector @ (cov.data @ projector.T) if n_projs else cov.data
+    square = _projected(cov.data, [*info["projs"], *cov["projs"]], names)
     kinds = np.array(["eeg" if t == "eeg" else "meg" for t in info.get_channel_types()])
     whiteners, colorers = [], []
     for kind in dict.fromkeys(kinds):
@@ -81,9 +80,28 @@ def _whitening(cov: mne.Covariance, info: mne.Info, rank: dict) -> tuple[np.ndar
     return np.concatenate(whiteners), np.concatenate(colorers, axis=1)
 
 
-def _check_rank_argument(rank: Any) -> None:
-    if not (rank is None or isinstance(rank, dict) or rank in ("info", "full")):
+def _projected(square: np.ndarray, projs: list, ch_names: list[str]) -> np.ndarray:
+    """Covariance of the named channels after the projectors."""
+    with mne.utils.use_log_level("ERROR"):  # MNE warns where channels of a projector are left out
+        projector, n_projs, _ = make_projector(projs, ch_names)
+    return projector @ (square @ projector.T) if n_projs else square
+
+
+def _check_rank_argument(rank: Any, info: mne.Info) -> Any:
+    """Refuse impossible ranks; give a copy of a dict, for MNE-Python adds to the one it gets."""
+    if rank is None or (isinstance(rank, str) and rank in ("info", "full")):
+        return rank
+    if not isinstance(rank, dict):
         raise InputError(f"rank must be None, 'info', 'full' or a dict, got {rank!r}.")
+    room = Counter(info.get_channel_types())
+    room["meg"] = room["mag"] + room["grad"]
+    for kind, n in rank.items():
+        known = kind in ("meg", "mag", "grad", "eeg")
+        if not (known and isinstance(n, int | np.integer) and n > 0):
+            raise InputError(f"rank must give integers for meg or eeg, got {kind!r}: {n!r}.")
+        if room[kind] and n > room[kind]:
+            raise InputError(f"rank of {kind} is set to {n}, more than its {room[kind]} channels.")
+    return {kind: n for kind, n in rank.items() if room[kind]}
 
 
 def _check_by_type(square: np.ndarray, info: mne.Info) -> None:
@@ -103,23 +121,37 @@ def _checked_rank(cov: mne.Covariance, info: mne.Info, rank: Any) -> dict[str, i
 
     found = _estimated_rank(cov, info)
     use = found if rank is None else compute(rank)
-    n_channels = Counter("eeg" if t == "eeg" else "meg" for t in info.get_channel_types())
-    for kind, n in use.items():
-        measured = found.get(kind, n)
-        if measured > 0.9 * n_channels["eeg" if kind == "eeg" else "meg"]:
-            continue
-        nominal = compute("info")
-        if n > measured and _unstable(cov, info, kind, n):
+    for kind, n in _by_group(use).items():
+        if n > found.get(kind, n) and _unstable(cov, info, kind, n):
             raise InputError(
-                f"rank of {kind} is set to {n}, but noise_cov has only {measured} dimensions: "
+                f"rank of {kind} is set to {n}, but noise_cov has only {found[kind]} dimensions: "
                 "the whitener would amplify rounding errors; pass rank=None."
             )
-        if measured < 0.8 * nominal.get(kind, n):
-            _checks.warn(
-                f"noise_cov has rank {measured} in {kind}, the channels allow {nominal[kind]}: too "
-                "few samples? Estimate it with shrinkage, or check the projectors."
-            )
+    room = Counter(_group(t) for t in info.get_channel_types())
+    if any(n <= 0.9 * room[kind] for kind, n in found.items()):
+        _warn_if_low(found, _by_group(compute("info")))
     return use
+
+
+def _group(kind: str) -> str:
+    return "eeg" if kind == "eeg" else "meg"
+
+
+def _by_group(rank: dict[str, int]) -> dict[str, int]:
+    total: Counter = Counter()
+    for kind, n in rank.items():
+        total[_group(kind)] += int(n)
+    return dict(total)
+
+
+def _warn_if_low(found: dict[str, int], nominal: dict[str, int]) -> None:
+    low = [k for k, n in found.items() if n < 0.8 * nominal.get(k, n)]
+    if low:
+        ranks = " and ".join(f"rank {found[k]} in {k} (of {nominal[k]})" for k in low)
+        _checks.warn(
+            f"noise_cov has {ranks}: too few samples? Estimate it with shrinkage, or check the "
+            "projectors."
+        )
 
 
 def _estimated_rank(cov: mne.Covariance, info: mne.Info) -> dict[str, int]:
@@ -130,24 +162,22 @@ def _estimated_rank(cov: mne.Covariance, info: mne.Info) -> dict[str, int]:
     rank = {}
     for kind in dict.fromkeys(kinds):
         rows = np.flatnonzero(kinds == kind)
-        projector, n_projs, _ = make_projector(info["projs"], [info["ch_names"][i] for i in rows])
-        square = cov.data[np.ix_(rows, rows)]
-        square = projector @ square @ projector.T if n_projs else square
+        names = [info["ch_names"][i] for i in rows]
+        square = _projected(cov.data[np.ix_(rows, rows)], info["projs"], names)
         values = np.abs(np.linalg.eigvalsh(square * np.outer(scale[rows], scale[rows])))
         rank[kind] = int(np.sum(values > len(rows) * values.max() * np.finfo(float).eps))
     return rank
 
 
 def _unstable(cov: mne.Covariance, info: mne.Info, kind: str, n: int) -> bool:
-    """Whether the n-th eigenvalue is rounding error (1e-10 of the largest)."""
-    types = info.get_channel_types()
-    group = ("mag", "grad") if kind == "meg" else (kind,)
-    rows = [i for i, t in enumerate(types) if t in group]
-    square = cov.data[np.ix_(rows, rows)]
-    std = np.sqrt(np.diag(square))
+    """Tell whether the n-th eigenvalue is rounding error (1e-10 of the largest)."""
+    rows = [i for i, t in enumerate(info.get_channel_types()) if _group(t) == kind]
+    names = [info["ch_names"][i] for i in rows]
+    square = _projected(cov.data[np.ix_(rows, rows)], [*info["projs"], *cov["projs"]], names)
+    std = np.sqrt(np.maximum(np.diag(square), 0.0))
     std = np.where(std > 0, std, 1.0)
     values = np.linalg.eigvalsh(square / np.outer(std, std))[::-1]
-    return n > len(values) or values[n - 1] < 1e-10 * values[0]
+    return n > len(values) or bool(values[n - 1] < 1e-10 * values[0])
 
 
 def _fallback(recording, info, data) -> tuple[mne.Covariance, str]:

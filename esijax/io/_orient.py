@@ -161,6 +161,9 @@ def _depth_options(depth: Any) -> dict:
         raise InputError(
             f"limit_depth_chs: True, False or 'whiten', {options['limit_depth_chs']!r}."
         )
+    limit = options["limit"]
+    if limit is not None and not (isinstance(limit, int | float | np.number) and limit > 0):
+        raise InputError(f"the depth limit must be None or a number > 0, got {limit!r}.")
     if options["combine_xyz"] not in ("spectral", "fro"):
         raise InputError(
             f"combine_xyz must be 'spectral' or 'fro', got {options['combine_xyz']!r}."

@@ -80,9 +80,8 @@ def from_mne(
     _checks.flat_channels(recording, ch_names)
     noise, noise_notes = noise_of(noise_cov, recording, info, rank, data)
     white = noise.matrix @ recording
-    _checks.whitened_scale(white)
+    _checks.whitened_scale(white, noise.matrix, info.get_channel_types())
     gain, frames, rotation = orient(forward, ch_names, loose)
-    _check_gain_units(gain, info)
     geometry, geometry_notes = geometry_of(forward, frames)
     gain_white, power = assemble(noise.matrix * SOURCE_UNIT, gain, rotation)
     power = np.array(power)
@@ -155,18 +154,3 @@ def _check_orientation(forward: mne.Forward, loose: dict[str, float]) -> None:
     zero = [v == 0 for v in loose.values()]
     if any(zero) and not all(zero):
         raise InputError(f"loose=0 for some source spaces only is not possible, got {loose}.")
-
-
-def _check_gain_units(gain: np.ndarray, info: mne.Info) -> None:
-    """Refuse lead fields per nAm, per mm, in µV: they pass silently everywhere else."""
-    plausible = {"eeg": (1e0, 1e4), "mag": (1e-9, 1e-4), "grad": (1e-8, 1e-2)}
-    types = np.array(info.get_channel_types())
-    for kind, (low, high) in plausible.items():
-        rows = gain[types == kind, :: max(1, gain.shape[1] // 500)]
-        rms = float(np.sqrt(np.mean(rows**2))) if rows.size else 0.0
-        if rms and not low <= rms <= high:
-            unit = {"eeg": "V", "mag": "T", "grad": "T/m"}[kind]
-            raise InputError(
-                f"the {kind} lead field has an rms of {rms:.3g} {unit}/(A m), expected {low:g} to "
-                f"{high:g}: is it per nA m, or in other units?"
-            )

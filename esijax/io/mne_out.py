@@ -51,6 +51,7 @@ def to_mne(estimate: Estimate, what: str = "mean", pick_ori=None, *, threshold=N
     >>> stc = ej.to_mne(estimate, "std", pick_ori="normal")  # doctest: +SKIP
     """
     _check(estimate, what, pick_ori, threshold)
+    estimate._refuse(1.0, f"the map of {what}")
     if threshold is not None and what == "exceedance":
         values = estimate.exceedance(threshold)
     elif what == "mean":
