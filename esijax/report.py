@@ -133,7 +133,8 @@ def facts(estimate: Estimate, summary: Summary) -> dict[str, str]:
 
 def _table(rows: Mapping[str, str]) -> str:
     body = "".join(
-        f"<tr><th>{html.escape(k)}</th><td>{html.escape(v)}</td></tr>" for k, v in rows.items()
+        f'<tr><th class="text-nowrap">{html.escape(k)}</th><td>{html.escape(v)}</td></tr>'
+        for k, v in rows.items()
     )
     return f'<table class="table table-sm w-auto">{body}</table>'
 

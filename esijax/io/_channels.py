@@ -29,7 +29,9 @@ class Measurement:
         elif isinstance(self.inst, mne.Evoked):
             data = self.inst.data[index]
         else:
-            data = self.inst.get_data(picks=index, copy=True)
+            data = self.inst.get_data(picks=index, copy=True, verbose="ERROR")
+            if len(data) == 0:
+                raise InputError("the Epochs are empty: all were dropped.")
         return data if np.iscomplexobj(data) else np.array(data, dtype=float)
 
 
@@ -38,8 +40,6 @@ def measurement(inst) -> Measurement:
     nave = float(getattr(inst, "nave", 1) if isinstance(inst, mne.Evoked) else 1)
     if not (np.isfinite(nave) and nave > 0):
         raise InputError(f"evoked.nave is {nave:g}: the number of averages must be positive.")
-    if isinstance(inst, mne.BaseEpochs) and len(inst.drop_bad(verbose="ERROR")) == 0:
-        raise InputError("the Epochs are empty: all were dropped.")
     return Measurement(inst, nave, np.asarray(inst.times, dtype=float))
 
 

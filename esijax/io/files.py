@@ -13,6 +13,7 @@ import io
 import json
 import math
 import os
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -114,7 +115,7 @@ def load(path) -> Estimate:
         raise InputError(f"{path}: cannot be read ({error.strerror}).") from error
     body, digest = content[:-_DIGEST], content[-_DIGEST:]
     if not body.endswith(_MARK):
-        known = b"esijax format=" in content[-120:]
+        known = re.search(rb"esijax format=\d+ sha256=\Z", body)
         hint = "written by another version of esijax" if known else "truncated, or no esijax file"
         raise InputError(f"{path}: {hint}.")
     if hashlib.sha256(body).hexdigest().encode() != digest:

@@ -107,8 +107,22 @@ def from_mne(
             sfreq=float(evoked.info["sfreq"]),
             comment=str(getattr(evoked, "comment", "") or ""),
             surf_ori=bool(forward["surf_ori"]),
-            notes=(*notes, *noise_notes, *geometry_notes),
+            notes=(*notes, *noise_notes, *geometry_notes, *_baseline_note(white, data.times)),
         ),
+    )
+
+
+def _baseline_note(white: np.ndarray, times: np.ndarray) -> tuple[str, ...]:
+    """Say so where the time before zero does not look like noise."""
+    before = times < 0
+    if before.sum() < 20:
+        return ()
+    rms = float(np.sqrt(np.mean(white[..., before] ** 2)))
+    if rms < 3:
+        return ()
+    return (
+        f"before time zero the whitened data have an rms of {rms:.1f}, where noise gives 1: "
+        "apply a baseline correction (apply_baseline) or a high-pass filter",
     )
 
 
