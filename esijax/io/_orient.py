@@ -207,22 +207,7 @@ def _sensitivity(gain: np.ndarray, rows: np.ndarray, whitener, combine_xyz: str)
     if combine_xyz == "fro" or gain.shape[2] == 1:
         return np.einsum("clo,clo->l", part, part)
     by_location = part.transpose(1, 2, 0)
-    return _largest_eigenvalue(by_location @ by_location.transpose(0, 2, 1))
-
-
-def _largest_eigenvalue(a: np.ndarray) -> np.ndarray:
-    """Largest eigenvalue of symmetric 3 x 3 matrices in closed form (Smith 1961), (n, 3, 3)."""
-    mean = np.trace(a, axis1=1, axis2=2) / 3
-    b = a - mean[:, None, None] * np.eye(3)
-    size = np.sqrt(np.einsum("nij,nij->n", b, b) / 6)
-    safe = np.where(size > 0, size, 1.0)
-    b /= safe[:, None, None]
-    det = (
-        b[:, 0, 0] * (b[:, 1, 1] * b[:, 2, 2] - b[:, 1, 2] ** 2)
-        - b[:, 0, 1] * (b[:, 0, 1] * b[:, 2, 2] - b[:, 1, 2] * b[:, 0, 2])
-        + b[:, 0, 2] * (b[:, 0, 1] * b[:, 1, 2] - b[:, 1, 1] * b[:, 0, 2])
-    )
-    return mean + 2 * size * np.cos(np.arccos(np.clip(det / 2, -1, 1)) / 3)
+    return np.linalg.eigvalsh(by_location @ by_location.transpose(0, 2, 1))[:, -1]
 
 
 def _limited(weight: np.ndarray, limit: float | None, limit_depth_chs) -> np.ndarray:
