@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from esijax import inference, io, metrics, models, simulate
+    from esijax._report import report
     from esijax._types import EsijaxWarning, InputError
     from esijax.arrays import from_arrays
     from esijax.estimate import Estimate
     from esijax.inference import solve
     from esijax.io import from_mne, load, save, to_arviz, to_mne
     from esijax.problem import Geometry, Problem, Whitener
-    from esijax.report import report
 
 __version__ = "0.1.0"
 __all__ = [
@@ -50,7 +50,7 @@ _HOME = {
     "from_arrays": "esijax.arrays",
     "from_mne": "esijax.io",
     "load": "esijax.io",
-    "report": "esijax.report",
+    "report": "esijax._report",
     "save": "esijax.io",
     "solve": "esijax.inference",
     "to_arviz": "esijax.io",
@@ -64,7 +64,7 @@ def __getattr__(name: str):
         return import_module(f"esijax.{name}")
     if name in _HOME:
         value = getattr(import_module(_HOME[name]), name)
-        globals()[name] = value  # `report` is also a module: the function wins
+        globals()[name] = value
         return value
     raise AttributeError(f"module 'esijax' has no attribute {name!r}")
 

@@ -13,10 +13,10 @@ from rich.console import Console
 from esijax import inference, io
 from esijax._cli_methods import METHODS
 from esijax._console import console
+from esijax._report import report
 from esijax._types import EsijaxWarning, InputError
 from esijax.estimate import Estimate
 from esijax.problem import Problem
-from esijax.report import report
 from esijax.viz import figures
 from esijax.viz.summary import place_name, summarise
 

@@ -209,7 +209,7 @@ def run(out: Path, seed: int, report_progress: Callable[[str], None]) -> list[di
     """
     import matplotlib.pyplot as plt
 
-    from esijax.report import report
+    from esijax._report import report
     from esijax.viz import figures
 
     out.mkdir(parents=True, exist_ok=True)

@@ -15,8 +15,8 @@ import jax
 
 jax.config.update("jax_enable_x64", True)
 
-import numpy as np
-import pytest
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
 
 CONDITIONS = ("Left Auditory", "Right Auditory", "Left visual", "Right visual")
 BADS = ["MEG 2443", "EEG 053"]

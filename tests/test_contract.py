@@ -115,7 +115,9 @@ def test_the_promises(pair):
         estimate = ej.solve(problem, model, method)
         return estimate.mean, estimate.std
 
-    for got, want in zip(answer(problem, model, method), (estimate.mean, estimate.std), strict=True):
+    for got, want in zip(
+        answer(problem, model, method), (estimate.mean, estimate.std), strict=True
+    ):
         close(got, want, 1e-9)
 
     # vmap over data = loop
@@ -206,9 +208,11 @@ def test_rules_under_jit(problem):
     assert float(inside(problem.recording)) == pytest.approx(float(outside.hyper["lambda2"]))
     with pytest.raises(ej.InputError, match="ELORETA finds lambda2 on the host"):
         jax.jit(
-            lambda d: ej.solve(
-                problem.with_data(d), ej.models.ELORETA("evidence"), ej.inference.Linear()
-            ).mean
+            lambda d: (
+                ej.solve(
+                    problem.with_data(d), ej.models.ELORETA("evidence"), ej.inference.Linear()
+                ).mean
+            )
         )(problem.recording)
 
 

@@ -1,4 +1,4 @@
-"""Imports point upwards in the reading order of the house, and the heavy ones stay in their rooms."""
+"""Imports point upwards in the reading order of the house; the heavy ones stay in their rooms."""
 
 import ast
 import subprocess
@@ -25,7 +25,7 @@ ORDER = (
     "learn",
     "io",
     "viz",
-    "report",
+    "_report",
     "benchmark",
     "demo",
     "_console",
@@ -34,7 +34,7 @@ ORDER = (
     "cli",
 )
 HEAVY = {"mne", "arviz", "arviz_base", "xarray", "matplotlib", "nilearn", "plotly"}
-HEAVY_ROOMS = {"io", "viz", "report", "demo", "benchmark", "_localize", "cli"}
+HEAVY_ROOMS = {"io", "viz", "_report", "demo", "benchmark", "_localize", "cli"}
 # `import esijax` offers these names and loads them on first use
 LAZY = {"__init__"}
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -5,6 +5,7 @@ import html
 import re
 import shutil
 import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -202,3 +203,8 @@ def test_opens_in_a_browser(text, tmp_path):
     assert 0.15 < (frame.max(axis=-1) < 0.9).mean() < 0.95  # a brain on white
     assert (np.ptp(frame, axis=-1) > 0.3).mean() > 2e-3  # with colours on it
     assert (frame.max(axis=-1) < 0.05).mean() < 1e-3  # and nothing black
+
+
+def test_name_is_the_function_whatever_was_imported_before():
+    code = "import esijax._localize, esijax.demo, esijax as ej; assert callable(ej.report)"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=300)

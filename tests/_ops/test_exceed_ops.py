@@ -19,7 +19,7 @@ def exceed(mean, cov, threshold):
 
 
 def reference(mean, variance, t, n=160, reach=9.5):
-    """Independent components; the same integral with angles, 160 x 160 nodes, converged to 1e-13."""
+    """Independent components; the same integral in angles, 160 x 160 nodes, within 1e-13."""
     order = np.argsort(variance)
     m, s = np.asarray(mean)[order], np.sqrt(np.asarray(variance)[order])
     x, w = np.polynomial.legendre.leggauss(n)
@@ -100,7 +100,9 @@ def test_three_orients_against_draws():
 def test_flat_and_pointlike_covariances():
     """A plane, a line and a point, as limits."""
     mean = np.array([[0.2, 0.1, 0.0], [0.3, 0.0, 0.0], [0.9, 0.0, 0.0], [0.0, 1.1, 0.0]])
-    cov = np.array([np.diag([1.0, 1.0, 0]), np.diag([1.0, 0, 0]), np.zeros((3, 3)), np.zeros((3, 3))])
+    cov = np.array(
+        [np.diag([1.0, 1.0, 0]), np.diag([1.0, 0, 0]), np.zeros((3, 3)), np.zeros((3, 3))]
+    )
     got = exceed(mean, cov, 1.0)
     plane = stats.ncx2.sf(1.0, 2, 0.05)
     line = stats.norm.sf(0.7) + stats.norm.sf(1.3)

@@ -60,7 +60,9 @@ def test_symmetric_power_derivative(name, power):
     step = 1e-6
     exact = [scipy.linalg.fractional_matrix_power(a + s * step * tangent, power) for s in (1, -1)]
     want = (exact[0] - exact[1]) / (2 * step)
-    _, got = jax.jvp(lambda m: symmetric_power(m, power), (jnp.asarray(a),), (jnp.asarray(tangent),))
+    _, got = jax.jvp(
+        lambda m: symmetric_power(m, power), (jnp.asarray(a),), (jnp.asarray(tangent),)
+    )
     np.testing.assert_allclose(got, want, rtol=1e-6, atol=1e-7 * np.abs(want).max())
     weight = jnp.asarray(rng.standard_normal((3, 3)))
     grad = jax.grad(lambda m: jnp.sum(weight * symmetric_power(m, power)))(jnp.asarray(a))

@@ -96,7 +96,9 @@ def test_draws_reproduce_mean_and_variance(case):
     assert (np.abs(ratio - 1) / np.sqrt(2 / (n - 1))).max() < 4
     # sources at one time covary as the posterior says (an entry's error: Isserlis)
     n_sources = book.cov.shape[0]
-    first = draws.reshape(n, -1, n_sources, problem.n_times)[:, 0, :, 0] / float(problem.source_unit)
+    first = draws.reshape(n, -1, n_sources, problem.n_times)[:, 0, :, 0] / float(
+        problem.source_unit
+    )
     got = np.cov(first.T)
     error = np.sqrt((np.outer(np.diag(book.cov), np.diag(book.cov)) + book.cov**2) / n)
     assert (np.abs(got - book.cov) / error).max() < 5.5
@@ -313,7 +315,9 @@ def test_units_of_one_channel_do_not_matter(raw_arrays):
     model, method = ANSWERS["MinimumNorm"]
     base = ej.solve(from_arrays(gain, data, cov), model, method)
     other = ej.solve(
-        from_arrays(units[:, None, None] * gain, units[:, None] * data, cov * np.outer(units, units)),
+        from_arrays(
+            units[:, None, None] * gain, units[:, None] * data, cov * np.outer(units, units)
+        ),
         model,
         method,
     )

@@ -166,17 +166,16 @@ def test_checkpoint_of_something_else_is_refused(fixed, free, checkpoint):
         "number": lambda: ej.solve(fixed, None, Toy(step_size=0.1), key=KEY, checkpoint=checkpoint),
         "start": lambda: run(fixed, init=run(fixed), checkpoint=checkpoint),
     }
-    for name, other in others.items():
+    for other in others.values():
         with pytest.raises(ej.InputError, match="another problem, model or method"):
             other()
-            pytest.fail(f"another {name} was accepted")
 
 
 @pytest.mark.parametrize("keep", [0, 10, 32, 33, 100, -1])
 def test_truncated_checkpoint_is_refused(fixed, checkpoint, keep):
     content = checkpoint.read_bytes()
     checkpoint.write_bytes(content[:keep])
-    with pytest.raises(ej.InputError, match="toy.ckpt is"):
+    with pytest.raises(ej.InputError, match=r"toy\.ckpt is"):
         run(fixed, checkpoint=checkpoint)
 
 
@@ -188,7 +187,7 @@ def test_every_flipped_bit_of_a_checkpoint_is_seen(fixed, checkpoint):
         broken = content.copy()
         broken[position] ^= 1 << rng.integers(8)
         checkpoint.write_bytes(broken)
-        with pytest.raises(ej.InputError, match="toy.ckpt is"):
+        with pytest.raises(ej.InputError, match=r"toy\.ckpt is"):
             run(fixed, checkpoint=checkpoint)
 
 
@@ -221,9 +220,7 @@ def test_single_precision_is_said_once(fixed):
     from esijax.inference import method
 
     method._warn_single_precision.cache_clear()
-    half = jax.tree.map(
-        lambda x: x.astype("float32") if eqx.is_inexact_array(x) else x, fixed
-    )
+    half = jax.tree.map(lambda x: x.astype("float32") if eqx.is_inexact_array(x) else x, fixed)
     with pytest.warns(ej.EsijaxWarning, match="float32"):
         method._check_arguments(half, None, Toy(), None, KEY)
     method._check_arguments(half, None, Toy(), None, KEY)

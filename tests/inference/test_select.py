@@ -19,8 +19,13 @@ FORMULAS = {
 @pytest.fixture(scope="module", params=["fixed", "trials"])
 def problem(request, problem_factory):
     """With a few strong sources, so that each rule has an optimum inside its range."""
-    problem = problem_factory(1 if request.param == "fixed" else 3, n_times=25, loose=0.3, seed=3,
-                              trials=None if request.param == "fixed" else 2)
+    problem = problem_factory(
+        1 if request.param == "fixed" else 3,
+        n_times=25,
+        loose=0.3,
+        seed=3,
+        trials=None if request.param == "fixed" else 2,
+    )
     rng = np.random.default_rng(4)
     lead = np.asarray(problem.whitener.colorer) @ textbook.flat(problem.gain)
     sources = np.zeros((lead.shape[1], 25))
@@ -132,7 +137,9 @@ def test_evidence_recovers_the_prior_s_strength(problem_factory):
     truth = 0.1
     rng = np.random.default_rng(7)
     gain = textbook.flat(problem.gain)
-    x = np.asarray(problem.prior_scale).ravel()[:, None] * rng.standard_normal((gain.shape[1], 2000))
+    x = np.asarray(problem.prior_scale).ravel()[:, None] * rng.standard_normal(
+        (gain.shape[1], 2000)
+    )
     y = gain @ x / np.sqrt(truth) + rng.standard_normal((len(gain), 2000))
     problem = problem.with_data(np.asarray(problem.whitener.colorer) @ y)
     found = float(select.by_evidence(problem, ej.models.MinimumNorm()).lambda2)

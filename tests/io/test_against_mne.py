@@ -54,7 +54,7 @@ def inverse(evoked, forward, cov, **kwargs):
 
 
 def has_normals(problem):
-    """Whether MNE's "normal" is the normal: not for volumes, and for free discrete sources it is z."""
+    """Tell whether MNE's "normal" is one: volumes have none, free discrete sources give z."""
     kinds = set(problem.labels.kinds)
     free = bool((problem.orient_scale == 1).all())
     return kinds == {"surface"} or (kinds == {"discrete"} and not free)
@@ -496,9 +496,7 @@ def share(problem, name):
 
 
 @pytest.mark.parametrize("types", ["eeg", pytest.param("both", marks=pytest.mark.slow)])
-@pytest.mark.parametrize(
-    ("name", "loose"), [("eLORETA", 0.0), ("eLORETA", 1.0), ("sLORETA", 0.0)]
-)
+@pytest.mark.parametrize(("name", "loose"), [("eLORETA", 0.0), ("eLORETA", 1.0), ("sLORETA", 0.0)])
 def test_every_single_source_is_found(evoked, forward, noise_cov, types, name, loose):
     """The theorem of Pascual-Marqui: no localisation error for one source without noise."""
     problem = ej.from_mne(picked(evoked, types), forward, noise_cov, loose=loose, depth=None)

@@ -206,9 +206,7 @@ def test_other_arguments_are_checked(fixed):
         weights[2] = bad
         with pytest.raises(ej.InputError, match="weights"):
             ej.models.WeightedMinimumNorm(weights)
-    lonely = dataclasses.replace(
-        fixed, geometry=dataclasses.replace(fixed.geometry, edges=None)
-    )
+    lonely = dataclasses.replace(fixed, geometry=dataclasses.replace(fixed.geometry, edges=None))
     with pytest.raises(ej.InputError, match="neighbours"):
         ej.models.LORETA().shape(lonely)
     with pytest.raises(ej.InputError, match="resolve"):
