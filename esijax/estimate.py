@@ -1,6 +1,5 @@
 """The answer: a posterior over source maps, in the caller's units."""
 
-import abc
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,13 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from esijax._ops.exceed import ball_exceedance, directed_exceedance
 from esijax._ops.memory import refuse_if_too_large
 from esijax._types import InputError, is_number, is_traced
+from esijax.posterior import (
+    Posterior,
+    scaled_cov,
+    scaled_exceedance,
+    scaled_kernel,
+    scaled_mean,
+)
 from esijax.problem import Problem
 
 
@@ -23,42 +29,6 @@ class RESULT(eqx.Enumeration):
     successful = "done"
     interrupted = "interrupted: what was finished until then"
     not_converged = "stopped before convergence: raise the number of iterations"
-
-
-class Posterior(eqx.Module):
-    """Distribution of X given the data, in normalised units; X is (locations, orients, times)."""
-
-    @abc.abstractmethod
-    def mean(self, scale: Any = 1.0) -> Float[Array, "*trials locations orients times"]:
-        """Posterior mean times a scale, () or (locations, 1, 1): folded in, it costs nothing."""
-
-    @abc.abstractmethod
-    def kernel(self) -> Float[Array, "locations orients rank"]:
-        """Linear map from whitened data to the posterior mean."""
-
-    @abc.abstractmethod
-    def cov(self) -> Float[Array, "locations orients orients"]:
-        """Orients x orients covariance of each location, the same at all times."""
-
-    @abc.abstractmethod
-    def draw(
-        self, key: PRNGKeyArray, n: int, locations: Any, times: Any
-    ) -> Float[Array, "n *trials some orients moments"]:
-        """Joint draws at the chosen locations and times."""
-
-    @abc.abstractmethod
-    def combine(
-        self, weights: Float[Array, "courses locations orients"]
-    ) -> tuple[Float[Array, "*trials courses times"], Float[Array, " courses"]]:
-        """Mean and variance of linear combinations of the sources."""
-
-    @abc.abstractmethod
-    def fitted(self) -> Float[Array, "*trials rank times"] | None:
-        """Whitened data that the mean predicts; None where the parts do not add up to the data."""
-
-    def mean_power(self) -> Float[Array, ""]:
-        """Mean square of the posterior mean over all sources: finite if the answer is."""
-        return _mean_power(self)
 
 
 @dataclass(frozen=True)
@@ -150,7 +120,7 @@ class Estimate(eqx.Module):
     def mean(self) -> Float[Array, "*trials locations orients times"]:
         """Posterior mean, (..., locations, orients, times)."""
         self._refuse(1.0, "the mean")
-        return _mean(self.posterior, self.scale)
+        return scaled_mean(self.posterior, self.scale)
 
     @property
     def kernel(self) -> Float[Array, "locations orients channels"]:
@@ -158,12 +128,12 @@ class Estimate(eqx.Module):
 
         ``kernel.reshape(-1, n_channels) @ sample`` is the map of one sample.
         """
-        return _kernel(self.posterior, self.problem.whitener.matrix, self.scale)
+        return scaled_kernel(self.posterior, self.problem.whitener.matrix, self.scale)
 
     @property
     def cov(self) -> Float[Array, "locations orients orients"]:
         """Posterior covariance of each location, (locations, orients, orients)."""
-        return _cov(self.posterior, self.scale)
+        return scaled_cov(self.posterior, self.scale)
 
     @property
     def std(self) -> Float[Array, "locations orients 1"]:
@@ -222,7 +192,7 @@ class Estimate(eqx.Module):
         function = ball_exceedance if along == "norm" else directed_exceedance
         level = jnp.asarray(threshold, dtype=float)
         self._refuse(1.0, "the exceedance")
-        return _exceedance(function, self.posterior, self.scale, level)
+        return scaled_exceedance(function, self.posterior, self.scale, level)
 
     def sample(self, key: PRNGKeyArray, n: int, at: Any = None):
         """Posterior draws by perturb-and-solve in sensor space.
@@ -385,33 +355,6 @@ def _quantile(level: Any) -> float:
     if not (is_number(level) and 0 < level < 1):
         raise InputError(f"the level of an interval must lie between 0 and 1, got {level!r}.")
     return float(jax.scipy.stats.norm.ppf(0.5 + level / 2))
-
-
-@eqx.filter_jit
-def _mean(posterior: Posterior, scale: Array) -> Array:
-    return posterior.mean(scale)
-
-
-@eqx.filter_jit
-def _kernel(posterior: Posterior, whitener: Array, scale: Array) -> Array:
-    return posterior.kernel() @ whitener * scale
-
-
-@eqx.filter_jit
-def _mean_power(posterior: Posterior) -> Array:
-    return jnp.mean(posterior.mean() ** 2)
-
-
-@eqx.filter_jit
-def _cov(posterior: Posterior, scale: Array) -> Array:
-    return posterior.cov() * jnp.reshape(scale, (-1, 1, 1)) ** 2
-
-
-@eqx.filter_jit
-def _exceedance(function, posterior: Posterior, scale: Array, threshold: Array) -> Array:
-    mean = posterior.mean(scale)
-    cov = posterior.cov() * jnp.reshape(scale, (-1, 1, 1)) ** 2
-    return function(mean, cov, threshold)
 
 
 def combine_notes(*groups: Sequence[str]) -> tuple[str, ...]:

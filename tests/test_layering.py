@@ -16,6 +16,7 @@ ORDER = (
     "_checks",
     "problem",
     "arrays",
+    "posterior",
     "estimate",
     "forward",
     "models",

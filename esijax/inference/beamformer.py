@@ -21,8 +21,9 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from esijax import _checks
 from esijax._ops.gaussian import symmetric_power
 from esijax._types import Gain, InputError, Sensors, is_traced, scalar
-from esijax.estimate import Estimate, Posterior
+from esijax.estimate import Estimate
 from esijax.inference.method import Method, Setup, State
+from esijax.posterior import Posterior
 from esijax.problem import Problem
 
 PICKS = (None, "normal", "max-power", "vector")

@@ -19,8 +19,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from esijax._ops.chunked import filtered_blocks
 from esijax._types import Blocks, Gain, Sensors
-from esijax.estimate import Posterior
 from esijax.models.source_cov import SourceCov
+from esijax.posterior import Posterior
 
 
 class GaussianPosterior(Posterior):
