@@ -44,7 +44,7 @@ DAILY = {
         "LCMV-normal-unit-noise-gain",
         "LCMV-max-power-nai",
     ),
-    "fixed": ("MinimumNorm-sLORETA", "LORETA-Linear", "ELORETA-Linear", "LCMV-None-None"),
+    "fixed": ("MinimumNorm-sLORETA", "ELORETA-Linear", "LCMV-None-None"),
 }
 NEEDS_THREE = ("max-power", "vector")
 

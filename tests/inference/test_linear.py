@@ -18,10 +18,24 @@ MODELS = {
     "LORETA": (ej.models.LORETA, lambda p: textbook.loreta_cov(p, 0.05)),
     "ELORETA": (ej.models.ELORETA, lambda p: textbook.eloreta_cov(p, LAMBDA2)),
 }
-PROBLEMS = ("fixed", "free", "trials", "referenced")
+DAILY = {
+    "fixed": ("MinimumNorm", "ELORETA"),
+    "free": ("MinimumNorm", "LORETA", "ELORETA"),
+    "trials": ("MinimumNorm",),
+    "referenced": ("MinimumNorm",),
+}
+CASES = [
+    pytest.param(
+        (which, name),
+        id=f"{which}-{name}",
+        marks=() if name in daily else pytest.mark.slow,
+    )
+    for which, daily in DAILY.items()
+    for name in MODELS
+]
 
 
-@pytest.fixture(scope="module", params=[(p, m) for p in PROBLEMS for m in MODELS], ids="-".join)
+@pytest.fixture(scope="module", params=CASES)
 def case(request):
     """problem, estimate, textbook posterior."""
     which, name = request.param

@@ -96,13 +96,17 @@ def compare(evoked, forward, cov, operator=None, methods=METHODS, tolerance=TOLE
 
 
 # ------------------------------------------------------------------ the minimum norm family
-DAILY = [("meg", 0.2, 0.8), ("both", 0.0, 0.8), ("both", 0.2, 0.8), ("both", 1.0, None)]
+DAILY = {
+    "meg": [(0.2, 0.8)],
+    "eeg": [(0.0, None), (0.0, 0.8), (0.2, 0.8), (1.0, None)],
+    "both": [(0.0, 0.8), (0.2, 0.8), (1.0, None)],
+}
 GRID = [
     pytest.param(
         types,
         loose,
         depth,
-        marks=() if types == "eeg" or (types, loose, depth) in DAILY else pytest.mark.slow,
+        marks=() if (loose, depth) in DAILY[types] else pytest.mark.slow,
     )
     for types in ("meg", "eeg", "both")
     for loose in (0.0, 0.2, 1.0)
@@ -261,7 +265,7 @@ def test_picks(evoked, eeg, forward, noise_cov):
 @pytest.mark.parametrize("rank", [None, "info", "full", {"eeg": 40}], ids=str)
 def test_rank(eeg, forward, noise_cov, rank):
     if rank == "full":  # without the reference projector there would be nothing to leave out
-        with pytest.raises(ej.InputError, match="rank 59 in eeg"):
+        with pytest.raises(ej.InputError, match="rank of eeg is set to 59"):
             ej.from_mne(eeg, forward, noise_cov, rank=rank)
         return
     compare(eeg, forward, noise_cov, methods=["dSPM"], rank=rank, loose=0.0, depth=None)
@@ -389,7 +393,8 @@ SPACES = [
 @pytest.mark.parametrize(("kind", "loose"), SPACES, ids=str)
 def test_source_spaces(evoked, sphere_forward, noise_cov, kind, loose):
     some = evoked.copy().pick(["mag", "eeg"], exclude=())
-    compare(some, sphere_forward(kind), noise_cov, loose=loose, depth=0.8)
+    methods = ["dSPM", "eLORETA"]
+    compare(some, sphere_forward(kind), noise_cov, methods=methods, loose=loose, depth=0.8)
 
 
 def test_normal_of_free_discrete_sources(evoked, sphere_forward, noise_cov):
@@ -403,7 +408,7 @@ def test_normal_of_free_discrete_sources(evoked, sphere_forward, noise_cov):
     assert difference(normal, np.einsum("ldt,ld->lt", vector, nn)) < 1e-12
 
 
-@pytest.mark.parametrize("types", ["mag", "eeg"])
+@pytest.mark.parametrize("types", ["mag", pytest.param("eeg", marks=pytest.mark.slow)])
 def test_sphere_one_type(evoked, sphere_forward, noise_cov, types):
     """MEG alone: one direction of each location is silent."""
     some = evoked.copy().pick(types, exclude=())
@@ -424,12 +429,13 @@ def data_cov(evokeds, noise_cov):
 
 
 NORMS = (None, "unit-noise-gain", "unit-noise-gain-invariant", "nai")
+LCMV_DAILY = [("both", "surface", "max-power"), ("both", "surface", None)]
 LCMV = [
     pytest.param(
         types,
         form,
         pick_ori,
-        marks=() if types == "eeg" or (types, form) == ("both", "surface") else pytest.mark.slow,
+        marks=() if types == "eeg" or (types, form, pick_ori) in LCMV_DAILY else pytest.mark.slow,
     )
     for types in ("meg", "eeg", "both")
     for form in ("head", "surface", "fixed")

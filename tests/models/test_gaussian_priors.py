@@ -151,7 +151,7 @@ def test_eloreta_leaves_silent_locations_silent(free, fixed, force_equal):
         assert not np.any(blocks[4])
 
 
-@pytest.mark.parametrize("force_equal", [False, True])
+@pytest.mark.parametrize("force_equal", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_eloreta_implicit_gradient(problem, force_equal):
     """By the implicit function theorem; finite differences of the converged iteration agree."""
     target = jnp.asarray(
