@@ -34,13 +34,13 @@ def sample():
 def race(benchmark):
     """Time a function: the first call apart (compilation), then the benchmark."""
 
-    def run(group, who, function, rounds=7):
+    def run(group, who, function, rounds=5):
         benchmark.group = group
         benchmark.name = who
         start = time.perf_counter()
         function()
         first = time.perf_counter() - start
-        result = benchmark.pedantic(function, rounds=rounds, iterations=1, warmup_rounds=1)
+        result = benchmark.pedantic(function, rounds=rounds, iterations=1, warmup_rounds=0)
         if who == "esijax":
             COMPILE[group] = first - benchmark.stats.stats.median
         return result
