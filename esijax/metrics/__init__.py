@@ -1,6 +1,139 @@
-"""Scores of source maps against a known truth."""
+"""Scores of source maps against a known truth: where, what course, and how sure.
 
-from esijax.metrics.interval import coverage
-from esijax.metrics.point import peak_error, spatial_dispersion
+Every function runs in jit and vmap unless it says that it runs on the host.
+"""
 
-__all__ = ["coverage", "peak_error", "spatial_dispersion"]
+from esijax.metrics.active import (
+    Reliability,
+    brier,
+    calibration_error,
+    reliability,
+    reported_coverage,
+)
+from esijax.metrics.card import Grid, SourceMap, score_map, score_maps
+from esijax.metrics.course import correlation, cosine, explained_variance, normalised_error
+from esijax.metrics.depth import DepthBias, depth_bias, depth_error
+from esijax.metrics.detection import (
+    Detection,
+    above,
+    auc,
+    auc_close,
+    auc_far,
+    average_precision,
+    precision_recall,
+)
+from esijax.metrics.grid import (
+    distance_to,
+    distance_to_active,
+    geodesic,
+    local_maxima,
+    neighbours,
+)
+from esijax.metrics.interval import (
+    LEVELS,
+    IntervalCard,
+    coverage,
+    gaussian_interval,
+    interval_card,
+    interval_score,
+    largest,
+    mean_width,
+)
+from esijax.metrics.localisation import earth_mover, find_peaks, geodesic_error, matched_error
+from esijax.metrics.point import (
+    blur,
+    half_radius,
+    peak_error,
+    region_error,
+    spatial_dispersion,
+)
+from esijax.metrics.proper import (
+    crps_gaussian,
+    crps_sample,
+    log_score_gaussian,
+    log_score_sample,
+    pit_gaussian,
+    pit_sample,
+)
+from esijax.metrics.recalibrate import (
+    Recalibration,
+    recalibrate_levels,
+    recalibrate_probability,
+    recalibrated_interval,
+)
+from esijax.metrics.region import (
+    ContactDistance,
+    RegionScore,
+    contact_distance,
+    highest_density_region,
+    peak_probability,
+    probability_within,
+    region_score,
+)
+from esijax.metrics.score import score
+
+__all__ = [
+    "LEVELS",
+    "ContactDistance",
+    "DepthBias",
+    "Detection",
+    "Grid",
+    "IntervalCard",
+    "Recalibration",
+    "RegionScore",
+    "Reliability",
+    "SourceMap",
+    "above",
+    "auc",
+    "auc_close",
+    "auc_far",
+    "average_precision",
+    "blur",
+    "brier",
+    "calibration_error",
+    "contact_distance",
+    "correlation",
+    "cosine",
+    "coverage",
+    "crps_gaussian",
+    "crps_sample",
+    "depth_bias",
+    "depth_error",
+    "distance_to",
+    "distance_to_active",
+    "earth_mover",
+    "explained_variance",
+    "find_peaks",
+    "gaussian_interval",
+    "geodesic",
+    "geodesic_error",
+    "half_radius",
+    "highest_density_region",
+    "interval_card",
+    "interval_score",
+    "largest",
+    "local_maxima",
+    "log_score_gaussian",
+    "log_score_sample",
+    "matched_error",
+    "mean_width",
+    "neighbours",
+    "normalised_error",
+    "peak_error",
+    "peak_probability",
+    "pit_gaussian",
+    "pit_sample",
+    "precision_recall",
+    "probability_within",
+    "recalibrate_levels",
+    "recalibrate_probability",
+    "recalibrated_interval",
+    "region_error",
+    "region_score",
+    "reliability",
+    "reported_coverage",
+    "score",
+    "score_map",
+    "score_maps",
+    "spatial_dispersion",
+]
