@@ -4,6 +4,7 @@ import abc
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
@@ -39,9 +40,9 @@ class Posterior(eqx.Module):
     def fitted(self) -> Float[Array, "*trials rank times"] | None:
         """Whitened data that the mean predicts; None where the parts do not add up to the data."""
 
-    def mean_power(self) -> Float[Array, ""]:
-        """Mean square of the posterior mean over all sources: finite if the answer is."""
-        return _mean_power(self)
+    def probe(self) -> Float[Array, ""]:
+        """One number in which every part of the posterior mean has its share: finite if it is."""
+        return _probe(self)
 
 
 @eqx.filter_jit
@@ -57,8 +58,9 @@ def scaled_kernel(posterior: Posterior, whitener: Array, scale: Array) -> Array:
 
 
 @eqx.filter_jit
-def _mean_power(posterior: Posterior) -> Array:
-    return jnp.mean(posterior.mean() ** 2)
+def _probe(posterior: Posterior) -> Array:
+    shape = jax.eval_shape(posterior.cov).shape[:2]
+    return jnp.sum(posterior.combine(jnp.ones((1, *shape)))[0])
 
 
 @eqx.filter_jit

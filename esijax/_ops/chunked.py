@@ -70,7 +70,7 @@ def filtered_blocks(
         )
         return jnp.sum(before * after, axis=-1)
 
-    return _by_location(blocks, gain, (orients, orients))
+    return by_location(blocks, gain, (orients, orients))
 
 
 def back_project(
@@ -83,10 +83,10 @@ def back_project(
         part = jax.lax.dynamic_slice_in_dim(factor, start, size, axis=0)
         return (rows @ columns).reshape(size, orients, -1) * part[..., None]
 
-    return _by_location(project, gain, (orients, columns.shape[1]))
+    return by_location(project, gain, (orients, columns.shape[1]))
 
 
-def _by_location(function, gain: Gain, shape: tuple[int, int]) -> Float[Array, "locations o p"]:
+def by_location(function, gain: Gain, shape: tuple[int, int]) -> Float[Array, "locations o p"]:
     """Fill (locations, *shape) from chunks of G', transposed once so that products run fast."""
     rank, n, orients = gain.shape
     size = chunk_size(n, orients)

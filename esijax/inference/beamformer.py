@@ -19,8 +19,9 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from esijax import _checks
+from esijax._ops.chunked import by_location
 from esijax._ops.gaussian import symmetric_power
-from esijax._types import Gain, InputError, Sensors, is_traced, scalar
+from esijax._types import Blocks, InputError, Sensors, is_traced, scalar
 from esijax.estimate import Estimate
 from esijax.inference.method import Method, Setup, State
 from esijax.posterior import Posterior
@@ -28,7 +29,7 @@ from esijax.problem import Problem
 
 PICKS = (None, "normal", "max-power", "vector")
 NORMS = (None, "unit-noise-gain", "unit-noise-gain-invariant", "nai")
-Filters = Float[Array, "locations kept rank"]
+Filters = Float[Array, "locations _ rank"]
 
 
 class FilterPosterior(Posterior):
@@ -162,10 +163,7 @@ class LCMV(Method):
     def finish(self, state: State) -> Estimate:
         """All filters at once."""
         problem = state.setup.problem
-        nave = problem.whitener.nave
-        gain = problem.gain / jnp.sqrt(nave)
-        cov = self._whitened_cov(problem)
-        weights = self._filters(gain, cov, problem) / jnp.sqrt(nave)
+        weights = self._filters(problem)
         has_unit = self.weight_norm is None
         return Estimate(
             problem,
@@ -186,32 +184,55 @@ class LCMV(Method):
         cov = w @ self.data_cov.data @ w.T
         return (cov + cov.T) / 2
 
-    def _filters(self, gain: Gain, cov: Float[Array, "rank rank"], problem: Problem) -> Filters:
-        n_channels = problem.whitener.matrix.shape[1]
+    def _filters(self, problem: Problem) -> Filters:
+        cov, n_channels = self._whitened_cov(problem), problem.whitener.matrix.shape[1]
         loading = self.reg * jnp.trace(cov) / n_channels
         inverse = symmetric_power(cov + loading * jnp.eye(len(cov)), -1.0, rtol=1e-15)
-        if gain.shape[-1] == 3:
-            gain = _oriented(gain, inverse, self.pick_ori, self.weight_norm, _native(problem))
-        denom, numer = _terms(gain, inverse)
-        if self.weight_norm == "unit-noise-gain-invariant":
-            return symmetric_power(numer @ jnp.swapaxes(numer, 1, 2), -0.5) @ numer
-        weights = _inverse(denom) @ numer
-        if self.weight_norm is None:
-            return weights
-        weights = _unit_rows(weights, problem)
+        frames, trial = _native(problem), 1.0 / jnp.sqrt(problem.whitener.nave)
+        unit = trial
         if self.weight_norm == "nai":
-            weights = weights / jnp.sqrt(jnp.maximum(jnp.linalg.eigvalsh(cov)[0], loading))
-        return weights
+            unit = unit / jnp.sqrt(jnp.maximum(jnp.linalg.eigvalsh(cov)[0], loading))
+
+        def build(rows, start, size):
+            columns = (rows * trial).reshape(size, -1, len(inverse))
+            numer = (rows @ (inverse * trial)).reshape(columns.shape)
+            native = None if frames is None else jax.lax.dynamic_slice_in_dim(frames, start, size)
+            return self._filter(columns, numer, native) * unit
+
+        kept = 1 if self.pick_ori in ("normal", "max-power") else problem.n_orients
+        return by_location(build, problem.gain, (kept, len(inverse)))
+
+    def _filter(self, columns: Filters, numer: Filters, native) -> Filters:
+        """Filters of some locations from G_l' and G_l' C^-1, both (locations, orients, rank)."""
+        if columns.shape[1] == 3 and self.pick_ori == "normal":
+            columns, numer = columns[:, 2:], numer[:, 2:]
+        if self.pick_ori == "max-power":
+            direction = _strongest(columns, numer, self.weight_norm, native)[:, None]
+            columns, numer = _mixed(direction, columns), _mixed(direction, numer)
+        if self.weight_norm == "unit-noise-gain-invariant":
+            return _mixed(symmetric_power(_products(numer, numer), -0.5), numer)
+        weights = _mixed(_inverse(_products(numer, columns)), numer)
+        return weights if self.weight_norm is None else _unit_rows(weights, native)
 
 
-def _terms(gain: Gain, inverse: Float[Array, "rank rank"]):
-    """G_l' C^-1 G_l and G_l' C^-1."""
-    flat = gain.reshape(len(inverse), -1)
-    numer = (flat.T @ inverse).reshape(*gain.shape[1:], -1)
-    return jnp.einsum("lor,rlp->lop", numer, gain), numer
+def _products(left: Filters, right: Filters) -> Blocks:
+    """Inner products of rows within each location; sums, as batched products of 3 rows crawl."""
+    return jnp.stack(
+        [
+            jnp.stack([jnp.sum(a * b, axis=-1) for b in jnp.moveaxis(right, 1, 0)], axis=-1)
+            for a in jnp.moveaxis(left, 1, 0)
+        ],
+        axis=1,
+    )
 
 
-def _inverse(blocks: Float[Array, "locations orients orients"]):
+def _mixed(mix: Float[Array, "locations kept orients"], rows: Filters) -> Filters:
+    """Linear combinations of the rows of each location."""
+    orients = range(rows.shape[1])
+    return sum(mix[:, :, k, None] * rows[:, None, k] for k in orients)  # ty: ignore[invalid-return-type]
+
+
+def _inverse(blocks: Blocks) -> Blocks:
     if blocks.shape[-1] > 1:
         return symmetric_power(blocks, -1.0)
     positive = blocks > 0
@@ -225,37 +246,29 @@ def _native(problem: Problem) -> Float[Array, "locations 3 3"] | None:
     return frames if moved else None
 
 
-def _oriented(
-    gain: Gain, inverse, pick_ori, weight_norm, native
-) -> Float[Array, "rank locations kept"]:
-    """Keep three orients, the normal, or the direction of most power."""
-    if pick_ori == "normal":
-        return gain[..., 2:]
-    if pick_ori != "max-power":
-        return gain
-    power, numer = _terms(gain, inverse)
+def _strongest(columns: Filters, numer: Filters, weight_norm, native):
+    """Direction of most power, (locations, orients)."""
+    power = _products(numer, columns)
     if weight_norm is None:  # largest eigenvector of the unit-gain output power
-        root, inner = symmetric_power(power, -0.5), jnp.eye(3)
+        root, inner = symmetric_power(power, -0.5), jnp.eye(3)[None]
     else:  # largest ratio of output power to noise gain, Sekihara and Nagarajan 2008, eq. 4.47
-        root = symmetric_power(numer @ jnp.swapaxes(numer, 1, 2), -0.5)
-        inner = power
+        root, inner = symmetric_power(_products(numer, numer), -0.5), power
     _, vectors = jnp.linalg.eigh(root @ inner @ root)
     direction = (root @ vectors[..., -1:])[..., 0]
     direction = direction / jnp.maximum(jnp.linalg.norm(direction, axis=1, keepdims=True), 1e-300)
     # the sign is arbitrary: along the last axis of the frame in which the lead field came
     last = direction[:, 2] if native is None else jnp.sum(direction * native[:, :, 2], axis=1)
-    sign = jnp.where(last[:, None] < 0, -1.0, 1.0)
-    return jnp.einsum("rlo,lo->rl", gain, direction * sign)[..., None]
+    return direction * jnp.where(last[:, None] < 0, -1.0, 1.0)
 
 
-def _unit_rows(weights: Filters, problem: Problem) -> Filters:
+def _unit_rows(weights: Filters, native) -> Filters:
     """Unit noise gain of each row, along the axes in which the lead field came."""
-    native = _native(problem) if weights.shape[1] == 3 else None
+    native = native if weights.shape[1] == 3 else None
     if native is not None:
-        weights = jnp.swapaxes(native, 1, 2) @ weights
+        weights = _mixed(jnp.swapaxes(native, 1, 2), weights)
     size = jnp.linalg.norm(weights, axis=-1, keepdims=True)
     weights = jnp.where(size > 0, weights / jnp.where(size > 0, size, 1.0), 0.0)
-    return weights if native is None else native @ weights
+    return weights if native is None else _mixed(native, weights)
 
 
 class _ChannelCov(eqx.Module):

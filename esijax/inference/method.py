@@ -7,8 +7,8 @@ inputs `solve` is a host loop over the compiled step; under jit, vmap or grad it
 
 import abc
 import dataclasses
+import functools
 import warnings
-from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -164,7 +164,7 @@ def _check_arguments(problem, model, method, noise, key) -> None:
         _warn_single_precision()
 
 
-@cache
+@functools.cache
 def _warn_single_precision() -> None:
     warnings.warn(
         "esijax runs in float32 (expect 1e-3 accuracy): call "
@@ -212,17 +212,42 @@ def _host_loop(method: Method, setup: Setup, progress: bool, checkpoint) -> Esti
     return estimate if result is None else dataclasses.replace(estimate, result=result)
 
 
-@eqx.filter_jit
+@dataclasses.dataclass(frozen=True)
+class _Given:
+    """Stands for an input that a compiled function hands back: returning it would copy it."""
+
+    index: int
+
+
+def _compiled(function):
+    """Compile a function whose results share arrays with its arguments, without copying them."""
+
+    @eqx.filter_jit
+    def traced(arguments):
+        given = {id(leaf): i for i, leaf in enumerate(jax.tree.leaves(arguments))}
+        out = function(*arguments)
+        return jax.tree.map(lambda x: _Given(given[id(x)]) if id(x) in given else x, out)
+
+    @functools.wraps(function)
+    def run(*arguments):
+        leaves = jax.tree.leaves(arguments)
+        out = traced(arguments)
+        return jax.tree.map(lambda x: leaves[x.index] if isinstance(x, _Given) else x, out)
+
+    return run
+
+
+@_compiled
 def _init(method: Method, setup: Setup) -> State:
     return method.init(setup)
 
 
-@eqx.filter_jit
+@_compiled
 def _step(method: Method, state: State) -> State:
     return method.step(state)
 
 
-@eqx.filter_jit
+@_compiled
 def _finish(method: Method, state: State) -> Estimate:
     return method.finish(state)
 
@@ -239,7 +264,7 @@ def _notes(problem: Problem) -> tuple[str, ...]:
 
 def _check_answer(estimate: Estimate, throw: bool) -> None:
     explained = estimate.explained_variance
-    probe = estimate.posterior.mean_power() if explained is None else explained
+    probe = estimate.posterior.probe() if explained is None else explained
     ok = bool(jax.numpy.isfinite(probe))
     if not ok and throw:
         raise InputError(

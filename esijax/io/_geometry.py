@@ -75,9 +75,10 @@ def _mesh(s) -> np.ndarray:
 def _edges(s, mesh: np.ndarray) -> np.ndarray:
     """Pairs of neighbours within one source space: along the mesh, else the six nearest."""
     if len(mesh):
-        pairs = np.sort(np.concatenate([mesh[:, [0, 1]], mesh[:, [1, 2]], mesh[:, [0, 2]]]), axis=1)
-        code = np.unique(pairs[:, 0].astype(np.int64) * int(s["nuse"]) + pairs[:, 1])
-        return np.stack([code // int(s["nuse"]), code % int(s["nuse"])], axis=1)
+        a, b, c = mesh.T.astype(np.int64)
+        start, end = np.concatenate([a, b, a]), np.concatenate([b, c, c])
+        code = np.minimum(start, end) * int(s["nuse"]) + np.maximum(start, end)
+        return np.stack(np.divmod(np.unique(code), int(s["nuse"])), axis=1)
     if s["nuse"] < 2:
         return np.zeros((0, 2), dtype=int)
     return nearest_neighbours(np.asarray(s["rr"][s["vertno"]], dtype=float))
@@ -108,7 +109,10 @@ def _left_out(src) -> tuple[str, ...]:
     for i, s in enumerate(src):
         tris = s.get("use_tris") if s["type"] == "surf" else None
         if tris is not None and len(tris) and s["nuse"] < s["np"]:
-            lost = np.setdiff1d(np.unique(tris), s["vertno"])
+            lost = np.zeros(s["np"], dtype=bool)
+            lost[tris] = True
+            lost[s["vertno"]] = False
+            lost = np.flatnonzero(lost)
             if len(lost):
                 dropped[i] = lost
     if not dropped:

@@ -13,6 +13,7 @@ from mne.proj import make_projector
 from esijax import _checks
 from esijax._types import InputError
 from esijax.arrays import ledoit_wolf
+from esijax.io._channels import Channels
 from esijax.problem import Whitener
 
 MIN_BASELINE = 20
@@ -21,13 +22,15 @@ RANK_SCALE = {"mag": 1e12, "grad": 1e11, "eeg": 1e5}  # brings V and T to like s
 
 @dataclasses.dataclass(frozen=True)
 class Noise:
-    """Whitener of the average on the host, and the covariance that it came from."""
+    """Whitener of the average on the host.
+
+    `parts` tells which rows of the matrix see which channels: MEG and EEG are whitened apart.
+    """
 
     matrix: np.ndarray
     colorer: np.ndarray
     nave: float
-    cov: mne.Covariance
-    rank: Any
+    parts: list[tuple[slice, np.ndarray]]
 
     def whitener(self) -> Whitener:
         """As a pytree."""
@@ -36,48 +39,54 @@ class Noise:
         return Whitener(*(jnp.asarray(x, dtype=float) for x in numbers))
 
 
-def noise_of(noise_cov, recording, info, rank, data) -> tuple[Noise, tuple[str, ...]]:
-    """Whitener for the channels of info; says where the covariance came from if it was missing."""
-    rank = _check_rank_argument(rank, info)
+def noise_of(noise_cov, recording, channels: Channels, rank, data) -> tuple[Noise, tuple[str, ...]]:
+    """Whitener for the channels; says where the covariance came from if it was missing."""
+    rank = _check_rank_argument(rank, channels)
     notes: tuple[str, ...] = ()
     if noise_cov is None:
-        noise_cov, note = _fallback(recording, info, data)
+        noise_cov, note = _fallback(recording, channels, data)
         _checks.warn(f"no noise_cov given. {note}.")
         notes = (note,)
-    names = list(info["ch_names"])
-    index = [noise_cov.ch_names.index(name) for name in names]
+    names = channels.names
+    index = channels.rows(noise_cov.ch_names)
     square = np.diag(noise_cov.data) if noise_cov["diag"] else np.asarray(noise_cov.data)
     square = square[np.ix_(index, index)]
-    _check_by_type(square, info)
+    for rows in _groups(channels).values():  # MEG together, EEG apart: checks need one scale
+        _checks.covariance(square[np.ix_(rows, rows)], [names[i] for i in rows])
     # a private copy: MNE's own would share projectors with the caller's
     cov = mne.Covariance(square, names, [], deepcopy(noise_cov["projs"]), noise_cov["nfree"])
-    rank = _checked_rank(cov, info, rank)
-    matrix, colorer = _whitening(cov, info, rank)
+    square = _projected(square, [*channels.projs, *cov["projs"]], names)
+    rank = _checked_rank(cov, square, channels, rank)
+    matrix, colorer, parts = _whitening(square, channels, rank)
     root = np.sqrt(data.nave)
-    return Noise(matrix * root, colorer / root, data.nave, cov, rank), notes
+    return Noise(matrix * root, colorer / root, data.nave, parts), notes
 
 
-def _whitening(cov: mne.Covariance, info: mne.Info, rank: dict) -> tuple[np.ndarray, np.ndarray]:
-    """Whitener and colorer of the projected covariance, MEG and EEG apart, as MNE-Python's.
+def _groups(channels: Channels) -> dict[str, np.ndarray]:
+    """Rows of MEG and EEG, in the order in which they come."""
+    kinds = np.where(channels.types == "eeg", "eeg", "meg")
+    return {str(kind): np.flatnonzero(kinds == kind) for kind in dict.fromkeys(kinds)}
+
+
+def _whitening(square: np.ndarray, channels: Channels, rank: dict):
+    """Whitener, colorer and parts of the projected covariance, as MNE-Python's.
 
     The same as `mne.cov.compute_whitener(pca=True)` for a rank that is known already.
     """
-    names = list(info["ch_names"])
-    square = _projected(cov.data, [*info["projs"], *cov["projs"]], names)
-    kinds = np.array(["eeg" if t == "eeg" else "meg" for t in info.get_channel_types()])
-    whiteners, colorers = [], []
-    for kind in dict.fromkeys(kinds):
-        rows = np.flatnonzero(kinds == kind)
+    whiteners, colorers, parts, start = [], [], [], 0
+    for kind, rows in _groups(channels).items():
         keep = sum(n for k, n in rank.items() if (k == "eeg") == (kind == "eeg"))
         values, vectors = np.linalg.eigh(square[np.ix_(rows, rows)])
         values, vectors = values[len(rows) - keep :], vectors[:, len(rows) - keep :]
         if not (keep and values[0] > 0):
             raise InputError(f"noise_cov leaves rank {keep} in {kind}, with an eigenvalue <= 0.")
-        embed = np.zeros((keep, len(names)))
+        embed = np.zeros((keep, len(square)))
         embed[:, rows] = vectors.T
         whiteners.append(embed / np.sqrt(values)[:, None])
         colorers.append(embed.T * np.sqrt(values))
-    return np.concatenate(whiteners), np.concatenate(colorers, axis=1)
+        parts.append((slice(start, start + keep), rows))
+        start += keep
+    return np.concatenate(whiteners), np.concatenate(colorers, axis=1), parts
 
 
 def _projected(square: np.ndarray, projs: list, ch_names: list[str]) -> np.ndarray:
@@ -87,13 +96,13 @@ def _projected(square: np.ndarray, projs: list, ch_names: list[str]) -> np.ndarr
     return projector @ (square @ projector.T) if n_projs else square
 
 
-def _check_rank_argument(rank: Any, info: mne.Info) -> Any:
+def _check_rank_argument(rank: Any, channels: Channels) -> Any:
     """Refuse impossible ranks; give a copy of a dict, for MNE-Python adds to the one it gets."""
     if rank is None or (isinstance(rank, str) and rank in ("info", "full")):
         return rank
     if not isinstance(rank, dict):
         raise InputError(f"rank must be None, 'info', 'full' or a dict, got {rank!r}.")
-    room = Counter(info.get_channel_types())
+    room = Counter(channels.types.tolist())
     room["meg"] = room["mag"] + room["grad"]
     for kind, n in rank.items():
         known = kind in ("meg", "mag", "grad", "eeg")
@@ -104,31 +113,23 @@ def _check_rank_argument(rank: Any, info: mne.Info) -> Any:
     return {kind: n for kind, n in rank.items() if room[kind]}
 
 
-def _check_by_type(square: np.ndarray, info: mne.Info) -> None:
-    """Checks that need one scale: MEG together, EEG apart."""
-    types = np.array(["eeg" if t == "eeg" else "meg" for t in info.get_channel_types()])
-    names = np.array(info["ch_names"])
-    for kind in dict.fromkeys(types):
-        rows = np.flatnonzero(types == kind)
-        _checks.covariance(square[np.ix_(rows, rows)], list(names[rows]))
-
-
-def _checked_rank(cov: mne.Covariance, info: mne.Info, rank: Any) -> dict[str, int]:
+def _checked_rank(cov: mne.Covariance, square, channels: Channels, rank: Any) -> dict[str, int]:
     """Rank per channel type, compared with what the projectors leave."""
 
     def compute(how):
+        info = channels.picked()
         return mne.compute_rank(cov, how, info=info, on_rank_mismatch="ignore", verbose="ERROR")
 
-    found = _estimated_rank(cov, info)
+    groups = _groups(channels)
+    found = {kind: _estimated_rank(square, channels, rows) for kind, rows in groups.items()}
     use = found if rank is None else compute(rank)
     for kind, n in _by_group(use).items():
-        if n > found.get(kind, n) and _unstable(cov, info, kind, n):
+        if n > found.get(kind, n) and _unstable(square, groups[kind], n):
             raise InputError(
                 f"rank of {kind} is set to {n}, but noise_cov has only {found[kind]} dimensions: "
                 "the whitener would amplify rounding errors; pass rank=None."
             )
-    room = Counter(_group(t) for t in info.get_channel_types())
-    if any(n <= 0.9 * room[kind] for kind, n in found.items()):
+    if any(n <= 0.9 * len(groups[kind]) for kind, n in found.items()):
         _warn_if_low(found, _by_group(compute("info")))
     return use
 
@@ -154,45 +155,34 @@ def _warn_if_low(found: dict[str, int], nominal: dict[str, int]) -> None:
         )
 
 
-def _estimated_rank(cov: mne.Covariance, info: mne.Info) -> dict[str, int]:
+def _estimated_rank(square: np.ndarray, channels: Channels, rows: np.ndarray) -> int:
     """Rank of the projected covariance by MNE's rule, from eigenvalues above rounding."""
-    types = info.get_channel_types()
-    scale = np.array([RANK_SCALE[t] for t in types])
-    kinds = np.array(["eeg" if t == "eeg" else "meg" for t in types])
-    rank = {}
-    for kind in dict.fromkeys(kinds):
-        rows = np.flatnonzero(kinds == kind)
-        names = [info["ch_names"][i] for i in rows]
-        square = _projected(cov.data[np.ix_(rows, rows)], info["projs"], names)
-        values = np.abs(np.linalg.eigvalsh(square * np.outer(scale[rows], scale[rows])))
-        rank[kind] = int(np.sum(values > len(rows) * values.max() * np.finfo(float).eps))
-    return rank
+    scale = np.array([RANK_SCALE[t] for t in channels.types[rows]])
+    values = np.abs(np.linalg.eigvalsh(square[np.ix_(rows, rows)] * np.outer(scale, scale)))
+    return int(np.sum(values > len(rows) * values.max() * np.finfo(float).eps))
 
 
-def _unstable(cov: mne.Covariance, info: mne.Info, kind: str, n: int) -> bool:
+def _unstable(square: np.ndarray, rows: np.ndarray, n: int) -> bool:
     """Tell whether the n-th eigenvalue is rounding error (1e-10 of the largest)."""
-    rows = [i for i, t in enumerate(info.get_channel_types()) if _group(t) == kind]
-    names = [info["ch_names"][i] for i in rows]
-    square = _projected(cov.data[np.ix_(rows, rows)], [*info["projs"], *cov["projs"]], names)
+    square = square[np.ix_(rows, rows)]
     std = np.sqrt(np.maximum(np.diag(square), 0.0))
     std = np.where(std > 0, std, 1.0)
     values = np.linalg.eigvalsh(square / np.outer(std, std))[::-1]
     return n > len(values) or bool(values[n - 1] < 1e-10 * values[0])
 
 
-def _fallback(recording, info, data) -> tuple[mne.Covariance, str]:
+def _fallback(recording, channels: Channels, data) -> tuple[mne.Covariance, str]:
     """Pre-stimulus baseline, else MNE's ad hoc diagonal."""
     before = np.flatnonzero(data.times < 0)
     if len(before) < MIN_BASELINE or isinstance(data.inst, mne.io.BaseRaw):
         note = "noise_cov: ad hoc diagonal (mne.make_ad_hoc_cov), for want of a baseline"
-        return mne.make_ad_hoc_cov(info, verbose="ERROR"), note
-    n = len(info["ch_names"])
+        return mne.make_ad_hoc_cov(channels.picked(), verbose="ERROR"), note
+    n = len(channels.names)
     baseline = np.moveaxis(recording[..., before], -2, 0).reshape(n, -1)
     cov = np.zeros((n, n))
-    types = np.array(info.get_channel_types())
-    for kind in dict.fromkeys(types):
-        rows = np.flatnonzero(types == kind)
+    for kind in dict.fromkeys(channels.types):
+        rows = np.flatnonzero(channels.types == kind)
         cov[np.ix_(rows, rows)] = ledoit_wolf(baseline[rows]) * data.nave
     note = f"noise_cov: Ledoit-Wolf estimate of {len(before)} samples before time zero, per type"
-    projs = deepcopy(info["projs"])
-    return mne.Covariance(cov, list(info["ch_names"]), [], projs, baseline.shape[1] - 1), note
+    projs = deepcopy(channels.projs)
+    return mne.Covariance(cov, list(channels.names), [], projs, baseline.shape[1] - 1), note

@@ -8,10 +8,19 @@ import numpy as np
 
 from esijax import _checks
 from esijax._types import InputError
-from esijax.io._channels import common_channels, measurement
+from esijax.io import _agreement
+from esijax.io._channels import Channels, common_channels, measurement, referenced
 from esijax.io._geometry import geometry_of
+from esijax.io._lead_field import assemble
 from esijax.io._noise import noise_of
-from esijax.io._orient import KINDS, assemble, orient, prior_scales
+from esijax.io._orient import (
+    KINDS,
+    depth_channels,
+    depth_options,
+    depth_scale,
+    orient,
+    orient_scales,
+)
 from esijax.problem import Labels, Problem, normalised
 
 SOURCE_UNIT = 1e-9  # nA m: source amplitudes of the order of one
@@ -72,24 +81,25 @@ def from_mne(
     """
     _check_types(evoked, forward, noise_cov)
     loose = _loose(forward, loose)
+    options = depth_options(depth)
     data = measurement(evoked)
-    info, notes = common_channels(data, forward, noise_cov, picks)
-    ch_names = list(info["ch_names"])
-    recording = data.pick(ch_names)
-    _checks.real_finite(recording, "data", ch_names, data.times)
-    _checks.flat_channels(recording, ch_names)
-    noise, noise_notes = noise_of(noise_cov, recording, info, rank, data)
+    channels, notes = _channels(data, forward, noise_cov, picks)
+    recording = data.pick(channels.names)
+    _checks.real_finite(recording, "data", channels.names, data.times)
+    _checks.flat_channels(recording, channels.names)
+    noise, noise_notes = noise_of(noise_cov, recording, channels, rank, data)
     white = noise.matrix @ recording
-    _checks.whitened_scale(white, noise.matrix, info.get_channel_types())
-    gain, frames, rotation = orient(forward, ch_names, loose)
+    _checks.whitened_scale(white, noise.matrix, channels.types)
+    field, frames = orient(forward, channels, loose)
     geometry, geometry_notes = geometry_of(forward, frames)
-    gain_white, power = assemble(noise.matrix * SOURCE_UNIT, gain, rotation)
-    power = np.array(power)
+    by_depth = depth_channels(forward, channels, options, noise)
+    gain, power, blocks = assemble(noise, SOURCE_UNIT, field, by_depth)
     silent = _checks.silent_sources(power)
-    orient_scale, scale = prior_scales(forward, gain, info, loose, depth, noise)
-    scale[silent] = 0.0
+    orient_scale = orient_scales(forward, field.n_orients, loose)
+    scale = orient_scale if blocks is None else orient_scale * depth_scale(blocks, options)[:, None]
+    scale = np.where(silent[:, None], 0.0, scale)
     return Problem(
-        gain=gain_white,
+        gain=gain,
         data=jnp.asarray(white),
         recording=jnp.asarray(recording),
         prior_scale=jnp.asarray(normalised(scale, power, len(noise.matrix))),
@@ -98,8 +108,8 @@ def from_mne(
         whitener=noise.whitener(),
         geometry=geometry,
         labels=Labels(
-            ch_names=tuple(ch_names),
-            ch_types=tuple(info.get_channel_types()),
+            ch_names=tuple(channels.names),
+            ch_types=tuple(channels.types.tolist()),
             vertices=tuple(np.asarray(s["vertno"]) for s in forward["src"]),
             kinds=tuple(KINDS[s["type"]] for s in forward["src"]),
             subject=forward["src"]._subject,
@@ -110,6 +120,18 @@ def from_mne(
             notes=(*notes, *noise_notes, *geometry_notes, *_baseline_note(white, data.times)),
         ),
     )
+
+
+def _channels(data, forward, noise_cov, picks) -> tuple[Channels, tuple[str, ...]]:
+    """Channels that take part, once measurement, forward and covariance are seen to agree."""
+    _agreement.forward_fits(forward)
+    channels = common_channels(data, forward, noise_cov, picks)
+    _agreement.same_head(channels, forward)
+    _agreement.same_compensation(channels, forward)
+    channels, notes = referenced(channels, data)
+    _agreement.projectors_known(channels, noise_cov)
+    _agreement.lead_field(channels, forward)
+    return channels, notes
 
 
 def _baseline_note(white: np.ndarray, times: np.ndarray) -> tuple[str, ...]:
