@@ -1,12 +1,12 @@
 """One self-contained page that says what was done and what came out."""
 
 import html
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from esijax._files import replacing
 from esijax._types import InputError
 from esijax.estimate import RESULT, Estimate
 from esijax.viz import figures
@@ -73,12 +73,8 @@ def report(
             plt.close(figure)
         if name == "Source maps":
             _add_interactive(page, estimate, summary)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.html")
-    try:
+    with replacing(path) as temporary:
         page.save(temporary, open_browser=False, overwrite=True, verbose="ERROR")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return path
 
 

@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "esijax"
 # reading order: a file imports only from entries above its own (or from its own entry's folder)
 ORDER = (
     "_types",
+    "_files",
     "_ops",
     "_checks",
     "problem",

@@ -2,13 +2,13 @@
 
 import hashlib
 import io
-import os
 from pathlib import Path
 
 import equinox as eqx
 import jax
 import numpy as np
 
+from esijax._files import replacing
 from esijax._types import InputError
 
 
@@ -29,15 +29,8 @@ def store(path: str | Path, method, state) -> None:
     buffer = io.BytesIO()
     eqx.tree_serialise_leaves(buffer, state.carry)
     body = _fingerprint(method, state) + buffer.getvalue()
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        with temporary.open("wb") as f:
-            f.write(hashlib.sha256(body).digest() + body)
-            f.flush()
-            os.fsync(f.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as temporary:
+        temporary.write_bytes(hashlib.sha256(body).digest() + body)
 
 
 def restore(path: str | Path, method, state):

@@ -10,6 +10,7 @@ A beamformer has no prior over the other sources: its spread is the sensor noise
 filter, without the leakage of other sources.
 """
 
+import functools
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -228,8 +229,8 @@ def _products(left: Filters, right: Filters) -> Blocks:
 
 def _mixed(mix: Float[Array, "locations kept orients"], rows: Filters) -> Filters:
     """Linear combinations of the rows of each location."""
-    orients = range(rows.shape[1])
-    return sum(mix[:, :, k, None] * rows[:, None, k] for k in orients)  # ty: ignore[invalid-return-type]
+    terms = [mix[:, :, k, None] * rows[:, None, k] for k in range(rows.shape[1])]
+    return functools.reduce(jnp.add, terms)
 
 
 def _inverse(blocks: Blocks) -> Blocks:

@@ -86,8 +86,8 @@ def assemble(
     size = max(1, CHUNK // own)
     for start in range(0, n, size):
         columns = field.columns(slice(start, start + size))
-        if blocks is not None:
-            seen = columns.take(depth, axis=2) if depth.ndim == 1 else columns @ depth.T
+        if depth is not None and blocks is not None:
+            seen = np.take(columns, depth, axis=2) if depth.ndim == 1 else columns @ depth.T
             np.einsum("loc,lpc->lop", seen, seen, out=blocks[start : start + size])
         turned = field.turned(columns, start)
         flat = turned.reshape(-1, turned.shape[2]).T

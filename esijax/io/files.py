@@ -5,14 +5,12 @@ which esijax object each belongs to. The zip comment holds the format version an
 all that stands before it.
 """
 
-import contextlib
 import dataclasses
 import hashlib
 import importlib
 import io
 import json
 import math
-import os
 import re
 import zipfile
 from pathlib import Path
@@ -22,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from esijax._files import replacing
 from esijax._ops.memory import limit_bytes
 from esijax._types import InputError
 from esijax.estimate import RESULT, Estimate
@@ -66,30 +65,9 @@ def save(estimate: Estimate, path) -> Path:
     with zipfile.ZipFile(buffer, "a") as z:
         z.comment = _MARK + b"0" * _DIGEST
     body = buffer.getvalue()[:-_DIGEST]
-    replace_file(path, body + hashlib.sha256(body).hexdigest().encode())
+    with replacing(path) as temporary:
+        temporary.write_bytes(body + hashlib.sha256(body).hexdigest().encode())
     return path
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Write through a temporary file in the same folder; on failure the old file stays."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as f:
-            f.write(content)
-            f.flush()
-            os.fsync(f.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot be written ({error.strerror}); what was there before is untouched."
-        ) from error
-    finally:
-        _remove(temporary)
-
-
-def _remove(path: Path) -> None:
-    with contextlib.suppress(OSError):  # the folder may not exist, or not be ours
-        path.unlink(missing_ok=True)
 
 
 def load(path) -> Estimate:

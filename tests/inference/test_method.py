@@ -192,15 +192,13 @@ def test_every_flipped_bit_of_a_checkpoint_is_seen(fixed, checkpoint):
 
 
 def test_failing_write_keeps_the_old_checkpoint(fixed, checkpoint, monkeypatch):
-    from esijax.inference import _checkpoint
-
     before = checkpoint.read_bytes()
 
     def full(_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(_checkpoint.os, "fsync", full)
-    with pytest.raises(OSError, match="No space"):
+    monkeypatch.setattr("esijax._files.os.fsync", full)
+    with pytest.raises(ej.InputError, match="No space"):
         run(fixed, checkpoint=checkpoint)
     assert checkpoint.read_bytes() == before
 

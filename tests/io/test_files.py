@@ -227,7 +227,7 @@ def test_a_failing_write_keeps_the_old_file(saved, estimates, monkeypatch, where
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(files.os, where, full)
+    monkeypatch.setattr("esijax._files.os." + where, full)
     with pytest.raises(ej.InputError, match="No space"):
         ej.save(estimates["blocks"], saved)
     assert saved.read_bytes() == before
