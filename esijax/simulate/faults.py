@@ -232,8 +232,8 @@ def _renamed(labels, operator: np.ndarray):
 
 def bad_channels(
     key: PRNGKeyArray,
-    recording: Float[Array, "channels times"],
-    n: int = 1,
+    recording: Any,
+    n: Any = 1,
     kind: str = "noisy",
     factor: Any = 10.0,
 ) -> tuple[Float[Array, "channels times"], Int[Array, " bad"]]:
@@ -273,6 +273,7 @@ def bad_channels(
         raise InputError(f"kind must be 'noisy' or 'flat', got {kind!r}.")
     if n > len(recording):
         raise InputError(f"{n} of {len(recording)} channels cannot be bad.")
+    recording = jnp.asarray(recording, dtype=float)
     which, how = jax.random.split(key)
     bad = jax.random.choice(which, len(recording), (n,), replace=False)
     if kind == "flat":

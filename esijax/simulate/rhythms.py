@@ -18,6 +18,8 @@ from esijax.simulate.waveforms import (
     as_correlation,
 )
 
+TURN = (0.0, 2 * np.pi)
+
 
 class Oscillation(Waveform):
     r"""Sinusoids of one frequency, each source behind the one before it by a phase.
@@ -61,12 +63,11 @@ class Oscillation(Waveform):
 
     def draw(self, key: PRNGKeyArray, n: int, times: Any) -> Waves:
         """Waves of `n` sources."""
-        keys = jax.random.split(key, 4)
-        start = jax.random.uniform(keys[0], maxval=2 * jnp.pi)
-        lag = jnp.cumsum(draw_from(keys[1], self.phase_lag, (n,)).at[0].set(0.0))
-        angle = 2 * jnp.pi * draw_from(keys[2], self.frequency) * jnp.asarray(times)
-        waves = jnp.cos(angle + start - lag[:, None])
-        return draw_from(keys[3], self.amplitude, (n,))[:, None] * waves
+        spans = (jnp.asarray(TURN), self.phase_lag, self.frequency, self.amplitude)
+        start, lag, frequency, amplitude = draw_from(key, *spans, shape=(n,))
+        lag = jnp.cumsum(lag.at[0].set(0.0))
+        angle = 2 * jnp.pi * frequency[0] * jnp.asarray(times) + start[0]
+        return amplitude[:, None] * jnp.cos(angle - lag[:, None])
 
 
 class Autoregressive(Waveform):
@@ -145,7 +146,8 @@ class Autoregressive(Waveform):
         if self.correlation is not None:
             own, common = jnp.sqrt(1.0 - self.correlation), jnp.sqrt(self.correlation)
             waves = own * waves[:n] + common * waves[n:]
-        return draw_from(size, self.amplitude, (n,))[:, None] * waves
+        (amplitude,) = draw_from(size, self.amplitude, shape=(n,))
+        return amplitude[:, None] * waves
 
 
 class Microstates(Waveform):
@@ -202,32 +204,34 @@ class Microstates(Waveform):
 
     def states(self, key: PRNGKeyArray, times: Any) -> Int[Array, " times"]:
         """Which state is active at each sample."""
-        first, hold, rest = jax.random.split(key, 3)
-        start = jax.random.randint(first, (), 0, self.n_states)
-
-        def step(carry, now_and_key):
-            state, until = carry
-            now, key = now_and_key
-            which, how_long = jax.random.split(key)
-            other = (state + jax.random.randint(which, (), 1, self.n_states)) % self.n_states
-            over = now >= until
-            state = jnp.where(over, other, state)
-            until = jnp.where(over, until + draw_from(how_long, self.duration), until)
-            return (state, until), state
-
+        first, rest = jax.random.split(key)
         times = jnp.asarray(times, dtype=float)
-        carry = (start, times[0] + draw_from(hold, self.duration))
-        return jax.lax.scan(step, carry, (times, jax.random.split(rest, len(times))))[1]
+        # what happens if a state ends at this sample: how many states on, and for how long
+        steps = jnp.asarray([1.0, float(self.n_states)])
+        onward, hold = draw_from(rest, steps, self.duration, shape=(len(times),))
+
+        def step(carry, now):
+            state, until = carry
+            time, onward, hold = now
+            over = time >= until
+            state = jnp.where(over, (state + onward) % self.n_states, state)
+            return (state, jnp.where(over, until + hold, until)), state
+
+        # a state that ends at the first sample, each with the same probability
+        start = jax.random.randint(first, (), 0, self.n_states)
+        now = (times, jnp.floor(onward).astype(start.dtype), hold)
+        return jax.lax.scan(step, (start, times[0]), now)[1]
 
     def draw(self, key: PRNGKeyArray, n: int, times: Any) -> Waves:
         """Waves of `n` sources."""
         if n < self.n_states:
             raise InputError(f"{self.n_states} states need as many sources or more, got {n}.")
-        sequence, phase, tone, size = jax.random.split(key, 4)
+        sequence, carrier = jax.random.split(key)
         active: Bool[Array, "sources times"] = jnp.arange(n)[
             :, None
         ] % self.n_states == self.states(sequence, times)
-        frequency = draw_from(tone, self.frequency)
-        start = jax.random.uniform(phase, (n, 1), maxval=2 * jnp.pi) * (frequency > 0)
-        carrier = jnp.cos(2 * jnp.pi * frequency * jnp.asarray(times) + start)
-        return draw_from(size, self.amplitude, (n,))[:, None] * carrier * active
+        spans = (jnp.asarray(TURN), self.frequency, self.amplitude)
+        start, frequency, amplitude = draw_from(carrier, *spans, shape=(n, 1))
+        start = start * (frequency[0] > 0)
+        wave = jnp.cos(2 * jnp.pi * frequency[0] * jnp.asarray(times) + start)
+        return amplitude * wave * active

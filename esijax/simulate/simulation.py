@@ -118,7 +118,7 @@ class Scenario(eqx.Module):
         power = whitened_power(self.problem, clean)
         snr_db = power_to_db(power)
         if self.snr_db is not None:
-            wanted = draw_from(level, self.snr_db)
+            (wanted,) = draw_from(level, self.snr_db)
             # without any signal nothing can be scaled, and the ratio is what it is
             factor = jnp.sqrt(jnp.where(power > 0, db_to_power(wanted) / power, 1.0))
             snr_db = jnp.where(power > 0, wanted, snr_db)
@@ -163,7 +163,7 @@ class Simulation(eqx.Module):
         return self.draws.snr_db
 
     @property
-    def key(self) -> PRNGKeyArray:
+    def key(self) -> Any:
         """What it was drawn with: ``simulation.scenario.draw(key)`` gives it again."""
         return self.draws.key
 
@@ -225,7 +225,7 @@ def _drawn_once(scenario: Scenario, key) -> Draw:
 
 
 def simulate(
-    key: PRNGKeyArray,
+    key: Any,
     head: Head,
     problem: Problem,
     sources: Sources,
@@ -282,9 +282,11 @@ def simulate(
     >>> round(float(ej.simulate.snr_db(problem, one.draws.clean)), 6)
     5.0
     """
+    if not isinstance(key, jax.Array) or not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        raise InputError(f"key must be made by jax.random.key, got {type(key).__name__}.")
     scenario = Scenario(head, problem, sources, waveform, noise, snr_db, scaled)
     if jnp.ndim(key) == 0:
         return Simulation(scenario, _drawn_once(scenario, key))
     if jnp.ndim(key) != 1 or len(key) == 0:
-        raise InputError("key must be a typed PRNG key (jax.random.key) or a list of them.")
+        raise InputError(f"key must be one key or an array of keys, got the shape {key.shape}.")
     return Simulation(scenario, _drawn(scenario, key, min(CHUNK, len(key))))

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from esijax._types import InputError, Scalar, is_traced
-from esijax.simulate._ranges import Range, as_range, check_count, draw_from
+from esijax.simulate._ranges import Range, as_range, check_count
 from esijax.simulate.head import Head
 from esijax.simulate.patches import PatchTable
 
@@ -98,7 +98,8 @@ class Dipoles(Sources):
     def draw(self, key: PRNGKeyArray, head: Head) -> Placement:
         """Place the sources in a head."""
         where, how = jax.random.split(key)
-        seeds = _scattered(where, head, self.n, self.min_distance, self.region)
+        uniform = jax.random.uniform(where, (self.n,))
+        seeds = _scattered(uniform, head, self.min_distance, self.region)
         index = seeds[:, None]
         return Placement(seeds, index, _directions(how, head, index, self.orientation))
 
@@ -179,9 +180,10 @@ class Patches(Sources):
                 f"the patch table is of {len(self.table.members)} locations, the head has "
                 f"{head.n_locations}: make it from the head's own geometry."
             )
-        where, how, size = jax.random.split(key, 3)
-        seeds = _scattered(where, head, self.n, self.min_distance, self.region)
-        areas = draw_from(size, self.area, (self.n,))
+        where, how = jax.random.split(key)
+        uniform, size = jax.random.uniform(where, (2, self.n))
+        seeds = _scattered(uniform, head, self.min_distance, self.region)
+        areas = self.area[0] + (self.area[1] - self.area[0]) * size
         grow = jax.vmap(lambda s, a: self.table.grow(s, a, smooth=self.profile == "smooth"))
         index, share = grow(seeds, areas)
         direction = _directions(how, head, index, self.orientation)
@@ -205,24 +207,25 @@ def _orientation(orientation: Any) -> Orientation:
 
 
 def _scattered(
-    key: PRNGKeyArray, head: Head, n: int, min_distance: Scalar, region: Any
+    uniform: Float[Array, " sources"], head: Head, min_distance: Scalar, region: Any
 ) -> Int[Array, " sources"]:
     """Distinct locations, one after the other, each far enough from the earlier ones."""
+    n = len(uniform)
     candidates = jnp.arange(head.n_locations) if region is None else region
     if n > len(candidates):
         raise InputError(f"{n} sources do not fit into {len(candidates)} locations.")
     where = head.positions[candidates]
 
-    def pick(nearest, key):
-        # the u-th of those allowed: exact, and no draw per location
+    def pick(nearest, u):
+        # that share of those allowed: exact, and no draw per location
         allowed = jnp.cumsum(nearest > min_distance)
-        rank = jnp.floor(jax.random.uniform(key) * allowed[-1]) + 1
+        rank = jnp.floor(u * allowed[-1]) + 1
         chosen = jnp.where(allowed[-1] > 0, jnp.searchsorted(allowed, rank), jnp.argmax(nearest))
         apart = jnp.linalg.norm(where - where[chosen], axis=1)
         return jnp.minimum(nearest, apart), candidates[chosen]
 
     start = jnp.full(len(candidates), jnp.inf)
-    return jax.lax.scan(pick, start, jax.random.split(key, n))[1]
+    return jax.lax.scan(pick, start, uniform)[1]
 
 
 def _directions(

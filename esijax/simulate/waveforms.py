@@ -161,17 +161,14 @@ class Gabors(Waveform):
 
     def draw(self, key: PRNGKeyArray, n: int, times: Any) -> Waves:
         """Waves of `n` sources."""
-        keys = jax.random.split(key, 5)
-        spans = (self.latency, self.width, self.frequency)
+        how, much = jax.random.split(key)
+        spans = (self.latency, self.width, self.frequency, self.amplitude)
         shape = (n, self.n_atoms, 1)
-        latency, width, frequency = (
-            draw_from(k, s, shape) for k, s in zip(keys[:3], spans, strict=True)
-        )
+        latency, width, frequency, amplitude = draw_from(how, *spans, shape=shape)
         t = jnp.asarray(times) - latency
         atoms = jnp.exp(-0.5 * (t / width) ** 2) * jnp.cos(2 * jnp.pi * frequency * t)
-        waves = jnp.sum(jax.random.normal(keys[3], shape) * atoms, axis=1)
-        amplitude = draw_from(keys[4], self.amplitude, (n,))
-        return to_peak(correlated(waves, self.correlation), amplitude)
+        waves = jnp.sum(jax.random.normal(much, shape) * atoms, axis=1)
+        return to_peak(correlated(waves, self.correlation), amplitude[:, 0, 0])
 
 
 class HannNoise(Waveform):
@@ -240,7 +237,7 @@ class HannNoise(Waveform):
         waves = waves * jnp.sin(jnp.pi * phase) ** 2
         # sin(pi) is 1e-16 and not 0
         waves = jnp.where((phase > 0) & (phase < 1), waves, 0.0)
-        amplitude = draw_from(size, self.amplitude, (n,))
+        (amplitude,) = draw_from(size, self.amplitude, shape=(n,))
         return to_peak(correlated(waves, self.correlation), amplitude)
 
 
@@ -296,14 +293,14 @@ class Spikes(Waveform):
 
     def draw(self, key: PRNGKeyArray, n: int, times: Any) -> Waves:
         """Waves of `n` sources."""
-        when, how_wide, how_late, size = jax.random.split(key, 4)
+        when, how = jax.random.split(key)
         times = jnp.asarray(times)
-        first = draw_from(when, jnp.stack([times[0], times[-1]]), (self.n_spikes,))
-        late = jnp.cumsum(draw_from(how_late, self.delay, (n,)).at[0].set(0.0))
-        width = draw_from(how_wide, self.width)
+        (first,) = draw_from(when, jnp.stack([times[0], times[-1]]), shape=(self.n_spikes,))
+        width, delay, amplitude = draw_from(how, self.width, self.delay, self.amplitude, shape=(n,))
+        late, width = jnp.cumsum(delay.at[0].set(0.0)), width[0]
         t = (times - first[:, None] - late[:, None, None]) / width
         shape = jnp.exp(-0.5 * t**2) - 0.4 * jnp.exp(-0.5 * ((t - 10.0) / 5.0) ** 2)
-        return to_peak(jnp.sum(shape, axis=1), draw_from(size, self.amplitude, (n,)))
+        return to_peak(jnp.sum(shape, axis=1), amplitude)
 
 
 class Given(Waveform):
