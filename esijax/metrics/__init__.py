@@ -3,6 +3,10 @@
 Every function runs in jit and vmap unless it says that it runs on the host.
 """
 
+from esijax.metrics import mutants
+from esijax.metrics._sbc_band import ecdf_band
+from esijax.metrics._sbc_ranks import ranks
+from esijax.metrics._sbc_result import Calibration
 from esijax.metrics.active import (
     Reliability,
     brier,
@@ -40,6 +44,7 @@ from esijax.metrics.interval import (
     mean_width,
 )
 from esijax.metrics.localisation import earth_mover, find_peaks, geodesic_error, matched_error
+from esijax.metrics.mutants import gauntlet
 from esijax.metrics.point import (
     blur,
     half_radius,
@@ -70,10 +75,12 @@ from esijax.metrics.region import (
     probability_within,
     region_score,
 )
+from esijax.metrics.sbc import sbc
 from esijax.metrics.score import score
 
 __all__ = [
     "LEVELS",
+    "Calibration",
     "ContactDistance",
     "DepthBias",
     "Detection",
@@ -102,8 +109,10 @@ __all__ = [
     "distance_to",
     "distance_to_active",
     "earth_mover",
+    "ecdf_band",
     "explained_variance",
     "find_peaks",
+    "gauntlet",
     "gaussian_interval",
     "geodesic",
     "geodesic_error",
@@ -117,6 +126,7 @@ __all__ = [
     "log_score_sample",
     "matched_error",
     "mean_width",
+    "mutants",
     "neighbours",
     "normalised_error",
     "peak_error",
@@ -125,6 +135,7 @@ __all__ = [
     "pit_sample",
     "precision_recall",
     "probability_within",
+    "ranks",
     "recalibrate_levels",
     "recalibrate_probability",
     "recalibrated_interval",
@@ -132,6 +143,7 @@ __all__ = [
     "region_score",
     "reliability",
     "reported_coverage",
+    "sbc",
     "score",
     "score_map",
     "score_maps",
