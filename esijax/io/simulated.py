@@ -178,14 +178,14 @@ def to_evoked(simulation: Simulation, info: mne.Info) -> mne.EvokedArray:
     >>> evoked = ej.io.to_evoked(simulation, info)  # doctest: +SKIP
     >>> noise_cov = ej.io.to_noise_cov(simulation.problem, info)  # doctest: +SKIP
     """
-    recording, labels = simulation.draws.recording, simulation.problem.labels
+    recording, labels = simulation.draws.recording, simulation.scenario.problem.labels
     if recording.ndim != 2:
         raise InputError(f"{len(recording)} data sets: give one of them, simulation[i].")
     return mne.EvokedArray(
         np.asarray(recording, dtype=float),
         _picked(info, labels),
         tmin=labels.tmin,
-        nave=round(float(simulation.problem.whitener.nave)),
+        nave=round(float(simulation.scenario.problem.whitener.nave)),
         comment="simulated",
         verbose=VERBOSE,
     )
