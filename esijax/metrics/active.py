@@ -1,8 +1,10 @@
 """Scores of Pr(active)."""
 
+from functools import partial
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float
@@ -29,6 +31,7 @@ class Reliability(eqx.Module):
     count: Float[Array, " bins"]
 
 
+@partial(jax.jit, static_argnames="bins")
 def reliability(
     probability: Float[ArrayLike, "..."], active: Bool[ArrayLike, "..."], bins: int = 10
 ) -> Reliability:

@@ -54,6 +54,7 @@ class Grid(eqx.Module):
     edges: Int[Array, "edges 2"] | None = None
 
 
+@jax.jit
 def score_map(
     source_map: SourceMap,
     grid: Grid,
@@ -136,23 +137,23 @@ def _detected(amplitude, distance, source_map: SourceMap, edges, radius, thresho
 def _uncertain(source_map: SourceMap, std: Array, chosen: Array) -> dict[str, Array]:
     mean, truth, active = source_map.mean, source_map.truth, source_map.active
     groups = {"all": jnp.ones_like(active), "chosen": chosen, "active": active, "inactive": ~active}
-    masks = jnp.stack(list(groups.values()))[..., None]
-    card = interval_card(mean, std, truth, masks)
+    masks = jnp.stack(list(groups.values()))
+    card = interval_card(mean, std, truth, masks[..., None])
     out = {}
     for g, name in enumerate(groups):
         for i, level in enumerate(LEVELS):
             out[f"coverage_{round(100 * level)}_{name}"] = card.coverage[g, i]
             out[f"width_{round(100 * level)}_{name}"] = card.width[g, i]
     per_source = {
-        "crps": proper.crps_gaussian(mean, std, truth),
-        "log_score": proper.log_score_gaussian(mean, std, truth),
-        "interval_score_90": interval_score(*gaussian_interval(mean, std, 0.9), truth, 0.9),
+        "crps_{}": proper.crps_gaussian(mean, std, truth),
+        "log_score_{}_nats": proper.log_score_gaussian(mean, std, truth),
+        "interval_score_90_{}": interval_score(*gaussian_interval(mean, std, 0.9), truth, 0.9),
     }
     for what, values in per_source.items():
-        by_location = jnp.mean(values, axis=-1)
-        for name, mask in groups.items():
-            unit = "_nats" if what == "log_score" else ""
-            out[f"{what}_{name}{unit}"] = jnp.mean(by_location, where=mask)
+        # an infinite score must not leak into groups that do not hold it: no product here
+        total = jnp.sum(jnp.where(masks, jnp.mean(values, axis=-1), 0.0), axis=1)
+        for g, name in enumerate(groups):
+            out[what.format(name)] = total[g] / jnp.sum(masks[g])
     return out
 
 
@@ -167,7 +168,7 @@ def _probable(source_map: SourceMap, probability: Array) -> dict[str, Array]:
     return out
 
 
-@eqx.filter_jit
+@jax.jit
 def score_maps(
     source_maps: SourceMap,
     grid: Grid,

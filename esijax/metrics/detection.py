@@ -7,6 +7,7 @@ locations are active, so that counting for each of them is faster than XLA's sor
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int
@@ -15,6 +16,7 @@ from esijax._types import Scalar
 from esijax.metrics.grid import local_maxima, sum_over
 
 
+@jax.jit
 def auc(
     amplitude: Float[ArrayLike, " locations"],
     active: Bool[ArrayLike, " locations"],
@@ -61,6 +63,7 @@ def auc(
     return total / (jnp.sum(active) * jnp.sum(other))
 
 
+@jax.jit
 def auc_close(
     amplitude: Float[ArrayLike, " locations"],
     active: Bool[ArrayLike, " locations"],
@@ -102,6 +105,7 @@ def auc_close(
     return auc(amplitude, active, ~jnp.asarray(active) & (jnp.asarray(distance) <= radius))
 
 
+@jax.jit
 def auc_far(
     amplitude: Float[ArrayLike, " locations"],
     active: Bool[ArrayLike, " locations"],
@@ -151,6 +155,7 @@ def auc_far(
     return auc(amplitude, active, far)
 
 
+@jax.jit
 def average_precision(
     amplitude: Float[ArrayLike, " locations"], active: Bool[ArrayLike, " locations"]
 ) -> Scalar:
@@ -226,6 +231,7 @@ class Detection(eqx.Module):
     f1: Scalar
 
 
+@jax.jit
 def precision_recall(
     found: Bool[ArrayLike, " locations"], active: Bool[ArrayLike, " locations"]
 ) -> Detection:

@@ -66,6 +66,7 @@ def distance_to_active(
     return _nearest(positions, positions[first], jnp.sum(active))
 
 
+@jax.jit
 def _nearest(positions: Array, points: Array, count: Any) -> Array:
     """Distance to the first `count` points; one point at a time keeps it within the cache."""
     x, y, z = positions.T
@@ -117,6 +118,7 @@ def neighbours(positions: Float[ArrayLike, "locations 3"], radius: Any) -> Int[A
     return jnp.asarray(KDTree(np.asarray(positions)).query_pairs(radius, output_type="ndarray"))
 
 
+@jax.jit
 def local_maxima(
     amplitude: Float[ArrayLike, " locations"], edges: Int[ArrayLike, "edges 2"]
 ) -> Bool[Array, " locations"]:

@@ -167,6 +167,7 @@ class IntervalCard(eqx.Module):
     width: Float[Array, "groups levels"]
 
 
+@jax.jit
 def interval_card(
     mean: Float[ArrayLike, "*shape"],
     std: Float[ArrayLike, "..."],
@@ -216,6 +217,7 @@ def interval_card(
     return IntervalCard(levels, share, 2 * reach * (member @ std.reshape(-1, 1) / count))
 
 
+@jax.jit
 def largest(
     amplitude: Float[ArrayLike, " locations"], share: Any = 0.01
 ) -> Bool[Array, " locations"]:
@@ -244,6 +246,7 @@ def largest(
     return amplitude >= _nth_largest(amplitude, count)
 
 
+@jax.jit
 def _nth_largest(values: Array, n: Array) -> Scalar:
     """Exactly, by bisection of the bit pattern, which rises with numbers that are not negative.
 

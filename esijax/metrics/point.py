@@ -1,5 +1,6 @@
 """Scores of where a single map is: its peak, its spread, its width."""
 
+import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float
@@ -142,8 +143,8 @@ def half_radius(
 
     References
     ----------
-    Hauk, Stenroos and Treder 2022, doi:10.1016/j.neuroimage.2022.119177; MNE-Python's
-    ``maxrad_ext``.
+    Hauk, Stenroos and Treder 2022, doi:10.1016/j.neuroimage.2022.119177 (MNE-Python 1.13 means
+    the same by ``maxrad_ext``, but adds up the squares over locations, not coordinates).
 
     Examples
     --------
@@ -160,6 +161,7 @@ def half_radius_by_distance(amplitude: Array, distance: Array) -> Scalar:
     return jnp.max(jnp.where(amplitude > jnp.max(amplitude) / 2, distance, 0.0))
 
 
+@jax.jit
 def region_error(
     found: Bool[ArrayLike, " locations"],
     active: Bool[ArrayLike, " locations"],

@@ -1,5 +1,6 @@
 """Proper scores of whole distributions: closed form for normals, from draws otherwise."""
 
+import jax
 import jax.numpy as jnp
 from jax.scipy.special import erf, logsumexp, ndtr
 from jax.typing import ArrayLike
@@ -8,6 +9,7 @@ from jaxtyping import Array, Float
 _LOG_2PI = 1.8378770664093453
 
 
+@jax.jit
 def crps_gaussian(
     mean: Float[ArrayLike, "..."], std: Float[ArrayLike, "..."], truth: Float[ArrayLike, "..."]
 ) -> Float[Array, "..."]:
@@ -45,6 +47,7 @@ def crps_gaussian(
     return jnp.where(std > 0, value, jnp.abs(truth - mean))
 
 
+@jax.jit
 def crps_sample(
     draws: Float[ArrayLike, "draws *shape"], truth: Float[ArrayLike, "*shape"]
 ) -> Float[Array, "*shape"]:
@@ -120,6 +123,7 @@ def log_score_gaussian(
     return jnp.where(std > 0, value, jnp.where(truth == mean, -jnp.inf, jnp.inf))
 
 
+@jax.jit
 def log_score_sample(
     draws: Float[ArrayLike, "draws *shape"], truth: Float[ArrayLike, "*shape"]
 ) -> Float[Array, "*shape"]:

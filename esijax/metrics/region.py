@@ -12,6 +12,7 @@ from esijax._types import Scalar
 from esijax.metrics.grid import distance_to
 
 
+@jax.jit
 def peak_probability(draws: Float[ArrayLike, "draws locations"]) -> Float[Array, " locations"]:
     """Probability that a location is the peak of the map: its share among posterior draws.
 
@@ -36,6 +37,7 @@ def peak_probability(draws: Float[ArrayLike, "draws locations"]) -> Float[Array,
     return jnp.zeros(draws.shape[1], draws.dtype).at[peaks].add(1.0 / draws.shape[0])
 
 
+@jax.jit
 def highest_density_region(
     probability: Float[ArrayLike, " locations"],
     areas: Float[ArrayLike, " locations"],
@@ -97,6 +99,7 @@ class RegionScore(eqx.Module):
     area: Scalar
 
 
+@jax.jit
 def region_score(
     probability: Float[ArrayLike, " locations"],
     areas: Float[ArrayLike, " locations"],
@@ -153,6 +156,7 @@ class ContactDistance(eqx.Module):
     mean: Scalar
 
 
+@jax.jit
 def contact_distance(
     amplitude: Float[ArrayLike, " locations"],
     positions: Float[ArrayLike, "locations 3"],
@@ -192,6 +196,7 @@ def contact_distance(
     )
 
 
+@jax.jit
 def probability_within(
     probability: Float[ArrayLike, " locations"],
     positions: Float[ArrayLike, "locations 3"],

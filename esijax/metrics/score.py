@@ -2,11 +2,10 @@
 
 from typing import Any
 
-import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Bool, Float, PRNGKeyArray
+from jaxtyping import Float, PRNGKeyArray
 
 from esijax._types import InputError, scalar
 from esijax.estimate import Estimate
@@ -15,13 +14,12 @@ from esijax.metrics.card import Grid, SourceMap, score_map
 from esijax.metrics.localisation import earth_mover, matched_error
 
 _AMPLITUDES = ("width_", "crps_", "interval_score_")
-_compiled = eqx.filter_jit(score_map)
 
 
 def score(
     estimate: Estimate,
     truth_sources: Float[ArrayLike, "locations orients times"],
-    active: Bool[ArrayLike, " locations"],
+    active: ArrayLike,
     centres: Float[ArrayLike, "sources 3"],
     *,
     at: Any = "peak",
@@ -105,7 +103,7 @@ def score(
     source_map = SourceMap(
         here[0], here[1], jnp.asarray(active), jnp.asarray(centres), here[2], estimate.prob_active
     )
-    core = _compiled(source_map, grid, *map(scalar, (radius, threshold, share)))
+    core = score_map(source_map, grid, *map(scalar, (radius, threshold, share)))
     out = {name: float(value) for name, value in core.items()}
     out |= _several(source_map, grid, emd) | _courses(mean[active], truth[active])
     if key is not None and std is not None:
