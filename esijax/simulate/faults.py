@@ -188,7 +188,7 @@ def through(problem: Problem, operator: Any) -> Problem:
     Examples
     --------
     >>> import numpy as np, esijax as ej
-    >>> problem = ej.from_arrays(np.eye(4, 6), np.ones((4, 5)), noise_cov=1.0)
+    >>> problem = ej.from_arrays(np.eye(4), np.ones((4, 5)), noise_cov=1.0)
     >>> less = ej.simulate.through(problem, ej.simulate.project_out(np.ones((4, 1))))
     >>> problem.rank, less.rank
     (4, 3)

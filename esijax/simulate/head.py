@@ -9,6 +9,7 @@ To simulate and to invert with the same `L` is the inverse crime: it flatters ev
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -44,7 +45,7 @@ class Head(eqx.Module):
     gain: Float[Array, "channels locations orients"] = eqx.field(
         converter=lambda x: jnp.asarray(x, dtype=float)
     )
-    geometry: Geometry
+    geometry: Geometry = eqx.field(converter=lambda g: jax.tree.map(jnp.asarray, g))
 
     def __check_init__(self):
         if self.gain.ndim != 3 or self.gain.shape[2] not in (1, 3):

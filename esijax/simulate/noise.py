@@ -77,7 +77,7 @@ class FromCov(Noise):
     Examples
     --------
     >>> import jax, numpy as np, esijax as ej
-    >>> problem = ej.from_arrays(np.eye(3, 5), np.ones((3, 4)), noise_cov=0.01)
+    >>> problem = ej.from_arrays(np.eye(3), np.ones((3, 4)), noise_cov=0.01)
     >>> ej.simulate.FromCov().draw(jax.random.key(0), problem, 100).shape
     (3, 100)
     """
@@ -99,7 +99,7 @@ class White(Noise):
     Examples
     --------
     >>> import jax, numpy as np, esijax as ej
-    >>> problem = ej.from_arrays(np.eye(3, 5), np.ones((3, 4)), noise_cov=[0.01, 0.02, 0.03])
+    >>> problem = ej.from_arrays(np.eye(3), np.ones((3, 4)), noise_cov=[0.01, 0.02, 0.03])
     >>> ej.simulate.White().draw(jax.random.key(0), problem, 100).shape
     (3, 100)
     """
@@ -141,7 +141,7 @@ class FromRecording(Noise):
     Examples
     --------
     >>> import jax, numpy as np, esijax as ej
-    >>> problem = ej.from_arrays(np.eye(3, 5), np.ones((3, 4)), noise_cov=0.01)
+    >>> problem = ej.from_arrays(np.eye(3), np.ones((3, 4)), noise_cov=0.01)
     >>> noise = ej.simulate.FromRecording(np.random.default_rng(0).standard_normal((3, 1000)))
     >>> noise.draw(jax.random.key(0), problem, 100).shape
     (3, 100)

@@ -274,7 +274,7 @@ def simulate(
     --------
     >>> import jax, numpy as np, esijax as ej
     >>> rng = np.random.default_rng(0)
-    >>> gain, where = rng.standard_normal((8, 50)), rng.standard_normal((50, 3))
+    >>> gain, where = rng.standard_normal((8, 50)), rng.uniform(-0.06, 0.06, (50, 3))
     >>> problem = ej.from_arrays(gain, np.ones((8, 20)), noise_cov=1.0, positions=where)
     >>> head = ej.simulate.Head.of(problem)
     >>> parts = ej.simulate.Dipoles(2), ej.simulate.Gabors(), ej.simulate.FromCov()

@@ -41,7 +41,7 @@ def snr_db(problem: Problem, clean: Any) -> Scalar:
     Examples
     --------
     >>> import numpy as np, esijax as ej
-    >>> problem = ej.from_arrays(np.eye(3, 5), np.ones((3, 4)), noise_cov=0.01)
+    >>> problem = ej.from_arrays(np.eye(3), np.ones((3, 4)), noise_cov=0.01)
     >>> round(float(ej.simulate.snr_db(problem, np.ones((3, 4)))), 6)  # power 1 over 0.01
     20.0
     """

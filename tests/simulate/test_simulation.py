@@ -261,7 +261,7 @@ def test_noise_covariances(problem, noises):
 @pytest.mark.statistical
 def test_brain_background_is_pink_sources_everywhere(head, problem):
     """Against sources that are drawn one by one and sent through the lead field."""
-    n = 3000
+    n = 2000
     few = sim.Head(head.gain[:, :40], ej.Geometry(positions=head.positions[:40]))
     quick = sim.BrainBackground.of(few, share=1.0, corner=4.0)
     ours = np.asarray(heard(quick, problem, jax.random.split(KEY, n), 16))

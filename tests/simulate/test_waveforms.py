@@ -1,5 +1,7 @@
 """Waves against their formulas, spectra and correlations."""
 
+import functools
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -15,8 +17,13 @@ SFREQ = 250.0
 TIMES = np.arange(-25, 125) / SFREQ
 
 
+@functools.cache
+def compiled(n, times):
+    return eqx.filter_jit(lambda make, key: make.draw(key, n, np.frombuffer(times)))
+
+
 def drawn(make, n, times=TIMES, key=KEY):
-    return np.asarray(eqx.filter_jit(lambda m, k: m.draw(k, n, times))(make, key))
+    return np.asarray(compiled(n, np.asarray(times, dtype=float).tobytes())(make, key))
 
 
 PEAKED = {
