@@ -48,7 +48,7 @@ def ecdf_band(
     >>> from esijax.metrics import ecdf_band
     >>> z, lower, upper = ecdf_band(1000, points=10)
     >>> [round(float(v), 3) for v in (z[4], lower[4], upper[4])]
-    [0.5, 0.46, 0.54]
+    [0.5, 0.459, 0.541]
     """
     from scipy.stats import binom
 

@@ -192,7 +192,7 @@ def sbc(
     --------
     >>> import jax, numpy as np, esijax as ej
     >>> gain = np.random.default_rng(0).standard_normal((6, 9))
-    >>> problem = ej.from_arrays(gain, np.zeros((6, 2)), noise_cov=0.1)
+    >>> problem = ej.from_arrays(gain, gain[:, :2], noise_cov=0.1)
     >>> prior, method = ej.models.MinimumNorm(), ej.inference.Linear()
     >>> ej.metrics.sbc(prior, None, method, problem, 100, key=jax.random.key(0)).passes()
     True

@@ -1,7 +1,10 @@
 """Simulation-based calibration: exact posteriors pass, planted bugs do not."""
 
 import dataclasses
+import doctest
+import importlib
 import math
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -17,7 +20,7 @@ from esijax.inference.method import Method
 from esijax.metrics import mutants
 from esijax.metrics._sbc_ranks import _lag1, _position
 from esijax.metrics._sbc_result import Calibration, _bin_edges
-from esijax.metrics.sbc import Assumed
+from esijax.metrics.sbc import Assumed, Fit, Simulate
 from esijax.models.source_cov import Diagonal
 
 KEY = jax.random.key(0)
@@ -218,6 +221,19 @@ def test_p_values_against_scipy(exact):
     assert exact.p_value == pytest.approx(min(1.0, 4 * smallest))
 
 
+@pytest.mark.statistical
+def test_false_alarms_are_as_rare_as_stated():
+    """Uniform positions of 5 quantities: between alpha (one test each) and 2 alpha (two)."""
+    rng = np.random.default_rng(8)
+    names, draws, lag = tuple("abcde"), (39,) * 5, np.zeros(5)
+    results = [Calibration(names, draws, rng.uniform(0, 40, (200, 5)), lag) for _ in range(150)]
+    error = 3 * math.sqrt(0.2 * 0.8 / 150)
+    share = np.mean([not result.passes(0.1) for result in results])
+    assert 0.1 - error < share < 0.2 + error
+    share = np.mean([result.p_value < 0.1 for result in results])
+    assert share < 0.1 + error
+
+
 def test_uneven_bins_expect_what_they_hold():
     """10 ranks in 7 bins: flat counts per rank are a perfect fit."""
     np.testing.assert_array_equal(_bin_edges(10, 1000), np.arange(11))
@@ -277,41 +293,63 @@ def tiny(problem_factory):
     return problem_factory(1, n_channels=4, n_locations=5, n_times=4)
 
 
-def check(problem, prior, method=None, n=300, **kwargs):
+def check(problem, prior, method=None, n=200, **kwargs):
     method = ej.inference.Linear() if method is None else method
-    options = {"key": KEY, "progress": False, "draws": 59, **kwargs}
+    options = {"key": KEY, "progress": False, "draws": 39, **kwargs}
     return ej.metrics.sbc(prior, None, method, problem, n, **options)
 
 
+@pytest.fixture(scope="module")
+def plain(tiny):
+    return check(tiny, ej.models.MinimumNorm(0.3), n=2000)
+
+
 @pytest.mark.statistical
-def test_the_minimum_norm_family_is_calibrated(small, referenced):
-    weights = np.linspace(0.5, 2, 9)
-    for prior in (ej.models.WeightedMinimumNorm(weights, 0.3), ej.models.LORETA(0.3)):
-        result = check(small, prior)
-        assert len(result.names) == 4 * 3 + 1
-        assert "source[8,2,1]" in result.names
-        assert "log_likelihood" in result.names
-        assert result.passes(), prior
-    chosen = check(referenced, ej.models.MinimumNorm(), locations=[7, 2], times=[0, 6])
+def test_the_minimum_norm_family_is_calibrated(plain, small, referenced):
+    assert plain.passes()
+    smooth = check(small, ej.models.LORETA(0.3))
+    assert len(smooth.names) == 4 * 3 + 1
+    assert "source[8,2,1]" in smooth.names
+    assert "log_likelihood" in smooth.names
+    assert smooth.passes()
+    prior = ej.models.WeightedMinimumNorm(np.linspace(0.5, 2, 20), 0.3)
+    chosen = check(referenced, prior, locations=[7, 2], times=[0, 6])
     places = {f"source[{where},0,{when}]" for where in (2, 7) for when in (0, 6)}
     assert set(chosen.names) == {*places, "log_likelihood"}
     assert chosen.passes()
 
 
+def test_names_of_sources_are_where_they_lie(tiny):
+    """A prior that switches one location off: truth and draws are tied at zero there."""
+    scale = tiny.prior_scale.at[3].set(0.0)
+    silent = eqx.tree_at(lambda p: p.prior_scale, tiny, scale)
+    assumed = Assumed(silent, ej.models.MinimumNorm(0.3), None, (1, 3), (2,))
+    fit = Fit(assumed, assumed.prior, None, ej.inference.Linear(), 9)
+
+    @eqx.filter_jit
+    def both(simulate, fit):
+        theta, data = simulate(KEY)
+        return theta, fit(KEY, data)["source"]
+
+    theta, draws = both(Simulate(assumed), fit)
+    assert theta["source"].shape == (2, 1, 1)
+    assert draws.shape == (9, 2, 1, 1)
+    for values in (theta["source"][1], draws[:, 1]):
+        np.testing.assert_array_equal(values, 0.0)
+    assert float(jnp.abs(draws[:, 0]).min()) > 0
+
+
 @pytest.mark.statistical
 def test_another_prior_than_the_truth_is_caught(tiny):
     wrong = (ej.models.MinimumNorm(1.0), None)
-    result = check(tiny, ej.models.MinimumNorm(0.1), fitted=wrong, n=500)
+    result = check(tiny, ej.models.MinimumNorm(0.1), fitted=wrong)
     assert result.p_value < 1e-6
     assert result.coverage(0.9)["source[0,0,2]"] < 0.8
 
 
-def test_a_map_without_unit_is_ranked_in_units(tiny):
-    plain, normed = (
-        check(tiny, ej.models.MinimumNorm(0.3), ej.inference.Linear(norm), n=30)
-        for norm in (None, "dSPM")
-    )
-    np.testing.assert_array_equal(plain.ranks, normed.ranks)
+def test_a_map_without_unit_is_ranked_in_units(plain, tiny):
+    normed = check(tiny, ej.models.MinimumNorm(0.3), ej.inference.Linear("dSPM"), n=40)
+    np.testing.assert_array_equal(plain.ranks[:40], normed.ranks)
 
 
 class ScaledPrior(eqx.Module):
@@ -342,12 +380,12 @@ class Mixture(GaussianPosterior):
 class OnGrid(Method):
     """Exact draws of gamma from its posterior on a fine grid, then sources given each."""
 
-    n_draws: int = eqx.field(static=True, default=59)
-    power: float = eqx.field(static=True, default=1.0)
+    n_draws: int = eqx.field(static=True, default=39)
+    power: Any = eqx.field(converter=jnp.asarray, default=1.0)
 
     def finish(self, state):
         p, prior, key = state.setup.problem, state.setup.model, state.setup.key
-        z = jnp.linspace(-3, 4, 400)
+        z = jnp.linspace(-3, 4, 200)
         problem = Assumed(p, prior, None, (0,), (0,))
         log_p = jax.vmap(lambda g: problem.log_evidence({"gamma": g}, p.data))(jnp.exp(z))
         log_p = self.power * log_p + dist.Normal(0.5, prior.spread).log_prob(z)
@@ -391,8 +429,6 @@ class ScaledNoise(eqx.Module):
 @pytest.mark.statistical
 def test_data_come_from_the_noise_model(tiny):
     """Mean square of the data: G R G' + E[scale^2] N, by the log-normal's second moment."""
-    from esijax.metrics.sbc import Simulate
-
     assumed = Assumed(tiny, ej.models.MinimumNorm(0.5), ScaledNoise(), (0, 2), (1,))
     theta, data = jax.jit(jax.vmap(Simulate(assumed)))(jax.random.split(KEY, 20_000))
     assert set(theta) == {"lambda2", "scale", "source", "log_likelihood", "log_evidence"}
@@ -504,3 +540,12 @@ def test_the_gauntlet(name):
         assert np.abs(result.autocorrelation).max() < 0.15
     else:
         assert result.p_value < 1e-6, str(result)
+
+
+@pytest.mark.parametrize(
+    "name", ["metrics._sbc_ranks", "metrics._sbc_result", "metrics._sbc_band", "metrics.sbc"]
+)
+def test_examples(name):
+    done = doctest.testmod(importlib.import_module(f"esijax.{name}"))
+    assert done.attempted > 0
+    assert done.failed == 0

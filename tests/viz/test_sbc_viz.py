@@ -1,11 +1,14 @@
 """The picture of calibration."""
 
+import doctest
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
 import esijax as ej
 from esijax.metrics import Calibration
+from esijax.viz import sbc
 from esijax.viz.sbc import plot_ecdf
 
 
@@ -48,3 +51,10 @@ def test_choice_of_quantities():
     plt.close("all")
     with pytest.raises(ej.InputError, match=r"names must be among .* got \['mu'\]"):
         plot_ecdf(made(2), names=["mu"])
+
+
+def test_example():
+    done = doctest.testmod(sbc)
+    assert done.attempted > 0
+    assert done.failed == 0
+    plt.close("all")
