@@ -63,7 +63,13 @@ def heard(noise, problem, keys, n_times):
 
 
 # ------------------------------------------------------------------ the stated ratio
-@pytest.mark.parametrize("kind", ["cov", "white", "recording", "brain"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "brain",
+        *(pytest.param(k, marks=pytest.mark.slow) for k in ("cov", "white", "recording")),
+    ],
+)
 def test_signal_is_scaled_to_the_stated_ratio(head, problem, noises, kind):
     parts = head, problem, sim.Dipoles(2), sim.Oscillation(), noises[kind]
     one = sim.simulate(KEY, *parts, snr_db=7.0)
