@@ -1,7 +1,9 @@
 """The whole card of one estimate."""
 
+import math
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
@@ -104,7 +106,7 @@ def score(
         here[0], here[1], jnp.asarray(active), jnp.asarray(centres), here[2], estimate.prob_active
     )
     core = score_map(source_map, grid, *map(scalar, (radius, threshold, share)))
-    out = {name: float(value) for name, value in core.items()}
+    out = {name: float(value) for name, value in jax.device_get(core).items()}
     out |= _several(source_map, grid, emd) | _courses(mean[active], truth[active])
     if key is not None and std is not None:
         out |= _region(estimate, source_map, grid, when, key, draws)
@@ -212,5 +214,5 @@ def _named(scores: dict[str, float], estimate: Estimate) -> dict[str, float]:
         if name.startswith(_AMPLITUDES):
             out[f"{name}_nAm"] = 1e9 * value
         else:  # a density per nA m is 1e9 times smaller
-            out[name] = value + np.log(1e9) if name.startswith("log_score") else value
+            out[name] = value + math.log(1e9) if name.startswith("log_score") else value
     return out

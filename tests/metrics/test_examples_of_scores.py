@@ -11,6 +11,7 @@ import esijax.metrics as room
 FILES = [name for _, name, _ in pkgutil.iter_modules(room.__path__) if "sbc" not in name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FILES)
 def test_examples(name):
     module = importlib.import_module(f"esijax.metrics.{name}")

@@ -66,16 +66,16 @@ def test_parts(free):
         "log_score_all_nats": -stats.norm(1e9 * mean, 1e9 * std).logpdf(1e9 * true).mean(),
     }
     for level in (0.5, 0.8, 0.9, 0.95, 0.99):
-        low, high = (np.asarray(x)[..., at] for x in estimate.interval(level))
-        chosen = np.asarray(m.largest(amplitude, 0.01))
+        reach = np.broadcast_to(std * stats.norm.ppf(0.5 + level / 2), mean.shape)
+        chosen = amplitude == amplitude.max()  # 1 % of 60 locations
         groups = {"all": active | True, "chosen": chosen, "active": active, "inactive": ~active}
         for name, mask in groups.items():
             key = f"{round(100 * level)}_{name}"
-            by_hand[f"coverage_{key}"] = m.coverage(low, high, true, mask[:, None])
-            by_hand[f"width_{key}_nAm"] = 1e9 * m.mean_width(low, high, mask[:, None])
+            by_hand[f"coverage_{key}"] = (np.abs(true - mean) <= reach)[mask].mean()
+            by_hand[f"width_{key}_nAm"] = 1e9 * 2 * reach[mask].mean()
     for name, value in by_hand.items():
         assert card[name] == pytest.approx(float(value), rel=1e-9), name
-    assert all(isinstance(value, float) for value in card.values())
+    assert all(type(value) is float for value in card.values())
 
 
 def test_mean_over_time(free):
@@ -218,10 +218,10 @@ def test_calibrated_over_its_prior():
             problem.with_data(data), ej.models.MinimumNorm(1 / 9), ej.inference.Linear()
         )
         active = np.arange(50) < 5
-        for t in range(30):
+        for t in range(0, 30, 3):
             card = m.score(estimate, truth, active, positions[:2], at=t, share=0.1)
             for name in cards:
                 cards[name].append(card[f"coverage_90_{name}"])
-    for shares in cards.values():  # 450 maps; sources of one map are dependent
+    for shares in cards.values():  # 150 maps; sources of one map are dependent
         error = np.std(shares) / len(shares) ** 0.5
         assert np.mean(shares) == pytest.approx(0.9, abs=4 * error)

@@ -1,4 +1,4 @@
-"""Every score that promises it: compiled = eager, vmap = loop."""
+"""Every score that promises it: compiled = eager, vmap = loop; finite on random maps."""
 
 from typing import Any, NamedTuple
 
@@ -92,6 +92,7 @@ def test_jit_and_vmap(name):
     each = [jax.tree.map(lambda x, i=i: x[i], several) for i in range(3)]
     compiled = jax.jit(TABLE[name])
     loop = [compiled(case) for case in each]
-    same(TABLE[name](each[0]), loop[0])
+    if not hasattr(getattr(m, name), "lower"):  # the others are compiled as they stand
+        same(TABLE[name](each[0]), loop[0])
     same(jax.jit(jax.vmap(TABLE[name]))(several), jax.tree.map(lambda *x: jnp.stack(x), *loop))
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(loop))
