@@ -35,9 +35,9 @@ class Head(eqx.Module):
 
     Examples
     --------
-    >>> import numpy as np, esijax as ej
+    >>> import jax.numpy as jnp, numpy as np, esijax as ej
     >>> rng = np.random.default_rng(0)
-    >>> geometry = ej.Geometry(positions=rng.standard_normal((50, 3)))
+    >>> geometry = ej.Geometry(positions=jnp.asarray(rng.standard_normal((50, 3))))
     >>> ej.simulate.Head(rng.standard_normal((8, 50, 1)), geometry).n_locations
     50
     """
@@ -148,9 +148,9 @@ def depths(geometry: Geometry) -> Float[np.ndarray, " locations"]:
 
     Examples
     --------
-    >>> import numpy as np, esijax as ej
+    >>> import jax.numpy as jnp, numpy as np, esijax as ej
     >>> corners = np.array([[x, y, z] for x in (0, 2.0) for y in (0, 2.0) for z in (0, 2.0)])
-    >>> middle = ej.Geometry(positions=np.r_[corners, [[1.0, 1.0, 0.5]]])
+    >>> middle = ej.Geometry(positions=jnp.asarray(np.r_[corners, [[1.0, 1.0, 0.5]]]))
     >>> float(ej.simulate.depths(middle)[-1])
     0.5
     """

@@ -69,9 +69,9 @@ class Dipoles(Sources):
 
     Examples
     --------
-    >>> import jax, numpy as np, esijax as ej
+    >>> import jax, jax.numpy as jnp, numpy as np, esijax as ej
     >>> rng = np.random.default_rng(0)
-    >>> positions = ej.Geometry(positions=rng.standard_normal((50, 3)))
+    >>> positions = ej.Geometry(positions=jnp.asarray(rng.standard_normal((50, 3))))
     >>> head = ej.simulate.Head(rng.standard_normal((8, 50, 1)), positions)
     >>> ej.simulate.Dipoles(3).draw(jax.random.key(0), head).index.shape
     (3, 1)
