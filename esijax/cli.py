@@ -129,6 +129,76 @@ def localize(
 
 
 @app.command
+def benchmark(
+    *,
+    out: Path = Path("esijax_benchmark"),
+    seeds: int = 50,
+    scenarios: str = "all",
+    methods: str = "all",
+    peers: Literal["none", "mne", "all"] = "none",
+    evoked: Path | None = None,
+    condition: str | None = None,
+    bads: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = (),
+    forward: Path | None = None,
+    truth_forward: Path | None = None,
+    noise_cov: Path | None = None,
+    bem: Path | None = None,
+) -> None:
+    """Score the methods on simulated data: a table, a page, and every number in a csv file.
+
+    What is finished is kept: run the same command again to go on.
+
+    Parameters
+    ----------
+    out
+        Folder for what is written.
+    seeds
+        Data sets per scenario.
+    scenarios
+        Comma-separated names, or all; BSI-Zoo and CaliBrain for their published protocols.
+    methods
+        Comma-separated names, or all.
+    peers
+        Run MNE-Python's solvers on the same data; all: also its gamma_map (minutes a map), and
+        invertmeeg and CaliBrain where ESIJAX_PEERS_PYTHON names the Python of an environment that
+        has them.
+    evoked
+        A -ave.fif file for sensors, projectors and averages; the template head without it.
+    condition
+        Name or number of its condition; the first by default.
+    bads
+        Channels to leave out, beside those marked in the file.
+    forward
+        -fwd.fif to invert.
+    truth_forward
+        -fwd.fif that makes the data, on a finer grid.
+    noise_cov
+        -cov.fif of single trials.
+    bem
+        -bem-sol.fif of the head, for the scenario in which it is wrong.
+    """
+    _prepare()
+    from esijax.benchmark import command
+
+    command.run(
+        out,
+        seeds=seeds,
+        scenarios=scenarios,
+        methods=methods,
+        peers=peers,
+        files={
+            "evoked": evoked,
+            "forward": forward,
+            "truth-forward": truth_forward,
+            "noise-cov": noise_cov,
+            "bem": bem,
+        },
+        condition=condition,
+        bads=bads,
+    )
+
+
+@app.command
 def info() -> None:
     """Show versions, devices and precision."""
     _prepare()

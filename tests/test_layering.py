@@ -28,10 +28,10 @@ ORDER = (
     "io",
     "viz",
     "_report",
-    "benchmark",
-    "demo",
     "_console",
     "_cli_methods",
+    "benchmark",
+    "demo",
     "_localize",
     "cli",
 )

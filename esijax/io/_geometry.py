@@ -7,6 +7,7 @@ import numpy as np
 from esijax import _checks
 from esijax._types import InputError
 from esijax.arrays import nearest_neighbours
+from esijax.io._orient import frames_of
 from esijax.problem import Geometry
 
 
@@ -43,7 +44,7 @@ def geometry_of(forward: mne.Forward, frames: np.ndarray) -> tuple[Geometry, tup
 
 
 def geometry(forward: mne.Forward) -> Geometry:
-    """Give the geometry of a forward, its orientations as they stand.
+    """Give the geometry of a forward: positions, surface frames, areas, mesh.
 
     Parameters
     ----------
@@ -54,9 +55,7 @@ def geometry(forward: mne.Forward) -> Geometry:
     geometry : Geometry
         In head coordinates.
     """
-    own = np.asarray(forward["source_nn"], dtype=float)
-    frames = own[:, None] if forward["source_ori"] == 1 else own.reshape(-1, 3, 3)
-    return geometry_of(forward, frames)[0]
+    return geometry_of(forward, frames_of(forward))[0]
 
 
 def _mesh(s) -> np.ndarray:
@@ -64,7 +63,7 @@ def _mesh(s) -> np.ndarray:
     if s["type"] != "surf":
         return np.zeros((0, 3), dtype=int)
     tris = s["tris"] if s["nuse"] == s["np"] else s["use_tris"]
-    if tris is None or len(tris) == 0:
+    if tris is None or np.size(tris) == 0:  # restrict_forward_to_stc leaves (1, 0)
         return np.zeros((0, 3), dtype=int)
     position = np.full(s["np"], -1)
     position[s["vertno"]] = np.arange(s["nuse"])
@@ -108,7 +107,7 @@ def _left_out(src) -> tuple[str, ...]:
     dropped = {}
     for i, s in enumerate(src):
         tris = s.get("use_tris") if s["type"] == "surf" else None
-        if tris is not None and len(tris) and s["nuse"] < s["np"]:
+        if tris is not None and np.size(tris) and s["nuse"] < s["np"]:
             lost = np.zeros(s["np"], dtype=bool)
             lost[tris] = True
             lost[s["vertno"]] = False

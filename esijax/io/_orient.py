@@ -31,28 +31,41 @@ def orient(
     """
     gain = forward["sol"]["data"]
     rows = channels.rows(forward["sol"]["row_names"])
-    own = np.asarray(forward["source_nn"], dtype=float)
     if forward["source_ori"] == 1:
-        return LeadField(gain[:, :, None], rows, None, False), own[:, None]
-    own, gain = own.reshape(-1, 3, 3), gain.reshape(len(gain), -1, 3)
+        return LeadField(gain[:, :, None], rows, None, False), frames_of(forward)
+    gain = gain.reshape(len(gain), -1, 3)
     if all(v == 0 for v in loose.values()):
-        turn, frames = _along_normals(forward, own)
+        turn, frames = _along_normals(forward)
         return LeadField(gain, rows, turn, True), frames
+    frames = frames_of(forward)
     if forward["surf_ori"]:
-        return LeadField(gain, rows, None, False), own
-    frames = own.copy()
-    start = 0
-    for s in forward["src"]:
-        if s["type"] != "vol":  # a volume has no normals: its sources keep the head's axes
-            frames[start : start + s["nuse"]] = surface_frames(_normals(s).astype(float))
-        start += s["nuse"]
+        return LeadField(gain, rows, None, False), frames
     return LeadField(gain, rows, frames, False), frames
 
 
-def _along_normals(forward: mne.Forward, own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def frames_of(forward: mne.Forward) -> np.ndarray:
+    """Orient axes (locations, 1 or 3, 3) in the frame of the forward; the normal last.
+
+    Those of a fixed forward or of one in surface orientation are its own.
+    """
+    own = np.asarray(forward["source_nn"], dtype=float)
+    if forward["source_ori"] == 1:
+        return own[:, None]
+    frames = own.reshape(-1, 3, 3).copy()
+    start = 0
+    for s in forward["src"]:
+        # a volume has no normals: its sources keep the head's axes
+        if s["type"] != "vol" and not forward["surf_ori"]:
+            frames[start : start + s["nuse"]] = surface_frames(_normals(s).astype(float))
+        start += s["nuse"]
+    return frames
+
+
+def _along_normals(forward: mne.Forward) -> tuple[np.ndarray, np.ndarray]:
     """Fixed orientations: the last of the surface frame, or the normals."""
     if forward["surf_ori"]:
-        return np.broadcast_to([[0.0, 0.0, 1.0]], (len(own), 1, 3)), own[:, 2:]
+        frames = frames_of(forward)[:, 2:]
+        return np.broadcast_to([[0.0, 0.0, 1.0]], frames.shape), frames
     normals = np.concatenate([_normals(s) for s in forward["src"]]).astype(float)
     return normals[:, None], normals[:, None]
 

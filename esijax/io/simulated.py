@@ -10,9 +10,9 @@ from jaxtyping import PRNGKeyArray
 from esijax import _checks
 from esijax._types import InputError
 from esijax.io._geometry import geometry_of
-from esijax.io._orient import _normals, surface_frames
+from esijax.io._orient import frames_of
 from esijax.problem import Problem
-from esijax.simulate import Head, Simulation
+from esijax.simulate import Head
 
 VERBOSE = "ERROR"
 
@@ -50,26 +50,17 @@ def simulation_head(forward: mne.Forward, problem: Problem, *, fixed: bool = Fal
         raise InputError(f"the forward lacks channels of the problem: {_checks.names(missing)}.")
     rows = [forward["sol"]["row_names"].index(name) for name in names]
     gain = np.asarray(forward["sol"]["data"], dtype=float)[rows]
-    own = np.asarray(forward["source_nn"], dtype=float)
+    frames = frames_of(forward)
+    gain = gain.reshape(len(rows), -1, frames.shape[1])
     if forward["source_ori"] == 1:
-        return Head(gain[:, :, None], geometry_of(forward, own[:, None])[0])
-    own, gain = own.reshape(-1, 3, 3), gain.reshape(len(rows), -1, 3)
-    frames = own if forward["surf_ori"] else _surface_frames(forward, own)
+        return Head(gain, geometry_of(forward, frames)[0])
     # what the forward calls its axes, in terms of the frames
+    own = np.asarray(forward["source_nn"], dtype=float).reshape(-1, 3, 3)
     turn = np.einsum("lod,led->loe", frames, own)
     if fixed:
         frames, turn = frames[:, 2:], turn[:, 2:]
     gain = np.einsum("cle,loe->clo", gain, turn)
     return Head(gain, geometry_of(forward, frames)[0])
-
-
-def _surface_frames(forward: mne.Forward, own: np.ndarray) -> np.ndarray:
-    """Frames whose last axis is the surface normal; a volume keeps its own."""
-    ends = np.cumsum([int(s["nuse"]) for s in forward["src"]])[:-1]
-    parts = zip(forward["src"], np.split(own, ends), strict=True)
-    return np.concatenate(
-        [o if s["type"] == "vol" else surface_frames(_normals(s).astype(float)) for s, o in parts]
-    )
 
 
 def perturbed_forward(
@@ -152,13 +143,13 @@ def perturbed_forward(
     return out
 
 
-def to_evoked(simulation: Simulation, info: mne.Info) -> mne.EvokedArray:
-    """Give simulated data as an Evoked, for other programs on the same data.
+def to_evoked(problem: Problem, info: mne.Info) -> mne.EvokedArray:
+    """Give the data of a problem as an Evoked, for other programs on the same data.
 
     Parameters
     ----------
-    simulation : Simulation
-        One data set.
+    problem : Problem
+        With one data set, such as ``simulation.problem``.
     info : mne.Info
         Of the measurement that the problem came from: positions, projectors, bad channels.
 
@@ -175,17 +166,17 @@ def to_evoked(simulation: Simulation, info: mne.Info) -> mne.EvokedArray:
     Examples
     --------
     >>> import esijax as ej
-    >>> evoked = ej.io.to_evoked(simulation, info)  # doctest: +SKIP
+    >>> evoked = ej.io.to_evoked(simulation.problem, info)  # doctest: +SKIP
     >>> noise_cov = ej.io.to_noise_cov(simulation.problem, info)  # doctest: +SKIP
     """
-    recording, labels = simulation.draws.recording, simulation.scenario.problem.labels
+    recording, labels = problem.recording, problem.labels
     if recording.ndim != 2:
-        raise InputError(f"{len(recording)} data sets: give one of them, simulation[i].")
+        raise InputError(f"{len(recording)} data sets: give one of them, simulation[i].problem.")
     return mne.EvokedArray(
-        np.asarray(recording, dtype=float),
+        np.array(recording, dtype=float),  # a copy: an Evoked is changed in place
         _picked(info, labels),
         tmin=labels.tmin,
-        nave=round(float(simulation.scenario.problem.whitener.nave)),
+        nave=round(float(problem.whitener.nave)),
         comment="simulated",
         verbose=VERBOSE,
     )

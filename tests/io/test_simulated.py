@@ -1,6 +1,5 @@
 """MNE's side of simulated data: heads, wrong lead fields, the way back to MNE objects."""
 
-
 import jax
 import mne
 import numpy as np
@@ -200,7 +199,7 @@ def test_peers_see_the_same_data(forward, eeg_problem, evoked):
     one = sim.simulate(
         KEY, head, eeg_problem, sim.Dipoles(2), sim.Oscillation(), sim.FromCov(), 8.0
     )
-    data = ej.io.to_evoked(one, evoked.info)
+    data = ej.io.to_evoked(one.problem, evoked.info)
     cov = ej.io.to_noise_cov(one.problem, evoked.info)
     assert data.ch_names == list(eeg_problem.labels.ch_names)
     assert data.nave == evoked.nave
@@ -220,7 +219,7 @@ def test_way_back_refuses(forward, eeg_problem, evoked):
     parts = head, eeg_problem, sim.Dipoles(2), sim.Oscillation(), sim.FromCov()
     two = sim.simulate(jax.random.split(KEY), *parts)
     with pytest.raises(ej.InputError, match="2 data sets"):
-        ej.io.to_evoked(two, evoked.info)
+        ej.io.to_evoked(two.problem, evoked.info)
     meg = evoked.copy().pick("mag").info
     with pytest.raises(ej.InputError, match="EEG 001"):
         ej.io.to_noise_cov(eeg_problem, meg)

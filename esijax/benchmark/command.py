@@ -1,0 +1,115 @@
+"""`esijax benchmark`: from files to the table and the page."""
+
+import shlex
+import sys
+import warnings
+from pathlib import Path
+
+import mne
+
+from esijax import io
+from esijax._console import console
+from esijax._files import replacing
+from esijax._types import EsijaxWarning, InputError
+from esijax.benchmark import foreign, page, runner
+from esijax.benchmark.methods import METHODS
+from esijax.benchmark.peers import MNE_PEERS, SLOW_PEERS
+from esijax.benchmark.protocols import PROTOCOLS
+from esijax.benchmark.scenarios import SCENARIOS
+from esijax.benchmark.study import Study
+
+
+def run(
+    out: Path,
+    *,
+    seeds: int,
+    scenarios: str,
+    methods: str,
+    peers: str,
+    files: dict[str, Path | None],
+    condition: str | None,
+    bads: tuple[str, ...],
+) -> None:
+    """Run the benchmark of the command line; parameters are its options."""
+    screen = console()
+    if seeds < 1:
+        raise InputError(f"--seeds must be at least 1, got {seeds}.")
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out {out}: not a folder.")
+    wanted = chosen(scenarios, tuple(SCENARIOS), tuple(PROTOCOLS), "scenario")
+    solvers = chosen(methods, tuple(METHODS), (), "method")
+    with warnings.catch_warnings():
+        # weak signals and ad hoc covariances are what scenarios are made of
+        warnings.simplefilter("ignore", EsijaxWarning)
+        with screen.status("preparing the heads"):
+            study = study_of(files, condition, bads)
+        others = dict(MNE_PEERS) if peers != "none" else {}
+        if peers == "all":
+            others |= SLOW_PEERS | foreign.available(screen.log)
+        results = runner.run(
+            study,
+            out,
+            scenarios=wanted,
+            methods=solvers,
+            peers=others,
+            seeds=seeds,
+            tell=screen.log,
+        )
+    command = shlex.join(["esijax", *sys.argv[1:]])
+    page.write_page(results, out / "benchmark.html", command)
+    text = page.markdown(results)
+    with replacing(out / "benchmark.md") as path:
+        path.write_text(f"    {command}\n\n{text}")
+    screen.print(text, soft_wrap=True, markup=False, highlight=False)
+    for name in ("benchmark.html", "benchmark.md", "results.csv"):
+        screen.print(f"{(out / name).resolve()}", soft_wrap=True)
+
+
+def chosen(text: str, standard: tuple[str, ...], more: tuple[str, ...], what: str) -> list[str]:
+    """Names that the user lists; a protocol stands for all its variants."""
+    if text == "all":
+        return list(standard)
+    known, out = (*standard, *more), []
+    # a name may hold a comma itself: "MNE, evidence"
+    rest = text
+    while rest := rest.strip(", "):
+        whole = [n for n in known if rest == n or rest.startswith(f"{n},")]
+        if whole:
+            name = max(whole, key=len)
+            out.append(name)
+            rest = rest[len(name) :]
+            continue
+        first, _, rest = rest.partition(",")
+        variants = [n for n in more if n.startswith(f"{first} ")]
+        if not variants:
+            raise InputError(f"there is no {what} {first!r}; there are {list(known)}.")
+        out += variants
+    return list(dict.fromkeys(out))
+
+
+def study_of(files: dict[str, Path | None], condition: str | None, bads: tuple[str, ...]) -> Study:
+    """Study on the user's files, or on the template head."""
+    if not any(files.values()):
+        return Study.template()
+    missing = [name for name, path in files.items() if path is None and name != "bem"]
+    if missing:
+        raise InputError(f"give --{missing[0]} as well: the files belong to one measurement.")
+    number = int(condition) if condition is not None and condition.isdigit() else condition
+    evoked = io.read_evoked(files["evoked"], 0 if number is None else number)
+    evoked.info["bads"] = sorted({*evoked.info["bads"], *bads})
+    return Study(
+        evoked.info,
+        io.read_forward(files["forward"]),
+        io.read_forward(files["truth-forward"]),
+        io.read_noise_cov(files["noise-cov"]),
+        None if files["bem"] is None else read_bem(files["bem"]),
+        evoked.nave,
+    )
+
+
+def read_bem(path: Path | None):
+    """Read a boundary element solution."""
+    try:
+        return mne.read_bem_solution(path, verbose="ERROR")
+    except Exception as error:  # MNE raises whatever its parser trips over
+        raise InputError(f"--bem {path}: missing, broken or no BEM solution ({error}).") from error

@@ -1,0 +1,23 @@
+"""The methods of esijax that a benchmark compares: those of the command line, one line each."""
+
+from collections.abc import Callable
+
+from esijax import inference
+from esijax._cli_methods import METHODS as OFFERED
+from esijax.benchmark.case import Case
+from esijax.estimate import Estimate
+
+
+def _method(name: str, lambda2: float | str = 1 / 9) -> Callable[[Case], Estimate]:
+    def run(case: Case) -> Estimate:
+        model, how = OFFERED[name](lambda2)
+        return inference.solve(case.problem, model, how)
+
+    return run
+
+
+METHODS: dict[str, Callable[[Case], Estimate]] = {
+    **{name: _method(name) for name in OFFERED},
+    "MNE, evidence": _method("MNE", "evidence"),
+    "LORETA, evidence": _method("LORETA", "evidence"),
+}

@@ -1,0 +1,142 @@
+"""The table and the page: medians over seeds, and how far the seeds spread."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import mne
+import pandas as pd
+
+from esijax import __version__
+from esijax._files import replacing
+
+SHOWN = {  # metric -> heading, digits, what is best
+    "peak_error_mm": ("peak error (mm)", 1, "0"),
+    "matched_error_mm": ("matched error (mm)", 1, "0"),
+    "dispersion_mm": ("dispersion (mm)", 1, "0"),
+    "auc": ("AUC", 3, "1"),
+    "average_precision": ("average precision", 3, "1"),
+    "course_correlation": ("course correlation", 2, "1"),
+    "coverage_90_all": ("90 % coverage, all", 2, "0.90"),
+    "coverage_90_chosen": ("90 % coverage, chosen by the map", 2, "0.90"),
+    "coverage_90_active": ("90 % coverage, truly active", 2, ""),
+    "coverage_90_inactive": ("90 % coverage, truly inactive", 2, ""),
+    "crps_active_nAm": ("CRPS, truly active (nA m)", 2, "0"),
+    "seconds": ("seconds", 2, ""),
+    "failed": ("share that failed", 2, "0"),
+}
+
+
+def summary(results: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Medians over seeds: scenarios x methods (coverage: means, as shares are).
+
+    Parameters
+    ----------
+    results : DataFrame
+        From `run`.
+    metric : str
+
+    Returns
+    -------
+    table : DataFrame
+        Empty where no method has the metric.
+    """
+    rows = results[results["metric"] == metric]
+    how = "mean" if metric.startswith(("coverage", "failed")) else "median"
+    table = rows.pivot_table("value", "scenario", "method", aggfunc=how)
+    order = [list(dict.fromkeys(results[k])) for k in ("scenario", "method")]
+    return table.reindex(
+        index=[s for s in order[0] if s in table.index],
+        columns=[m for m in order[1] if m in table.columns],
+    )
+
+
+def markdown(results: pd.DataFrame, metrics: Sequence[str] = tuple(SHOWN)) -> str:
+    """Tables for a text file, one per metric, methods down and scenarios across."""
+    parts = []
+    for metric in metrics:
+        table = summary(results, metric).T
+        if table.empty:
+            continue
+        heading, digits, best = SHOWN.get(metric, (metric, 3, ""))
+        parts.append(f"### {heading}" + (f" (best: {best})" if best else ""))
+        lines = ["| method | " + " | ".join(table.columns) + " |"]
+        lines.append("|---" * (1 + table.shape[1]) + "|")
+        for name, row in table.iterrows():
+            cells = ["-" if pd.isna(v) else f"{v:.{digits}f}" for v in row]
+            lines.append(f"| {name} | " + " | ".join(cells) + " |")
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts) + "\n"
+
+
+def write_page(results: pd.DataFrame, path: Path, command: str) -> Path:
+    """Write one self-contained HTML page with the tables and plots.
+
+    Parameters
+    ----------
+    results : DataFrame
+    path : Path
+    command : str
+        What made it.
+
+    Returns
+    -------
+    path : Path
+    """
+    page = mne.Report(title="esijax benchmark", verbose="ERROR", image_format="png")
+    seeds = results["seed"].nunique()
+    page.add_html(
+        f"<p><code>{command}</code></p><p>esijax {__version__}, {seeds} data sets per scenario; "
+        "medians (coverage and failures: means). Coverage of the truly active need not be nominal "
+        "for any method; that of all sources, and of those chosen by the map, is nominal where "
+        "the truth comes from the prior, which here it does not.</p>",
+        title="What was done",
+    )
+    for metric, (heading, digits, best) in SHOWN.items():
+        table = summary(results, metric)
+        if table.empty:
+            continue
+        title = heading + (f", best {best}" if best else "")
+        style = table.T.round(digits).to_html(na_rep="-", classes="table table-sm w-auto", border=0)
+        page.add_html(style, title=title, tags=("table",))
+        figure = draw(results, metric)
+        page.add_figure(figure, title=f"{heading}: spread over data sets", tags=("plot",))
+        plt.close(figure)
+    with replacing(path) as temporary:
+        page.save(temporary, open_browser=False, overwrite=True, verbose="ERROR")
+    return path
+
+
+def draw(results: pd.DataFrame, metric: str) -> plt.Figure:
+    """Median and middle half over the seeds, a panel per scenario, methods down."""
+    rows = results[results["metric"] == metric]
+    scenarios = list(dict.fromkeys(rows["scenario"]))
+    methods = list(dict.fromkeys(rows["method"]))[::-1]
+    quartiles = rows.groupby(["scenario", "method"])["value"].quantile([0.25, 0.5, 0.75]).unstack()
+    columns = min(len(scenarios), 4)
+    lines = -(-len(scenarios) // columns)
+    figure, axes = plt.subplots(
+        lines,
+        columns,
+        figsize=(2 + 2.4 * columns, lines * (0.9 + 0.22 * len(methods))),
+        sharey=True,
+        sharex=True,
+        squeeze=False,
+        layout="constrained",
+    )
+    for ax in axes.flat[len(scenarios) :]:
+        ax.axis("off")
+    for ax, scenario in zip(axes.flat, scenarios, strict=False):
+        for y, method in enumerate(methods):
+            if (scenario, method) in quartiles.index:
+                low, middle, high = quartiles.loc[(scenario, method)]
+                colour = "C7" if method.startswith("mne") else "C0"
+                ax.plot([low, high], [y, y], color=colour, lw=2, solid_capstyle="butt")
+                ax.plot(middle, y, "o", color=colour, ms=5)
+        ax.set_title(scenario, fontsize=9)
+        ax.set_yticks(range(len(methods)), methods, fontsize=8)
+        ax.grid(axis="x", alpha=0.3)
+        if metric.startswith("coverage"):
+            ax.axvline(0.9, color="k", lw=0.8, ls=":")
+    figure.supxlabel(SHOWN.get(metric, (metric,))[0], fontsize=9)
+    return figure

@@ -1,0 +1,108 @@
+"""MNE-Python's solvers on the same data, as maps that are scored alike."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import mne
+import numpy as np
+from mne.beamformer import apply_lcmv, make_lcmv
+from mne.inverse_sparse import gamma_map, mixed_norm
+from mne.minimum_norm import apply_inverse, make_inverse_operator
+
+from esijax.benchmark.case import Case
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a peer gives: a map without uncertainty, (locations, orients, times)."""
+
+    mean: np.ndarray
+
+
+def _linear(method: str) -> Callable[[Case], Answer]:
+    def run(case: Case) -> Answer:
+        operator = make_inverse_operator(
+            case.evoked.info,
+            case.forward,
+            case.noise_cov,
+            loose=case.loose,
+            depth=case.depth,
+            verbose="ERROR",
+        )
+        ori = "vector" if case.problem.n_orients == 3 and method != "eLORETA" else None
+        return _answer(
+            case, apply_inverse(case.evoked, operator, 1 / 9, method, ori, verbose="ERROR")
+        )
+
+    return run
+
+
+def _lcmv(case: Case) -> Answer:
+    evoked = case.evoked
+    data_cov = mne.compute_covariance(_as_epochs(evoked), method="empirical", verbose="ERROR")
+    filters = make_lcmv(
+        evoked.info,
+        case.forward,
+        data_cov,
+        noise_cov=case.noise_cov,
+        pick_ori="max-power",
+        weight_norm="unit-noise-gain",
+        verbose="ERROR",
+    )
+    return _answer(case, apply_lcmv(evoked, filters, verbose="ERROR"))
+
+
+def _as_epochs(evoked: mne.Evoked) -> mne.EpochsArray:
+    return mne.EpochsArray(evoked.data[None], evoked.info, tmin=evoked.times[0], verbose="ERROR")
+
+
+def _mixed_norm(case: Case) -> Answer:
+    """l2,1 at 40 % of alpha_max, as in MNE-Python's example."""
+    stc = mixed_norm(
+        case.evoked,
+        case.forward,
+        case.noise_cov,
+        40.0,
+        loose=case.loose,
+        depth=case.depth,
+        verbose="ERROR",
+    )
+    return _answer(case, stc)
+
+
+def _gamma_map(case: Case) -> Answer:
+    """ARD with alpha = 0.5, as in MNE-Python's example; minutes per map."""
+    stc = gamma_map(
+        case.evoked,
+        case.forward,
+        case.noise_cov,
+        0.5,
+        loose=case.loose,
+        depth=case.depth,
+        verbose="ERROR",
+    )
+    return _answer(case, stc)
+
+
+def _answer(case: Case, stc) -> Answer:
+    """Map on all locations: sparse solvers name only those that are active."""
+    data = np.real(stc.data)  # MNE's max-power filters come out complex where rank is lost
+    data = data[:, None] if data.ndim == 2 else data
+    out = np.zeros((case.problem.n_locations, *data.shape[1:]))
+    start, read = 0, 0
+    for used, have in zip(case.problem.labels.vertices, stc.vertices, strict=True):
+        rows = start + np.searchsorted(used, have)
+        out[rows] = data[read : read + len(have)]
+        start, read = start + len(used), read + len(have)
+    return Answer(out)
+
+
+MNE_PEERS: dict[str, Callable[[Case], Answer]] = {
+    "mne: MNE": _linear("MNE"),
+    "mne: dSPM": _linear("dSPM"),
+    "mne: sLORETA": _linear("sLORETA"),
+    "mne: eLORETA": _linear("eLORETA"),
+    "mne: LCMV": _lcmv,
+    "mne: MxNE": _mixed_norm,
+}
+SLOW_PEERS: dict[str, Callable[[Case], Answer]] = {"mne: gamma_map": _gamma_map}
