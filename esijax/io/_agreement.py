@@ -44,7 +44,7 @@ def _fits(s) -> bool:
 
 
 def _within(index: np.ndarray | None, n: int) -> bool:
-    return index is None or len(index) == 0 or bool(np.min(index) >= 0 and np.max(index) < n)
+    return index is None or np.size(index) == 0 or bool(np.min(index) >= 0 and np.max(index) < n)
 
 
 def _are_unit(vectors: np.ndarray) -> bool:
