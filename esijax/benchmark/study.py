@@ -85,7 +85,7 @@ class Study:
 
     @cached_property
     def perturbed(self) -> mne.Forward:
-        """Lead field of `truth_forward` with the skull 1.6 times as conductive, all things moved.
+        """Lead field of `truth_forward` with a skull 1.7 times as conductive, all things moved.
 
         4 mm and 3 degrees of co-registration error, electrodes off by 5 mm.
         """

@@ -160,7 +160,8 @@ class LORETA(GaussianPrior):
     ----------
     lambda2 : float | "evidence" | "gcv" | "lcurve"
     ridge : float
-        :math:`\epsilon`.
+        :math:`\epsilon`. On simulated patches and dipoles (oct5 grid, EEG and MEG) 0.2 had the
+        highest evidence among 0.05, 0.2, 0.5, 1 and 3.
 
     Raises
     ------
@@ -178,7 +179,7 @@ class LORETA(GaussianPrior):
     """
 
     lambda2: Any = eqx.field(converter=_lambda2, default=1 / 9)
-    ridge: Any = eqx.field(converter=scalar, default=0.05)
+    ridge: Any = eqx.field(converter=scalar, default=0.2)
 
     def __check_init__(self):
         check_positive(self.ridge, "ridge")
