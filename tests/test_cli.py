@@ -65,7 +65,7 @@ def test_help_is_quick_and_light():
     assert min(taken) < 1.0
 
 
-@pytest.mark.parametrize("name", ["demo", "localize", "info"])
+@pytest.mark.parametrize("name", ["demo", "localize", "benchmark", "info"])
 def test_each_command_has_help(esijax, name):
     code, out, _ = esijax(name, "--help")
     assert code == 0
@@ -262,6 +262,24 @@ def test_localize_on_the_template_head(esijax, evokeds, tmp_path):
     assert np.isfinite(np.asarray(estimate.mean)).all()
 
 
+@pytest.mark.slow
+def test_benchmark_writes_its_tables(esijax, data_dir, tmp_path):
+    fwd = data_dir / "audvis-oct5-fwd.fif"
+    arguments = ["--evoked", data_dir / "audvis-ave.fif.gz", "--noise-cov",
+                 data_dir / "audvis-cov.fif", "--forward", fwd, "--truth-forward", fwd, *BADS,
+                 "--seeds", 2, "--scenarios", "focal,CaliBrain 5", "--methods", "MNE,LCMV",
+                 "--peers", "mne", "--out", tmp_path]  # fmt: skip
+    code, out, err = esijax("benchmark", *arguments)
+    assert code == 0, err
+    assert "peak error (mm)" in out
+    rows = (tmp_path / "results.csv").read_text().splitlines()
+    for method in ("MNE", "LCMV", "mne: dSPM", "mne: MxNE"):
+        for scenario in ("focal", "CaliBrain 5"):
+            assert any(row.startswith(f"{scenario},{method},1,peak_error_mm") for row in rows)
+    assert "<table" in (tmp_path / "benchmark.html").read_text()
+    assert esijax("benchmark", *arguments)[1] == out  # all cells are there already
+
+
 def test_lambda2_is_read_exactly():
     from esijax.cli import _number_or
 
@@ -302,6 +320,13 @@ def test_lambda2_is_read_exactly():
         (["localize"], "EVOKED"),
         (["localize", "{ave}", "--colour", "red"], "--colour"),
         (["demo", "--seed", "none"], "--seed"),
+        (["benchmark", "--seeds", "0"], "--seeds must be at least 1"),
+        (["benchmark", "--scenarios", "nowhere"], "no scenario 'nowhere'"),
+        (["benchmark", "--methods", "magic"], "no method 'magic'"),
+        (["benchmark", "--forward", "{fwd}"], "give --evoked as well"),
+        (["benchmark", "--out", "{cov}"], "--out"),
+        (["benchmark", "--evoked", "{ave}", "--forward", "{fwd}", "--truth-forward", "{fwd}",
+          "--noise-cov", "{cov}", "--bem", "{cov}"], "--bem"),
         (["invert"], "invert"),
     ],
     ids=lambda value: None if isinstance(value, str) else " ".join(value[-2:]),

@@ -70,9 +70,9 @@ class Linear(Method):
         """One Cholesky factor in sensor space."""
         problem, model = state.setup.problem, state.setup.model
         hyper = model.hyper({})
-        source_cov = model.source_cov(hyper, problem)
-        sigma = source_cov.sensor(problem.gain) + jnp.eye(problem.rank)
-        chol = jnp.linalg.cholesky(sigma)
+        shape, sensor = model.normalised(problem)
+        chol = jnp.linalg.cholesky(sensor / hyper["lambda2"] + jnp.eye(problem.rank))
+        source_cov = shape.scaled(1.0 / hyper["lambda2"])
         posterior = GaussianPosterior(problem.gain, source_cov, chol, problem.data)
         n_columns = problem.data.size // problem.rank
         evidence = log_density(chol, problem.data) + n_columns * problem.whitener.log_pdet

@@ -33,7 +33,7 @@ Spectrum = tuple[Float[Array, " rank"], Float[Array, " rank"], Scalar]
 @eqx.filter_jit
 def spectrum(problem: Problem, model: GaussianPrior) -> Spectrum:
     """Squared singular values of the weighted gain, energies of the data along them, columns."""
-    s2, u = jnp.linalg.eigh(model.normalised_cov(problem).sensor(problem.gain))
+    s2, u = jnp.linalg.eigh(model.normalised(problem)[1])
     columns = jnp.moveaxis(problem.data, -2, 0).reshape(problem.rank, -1)
     energy = jnp.sum((u.T @ columns) ** 2, axis=1)
     return jnp.maximum(s2, 0.0), energy, jnp.asarray(float(columns.shape[1]))

@@ -55,10 +55,6 @@ class SourceCov(eqx.Module):
         """G R G'."""
         return jnp.tensordot(self.apply_gain(gain), gain, axes=((1, 2), (1, 2)))
 
-    def power(self, gain: Gain) -> Scalar:
-        """tr(G R G')."""
-        return jnp.trace(self.sensor(gain))
-
     def draw(self, key: PRNGKeyArray, n: int) -> Columns:
         """Draws of the prior, (locations, orients, n)."""
         locations, orients = self.blocks().shape[:2]
@@ -86,10 +82,6 @@ class Diagonal(SourceCov):
     def sensor(self, gain: Gain) -> Float[Array, "rank rank"]:
         """G R G' as a Gram matrix."""
         return gram(gain, self.variance)
-
-    def power(self, gain: Gain) -> Scalar:
-        """tr(G R G'), without forming it."""
-        return jnp.sum(self.variance * jnp.sum(gain**2, axis=0))
 
     def root(self, columns: Columns) -> Columns:
         """Standard deviations times V."""

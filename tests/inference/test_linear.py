@@ -15,7 +15,7 @@ import esijax as ej
 LAMBDA2 = 0.3
 MODELS = {
     "MinimumNorm": (ej.models.MinimumNorm, textbook.weight_cov),
-    "LORETA": (ej.models.LORETA, lambda p: textbook.loreta_cov(p, 0.05)),
+    "LORETA": (ej.models.LORETA, lambda p: textbook.loreta_cov(p, 0.2)),
     "ELORETA": (ej.models.ELORETA, lambda p: textbook.eloreta_cov(p, LAMBDA2)),
 }
 DAILY = {

@@ -12,7 +12,7 @@ from esijax.inference import select
 GRID = np.exp(np.linspace(np.log(1e-3), np.log(1e3), 241))
 FORMULAS = {
     "MinimumNorm": textbook.weight_cov,
-    "LORETA": lambda p: textbook.loreta_cov(p, 0.05),
+    "LORETA": lambda p: textbook.loreta_cov(p, 0.2),
 }
 
 

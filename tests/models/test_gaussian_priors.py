@@ -54,7 +54,7 @@ def dense_of(model, problem):
     cov = model.normalised_cov(problem)
     over = model.source_cov(model.hyper({}), problem)
     matrices = (c.apply(unit).reshape(n * orients, -1) for c in (cov, over))
-    return *matrices, cov.power(problem.gain)
+    return *matrices, jnp.trace(cov.sensor(problem.gain))
 
 
 @eqx.filter_jit

@@ -6,7 +6,7 @@ so that ``lambda2`` is 1 / SNR\ :sup:`2` for each of them, as in MNE-Python.
 """
 
 import abc
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -34,9 +34,11 @@ def _lambda2(value: Any) -> Any:
 class GaussianPrior(eqx.Module):
     """A Gaussian prior of the minimum norm family; subclasses give its shape.
 
-    Implement `shape`, the source covariance up to a factor.
+    Implement `shape`, the source covariance up to a factor; `rescaled` tells whether the factor
+    is still to be found.
     """
 
+    rescaled: ClassVar[bool] = True
     lambda2: eqx.AbstractVar[Any]
 
     def hyper(self, sizes: dict[str, int]) -> dict[str, Scalar]:  # noqa: ARG002
@@ -47,10 +49,18 @@ class GaussianPrior(eqx.Module):
     def shape(self, problem: Problem) -> SourceCov:
         """R up to a factor."""
 
+    def normalised(self, problem: Problem) -> tuple[SourceCov, Float[Array, "rank rank"]]:
+        """R with tr(G R G') = rank, and G R G': together, as a product may cost sparse solves."""
+        shape = self.shape(problem)
+        sensor = shape.sensor(problem.gain)
+        if not self.rescaled:
+            return shape, sensor
+        factor = problem.rank / jnp.trace(sensor)
+        return shape.scaled(factor), sensor * factor
+
     def normalised_cov(self, problem: Problem) -> SourceCov:
         """R with tr(G R G') = rank."""
-        shape = self.shape(problem)
-        return shape.scaled(problem.rank / shape.power(problem.gain))
+        return self.normalised(problem)[0]
 
     def source_cov(self, hyper: dict[str, Scalar], problem: Problem) -> SourceCov:
         """R / lambda2."""
@@ -84,15 +94,13 @@ class MinimumNorm(GaussianPrior):
     0.25
     """
 
+    # the problem has normalised its scale, and another head must not change it
+    rescaled: ClassVar[bool] = False
     lambda2: Any = eqx.field(converter=_lambda2, default=1 / 9)
 
     def shape(self, problem: Problem) -> SourceCov:
         """P squared."""
         return Diagonal(problem.prior_scale**2)
-
-    def normalised_cov(self, problem: Problem) -> SourceCov:
-        """P squared: the problem has normalised it, and another head must not change it."""
-        return self.shape(problem)
 
 
 class WeightedMinimumNorm(GaussianPrior):
@@ -223,6 +231,7 @@ class ELORETA(GaussianPrior):
     >>> prior = ej.models.ELORETA(lambda2=1 / 9, max_iter=50)
     """
 
+    rescaled: ClassVar[bool] = False  # the fixed point is normalised already
     lambda2: Any = eqx.field(converter=_lambda2, default=1 / 9)
     eps: Any = eqx.field(converter=scalar, default=1e-6)
     max_iter: int = eqx.field(static=True, default=20)
@@ -248,7 +257,3 @@ class ELORETA(GaussianPrior):
         if problem.n_orients == 1:
             return Diagonal(blocks[..., 0])
         return BlockDiagonal(blocks)
-
-    def normalised_cov(self, problem: Problem) -> SourceCov:
-        """The fixed point, which is normalised already."""
-        return self.shape(problem)
