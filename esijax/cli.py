@@ -1,4 +1,4 @@
-"""The command line: `esijax demo`, `localize`, `info`. Heavy imports wait until they are needed."""
+"""The command line: `esijax demo`, `localize`, `benchmark`, `info`; heavy imports wait."""
 
 import os
 import sys
@@ -155,7 +155,8 @@ def benchmark(
     seeds
         Data sets per scenario.
     scenarios
-        Comma-separated names, or all; BSI-Zoo and CaliBrain for their published protocols.
+        Comma-separated names, or all; BSI-Zoo and CaliBrain (or CaliBrain 5) for the published
+        protocols.
     methods
         Comma-separated names, or all.
     peers

@@ -267,14 +267,14 @@ def test_benchmark_writes_its_tables(esijax, data_dir, tmp_path):
     fwd = data_dir / "audvis-oct5-fwd.fif"
     arguments = ["--evoked", data_dir / "audvis-ave.fif.gz", "--noise-cov",
                  data_dir / "audvis-cov.fif", "--forward", fwd, "--truth-forward", fwd, *BADS,
-                 "--seeds", 2, "--scenarios", "focal,CaliBrain 5", "--methods", "MNE,LCMV",
-                 "--peers", "mne", "--out", tmp_path]  # fmt: skip
+                 "--seeds", 2, "--scenarios", "focal,CaliBrain 5, alpha 0.5",
+                 "--methods", "MNE,LCMV", "--peers", "mne", "--out", tmp_path]  # fmt: skip
     code, out, err = esijax("benchmark", *arguments)
     assert code == 0, err
     assert "peak error (mm)" in out
     rows = (tmp_path / "results.csv").read_text().splitlines()
     for method in ("MNE", "LCMV", "mne: dSPM", "mne: MxNE"):
-        for scenario in ("focal", "CaliBrain 5"):
+        for scenario in ("focal", '"CaliBrain 5, alpha 0.5"'):
             assert any(row.startswith(f"{scenario},{method},1,peak_error_mm") for row in rows)
     assert "<table" in (tmp_path / "benchmark.html").read_text()
     assert esijax("benchmark", *arguments)[1] == out  # all cells are there already

@@ -80,7 +80,7 @@ def chosen(text: str, standard: tuple[str, ...], more: tuple[str, ...], what: st
             rest = rest[len(name) :]
             continue
         first, _, rest = rest.partition(",")
-        variants = [n for n in more if n.startswith(f"{first} ")]
+        variants = [n for n in more if n.startswith((f"{first} ", f"{first},"))]
         if not variants:
             raise InputError(f"there is no {what} {first!r}; there are {list(known)}.")
         out += variants
@@ -90,6 +90,8 @@ def chosen(text: str, standard: tuple[str, ...], more: tuple[str, ...], what: st
 def study_of(files: dict[str, Path | None], condition: str | None, bads: tuple[str, ...]) -> Study:
     """Study on the user's files, or on the template head."""
     if not any(files.values()):
+        if condition is not None or bads:
+            raise InputError("--condition and --bads need --evoked.")
         return Study.template()
     missing = [name for name, path in files.items() if path is None and name != "bem"]
     if missing:

@@ -1,7 +1,8 @@
 """Peers that live in an environment of their own: invertmeeg and CaliBrain, in a subprocess.
 
 The environment variable ESIJAX_PEERS_PYTHON names its Python. Data go over as files; what comes
-back is a map.
+back is a map, without the posterior covariance that CaliBrain has. invertmeeg inverts along the
+cortical normals, whatever the orientations of the problem.
 """
 
 import os
@@ -34,7 +35,8 @@ from invert import Solver
 folder = sys.argv[1]
 evoked = mne.read_evokeds(folder + "/case-ave.fif", 0, verbose="ERROR")
 forward = mne.read_forward_solution(folder + "/case-fwd.fif", verbose="ERROR")
-forward = mne.convert_forward_solution(forward, force_fixed=True, verbose="ERROR")
+if forward["source_ori"] != 1:
+    forward = mne.convert_forward_solution(forward, force_fixed=True, verbose="ERROR")
 cov = mne.read_cov(folder + "/case-cov.fif", verbose="ERROR")
 solver = Solver("{solver}")
 solver.make_inverse_operator(forward, evoked, alpha="auto", noise_cov=cov)
@@ -56,10 +58,13 @@ def available(tell: Callable[[str], None]) -> dict[str, Callable[[Case], Answer]
         ("calibrain", ("gamma_map", "BMN"), _calibrain),
         ("invert", ("champagne", "eloreta"), _invertmeeg),
     ):
-        found = subprocess.run([python, "-c", f"import {module}"], capture_output=True, text=True)
-        if found.returncode:
-            why = (found.stderr.strip().splitlines() or ["?"])[-1]
-            tell(f"--peers all: {module} is left out: {why}")
+        try:
+            found = subprocess.run([python, "-c", f"import {module}"], capture_output=True)
+            why = found.stderr.decode(errors="replace") if found.returncode else ""
+        except OSError as error:
+            why = f"{VARIABLE}={python}: {error.strerror}"
+        if why:
+            tell(f"--peers all: {module} is left out: {why.strip().splitlines()[-1]}")
             continue
         out |= {f"{module}: {name}": make(python, name) for name in names}
     return out
@@ -97,4 +102,6 @@ def _invertmeeg(python: str, solver: str) -> Callable[[Case], Answer]:
 
 
 def _call(command: list[str]) -> None:
-    subprocess.run(command, check=True, capture_output=True, timeout=LIMIT)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT)
+    if done.returncode:
+        raise RuntimeError((done.stderr.strip().splitlines() or ["no message"])[-1])

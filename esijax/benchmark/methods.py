@@ -11,6 +11,8 @@ from esijax.estimate import Estimate
 def _method(name: str, lambda2: float | str = 1 / 9) -> Callable[[Case], Estimate]:
     def run(case: Case) -> Estimate:
         model, how = OFFERED[name](lambda2)
+        if isinstance(how, inference.LCMV):
+            how = inference.LCMV(case.data_cov, how.reg, how.pick_ori, how.weight_norm)
         return inference.solve(case.problem, model, how)
 
     return run

@@ -11,20 +11,21 @@ from esijax import __version__
 from esijax._files import replacing
 
 SHOWN = {  # metric -> heading, digits, what is best
-    "peak_error_mm": ("peak error (mm)", 1, "0"),
+    "peak_error_mm": ("from the peak to the middle of the nearest source (mm)", 1, "0"),
+    "outside_mm": ("from the peak to the nearest active location (mm)", 1, "0"),
     "matched_error_mm": ("matched error (mm)", 1, "0"),
     "dispersion_mm": ("dispersion (mm)", 1, "0"),
     "auc": ("AUC", 3, "1"),
     "average_precision": ("average precision", 3, "1"),
-    "course_correlation": ("course correlation", 2, "1"),
-    "coverage_90_all": ("90 % coverage, all", 2, "0.90"),
-    "coverage_90_chosen": ("90 % coverage, chosen by the map", 2, "0.90"),
+    "size_correlation": ("correlation of the active sources' sizes over time", 2, "1"),
+    "coverage_90_all": ("90 % coverage, all", 3, ""),
+    "coverage_90_chosen": ("90 % coverage, the largest 1 % of the map", 2, ""),
     "coverage_90_active": ("90 % coverage, truly active", 2, ""),
-    "coverage_90_inactive": ("90 % coverage, truly inactive", 2, ""),
+    "coverage_90_inactive": ("90 % coverage, truly inactive", 3, ""),
     "crps_active_nAm": ("CRPS, truly active (nA m)", 2, "0"),
-    "seconds": ("seconds", 2, ""),
-    "failed": ("share that failed", 2, "0"),
+    "failed": ("share that failed (left out of the rest)", 2, "0"),
 }
+PEERS = ("mne:", "calibrain:", "invert:")
 
 
 def summary(results: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -130,7 +131,7 @@ def draw(results: pd.DataFrame, metric: str) -> plt.Figure:
         for y, method in enumerate(methods):
             if (scenario, method) in quartiles.index:
                 low, middle, high = quartiles.loc[(scenario, method)]
-                colour = "C7" if method.startswith("mne") else "C0"
+                colour = "C7" if method.startswith(PEERS) else "C0"
                 ax.plot([low, high], [y, y], color=colour, lw=2, solid_capstyle="butt")
                 ax.plot(middle, y, "o", color=colour, ms=5)
         ax.set_title(scenario, fontsize=9)

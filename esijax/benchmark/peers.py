@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import mne
 import numpy as np
 from mne.beamformer import apply_lcmv, make_lcmv
 from mne.inverse_sparse import gamma_map, mixed_norm
@@ -38,22 +37,16 @@ def _linear(method: str) -> Callable[[Case], Answer]:
 
 
 def _lcmv(case: Case) -> Answer:
-    evoked = case.evoked
-    data_cov = mne.compute_covariance(_as_epochs(evoked), method="empirical", verbose="ERROR")
     filters = make_lcmv(
-        evoked.info,
-        case.forward,
-        data_cov,
+        case.evoked.info,
+        case.oriented,
+        case.data_cov,
         noise_cov=case.noise_cov,
-        pick_ori="max-power",
+        pick_ori="max-power" if case.problem.n_orients == 3 else None,
         weight_norm="unit-noise-gain",
         verbose="ERROR",
     )
-    return _answer(case, apply_lcmv(evoked, filters, verbose="ERROR"))
-
-
-def _as_epochs(evoked: mne.Evoked) -> mne.EpochsArray:
-    return mne.EpochsArray(evoked.data[None], evoked.info, tmin=evoked.times[0], verbose="ERROR")
+    return _answer(case, apply_lcmv(case.evoked, filters, verbose="ERROR"))
 
 
 def _mixed_norm(case: Case) -> Answer:
@@ -102,7 +95,7 @@ MNE_PEERS: dict[str, Callable[[Case], Answer]] = {
     "mne: dSPM": _linear("dSPM"),
     "mne: sLORETA": _linear("sLORETA"),
     "mne: eLORETA": _linear("eLORETA"),
-    "mne: LCMV": _lcmv,
+    "mne: LCMV-max-power": _lcmv,
     "mne: MxNE": _mixed_norm,
 }
 SLOW_PEERS: dict[str, Callable[[Case], Answer]] = {"mne: gamma_map": _gamma_map}

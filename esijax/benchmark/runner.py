@@ -2,19 +2,16 @@
 
 import hashlib
 import json
-import time
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import equinox as eqx
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from esijax import metrics
+from esijax import __version__, metrics
 from esijax._files import replacing
 from esijax._types import InputError
 from esijax.benchmark.case import Case
@@ -22,8 +19,9 @@ from esijax.benchmark.methods import METHODS
 from esijax.benchmark.protocols import PROTOCOLS
 from esijax.benchmark.scenarios import SCENARIOS
 from esijax.benchmark.study import Study
+from esijax.estimate import Estimate
 
-_score_map = eqx.filter_jit(metrics.score_map)
+GIVE_UP = 3  # failures from the start
 
 
 def run(
@@ -81,7 +79,7 @@ def run(
                     tell(f"{scenario} is left out: {error}")
                     bar.update(seeds * len(left))
                     continue
-                _fill(cells, scenario, setting, {m: solvers[m] for m in left}, seeds, bar)
+                _fill(cells, scenario, setting, {m: solvers[m] for m in left}, seeds, bar, tell)
     wanted = [_cell(cells, s, m) for s in scenarios for m in solvers]
     found = [pd.read_csv(path) for path in wanted if path.exists()]
     if not found:
@@ -92,61 +90,45 @@ def run(
     return results
 
 
-def _fill(cells: Path, scenario: str, setting, solvers, seeds: int, bar) -> None:
+def _fill(cells: Path, scenario: str, setting, solvers, seeds: int, bar, tell) -> None:
     """Run what is missing of one scenario, a method at a time."""
     cases = list(setting.cases(seeds))
     for name, solve in solvers.items():
         bar.set_description(f"{scenario}, {name}")
-        rows = []
+        rows, failures = [], []
         for seed, case in enumerate(cases):
-            card = scored(case, solve)
+            card = scored(case, solve, failures)
             rows += [(scenario, name, seed, metric, value) for metric, value in card.items()]
             bar.update()
+            if len(failures) == seed + 1 == GIVE_UP:
+                bar.update(len(cases) - GIVE_UP)
+                break  # whatever it is, it will not pass
+        if failures:
+            tell(f"{scenario}, {name}: {len(failures)} data sets failed: {failures[0]}")
+        if len(failures) in (GIVE_UP, len(cases)) and len(rows) == len(failures):
+            continue  # nothing but failures is not kept: mended, it will run
         frame = pd.DataFrame(rows, columns=["scenario", "method", "seed", "metric", "value"])
         with replacing(_cell(cells, scenario, name)) as path:
             frame.to_csv(path, index=False)
 
 
-def scored(case: Case, solve: Callable[[Case], Any]) -> dict[str, float]:
-    """Scores of one answer, and the seconds that it took; a failure of a peer is counted."""
-    start = time.perf_counter()
-    if solve in METHODS.values():
-        estimate = solve(case)
-        jax.block_until_ready((estimate.mean, estimate.std))
-        seconds = time.perf_counter() - start
-        card = metrics.score(estimate, case.truth, case.active, case.centres, at=case.at)
-        # what a map alone can be asked, all are asked alike
-        card |= _sizes(case, np.asarray(estimate.mean))
-        return {**card, "seconds": seconds, "failed": 0.0}
+def scored(case: Case, solve: Callable[[Case], Any], failures: list[str]) -> dict[str, float]:
+    """Scores of one answer; what it stumbles over is added to the failures.
+
+    What a map alone can be asked all are asked alike; scores of uncertainty are added where
+    there is any.
+    """
+    about = case.truth, case.active, case.centres
     try:
         answer = solve(case)
-    except Exception:  # whatever another program raises
+        mean = np.asarray(answer.mean)
+        if not (np.isfinite(mean).all() and mean.any()):
+            raise InputError("the map is zero or not finite")
+        card = metrics.score(answer, *about, at=case.at) if isinstance(answer, Estimate) else {}
+    except Exception as error:  # another program may raise whatever it likes
+        failures.append(f"{type(error).__name__}: {error}".splitlines()[0])
         return {"failed": 1.0}
-    seconds = time.perf_counter() - start
-    return {**_sizes(case, np.asarray(answer.mean)), "seconds": seconds, "failed": 0.0}
-
-
-def _sizes(case: Case, mean: np.ndarray) -> dict[str, float]:
-    """Scores of a map without uncertainty, from the sizes of its vectors."""
-    truth, mean = (np.linalg.norm(x, axis=1) for x in (case.truth, mean))
-    sample = int(np.argmax(np.sum(truth**2, axis=0)))
-    here, true = (x.mean(1) if case.at == "mean" else x[:, sample] for x in (mean, truth))
-    where = case.problem.geometry
-    assert where.positions is not None
-    grid = metrics.Grid(where.positions, where.areas, where.edges)
-    one = metrics.SourceMap(
-        jnp.asarray(here)[:, None],
-        jnp.asarray(true)[:, None],
-        jnp.asarray(case.active),
-        jnp.asarray(case.centres),
-    )
-    card = {name: float(value) for name, value in _score_map(one, grid).items()}
-    if where.edges is not None:
-        errors = metrics.matched_error(here, where.positions, case.centres, where.edges)
-        card["matched_error_mm"] = 1e3 * float(np.mean(errors))
-    course = metrics.correlation(mean[case.active], truth[case.active])
-    card["course_correlation"] = float(np.nanmean(course)) if np.isfinite(course).any() else np.nan
-    return card
+    return {**card, **metrics.score_sizes(case.problem, mean, *about, at=case.at), "failed": 0.0}
 
 
 def _cell(cells: Path, scenario: str, method: str) -> Path:
@@ -165,13 +147,24 @@ def _same_run(out: Path, study: Study, seeds: int) -> None:
     digest = hashlib.sha256()
     for forward in (study.forward, study.truth_forward):
         digest.update(np.ascontiguousarray(forward["sol"]["data"]).tobytes())
+        digest.update(np.ascontiguousarray(forward["source_rr"]).tobytes())
     digest.update(np.ascontiguousarray(study.noise_cov.data).tobytes())
-    settings = {"seeds": seeds, "nave": study.nave, "data": digest.hexdigest()}
+    info = study.info
+    names = info["ch_names"], sorted(info["bads"]), [p["desc"] for p in info["projs"]]
+    layers = [] if study.bem is None else [(len(s["rr"]), s["sigma"]) for s in study.bem["surfs"]]
+    digest.update(repr((names, layers)).encode())
+    settings = {
+        "seeds": seeds,
+        "nave": study.nave,
+        "data": digest.hexdigest(),
+        "esijax": __version__,
+        "mne": version("mne"),
+    }
     path = out / "settings.json"
     if path.exists() and json.loads(path.read_text()) != settings:
         raise InputError(
-            f"{out} holds the cells of another run (other files, or other --seeds): give another "
-            "--out, or remove it."
+            f"{out} holds the cells of another run (other files, options or versions): give "
+            "another --out, or remove it."
         )
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(settings, indent=1))

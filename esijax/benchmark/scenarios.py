@@ -25,31 +25,33 @@ ERP = simulate.Gabors
 
 @dataclass(frozen=True)
 class Setting:
-    """Data sets of one kind: everything but the key."""
+    """Data sets of one kind: everything but the keys; seeds take the scenarios in turn."""
 
-    scenario: simulate.Scenario
+    scenarios: list[simulate.Scenario]
     study: Study
 
     def cases(self, seeds: int) -> Iterator[Case]:
         """Simulate all data sets at once, give them one by one."""
         keys = jax.random.split(jax.random.key(0), seeds)
-        s = self.scenario
-        simulation = simulate.simulate(
-            keys, s.head, s.problem, s.sources, s.waveform, s.noise, s.snr_db
-        )
-        near = s.head.nearest(s.problem)
+        k = min(len(self.scenarios), seeds)
+        made = [_simulated(s, keys[i::k]) for i, s in enumerate(self.scenarios[:k])]
+        near = [s.head.nearest(s.problem) for s in self.scenarios[:k]]
         for i in range(seeds):
-            one = simulation[i]
-            problem = one.problem
+            one = made[i % k][i // k]
+            problem, at = one.problem, near[i % k]
             yield Case(
                 problem,
-                np.asarray(one.truth.sources_on(problem, near)),
-                np.asarray(one.truth.active_on(problem, near)),
+                np.asarray(one.truth.sources_on(problem, at)),
+                np.asarray(one.truth.active_on(problem, at)),
                 np.asarray(one.truth.centres),
                 "peak",
                 self.study.forward,
                 self.study.info,
             )
+
+
+def _simulated(s: simulate.Scenario, keys) -> simulate.Simulation:
+    return simulate.simulate(keys, s.head, s.problem, s.sources, s.waveform, s.noise, s.snr_db)
 
 
 def _setting(
@@ -60,13 +62,25 @@ def _setting(
     *,
     picks: Any = None,
     noise_cov: mne.Covariance | None = None,
-    head: Callable[[Any], Head] | None = None,
+    heads: Callable[[Any], list[Head]] | None = None,
     noise: Callable[[Head], Noise] | None = None,
 ) -> Setting:
     problem = study.problem(picks=picks, noise_cov=noise_cov)
-    made_by = (head or study.head)(problem)
-    heard = simulate.FromCov() if noise is None else noise(made_by)
-    return Setting(simulate.Scenario(made_by, problem, sources, waveform, heard, snr_db), study)
+    made_by = [study.head(problem)] if heads is None else heads(problem)
+    return Setting(
+        [
+            simulate.Scenario(
+                head,
+                problem,
+                sources,
+                waveform,
+                simulate.FromCov() if noise is None else noise(head),
+                snr_db,
+            )
+            for head in made_by
+        ],
+        study,
+    )
 
 
 def focal(study: Study) -> Setting:
@@ -96,9 +110,9 @@ def low_snr(study: Study) -> Setting:
 
 
 def wrong_head(study: Study) -> Setting:
-    """One patch; the data come from a head with another skull, 4 mm and 3 degrees elsewhere."""
+    """One patch; the data come from heads with another skull, 4 mm and 3 degrees elsewhere."""
     sources = simulate.Patches(study.patches, 1, PATCH)
-    return _setting(study, sources, ERP(), CLEAR, head=study.wrong_head)
+    return _setting(study, sources, ERP(), CLEAR, heads=study.wrong_heads)
 
 
 def few_channels(study: Study) -> Setting:
@@ -111,7 +125,7 @@ def resting(study: Study) -> Setting:
     """Two alpha rhythms in 1/f activity of the whole brain, whitened by an ad hoc diagonal."""
     cov = mne.make_ad_hoc_cov(study.info, verbose="ERROR")
     sources = simulate.Patches(study.patches, 2, PATCH, min_distance=APART)
-    waveform = simulate.Oscillation((8.0, 12.0))
+    waveform = simulate.Oscillation((8.0, 12.0), phase_lag=(0.0, 2 * np.pi))
     return _setting(
         study, sources, waveform, CLEAR, noise_cov=cov, noise=simulate.BrainBackground.of
     )

@@ -14,6 +14,7 @@ from esijax.simulate import Head, PatchTable
 
 SFREQ, N_TIMES = 200.0, 60
 LARGEST_PATCH = 12e-4  # m2
+N_WRONG = 4  # heads; seeds take them in turn
 STD = {"eeg": 1e-6, "mag": 1.5e-14, "grad": 3e-13}  # sensor noise of single trials, V, T, T/m
 
 
@@ -79,13 +80,13 @@ class Study:
         """Head that makes the data of a problem, sources along the cortical normals."""
         return io.simulation_head(self.truth_forward, problem, fixed=True)
 
-    def wrong_head(self, problem: Problem) -> Head:
-        """The same head with errors that are typical of a co-registration."""
-        return io.simulation_head(self.perturbed, problem, fixed=True)
+    def wrong_heads(self, problem: Problem) -> list[Head]:
+        """The same head with errors that are typical of a co-registration, drawn a few times."""
+        return [io.simulation_head(f, problem, fixed=True) for f in self.perturbed]
 
     @cached_property
-    def perturbed(self) -> mne.Forward:
-        """Lead field of `truth_forward` with a skull 1.7 times as conductive, all things moved.
+    def perturbed(self) -> list[mne.Forward]:
+        """Lead fields of `truth_forward` with a skull 1.7 times as conductive, all things moved.
 
         4 mm and 3 degrees of co-registration error, electrodes off by 5 mm.
         """
@@ -96,15 +97,18 @@ class Study:
                 "a wrong head needs the head model of the forward: give --bem, a -bem-sol.fif."
             )
         skull = (0.3, 0.01, 0.3) if len(self.bem["surfs"]) == 3 else None
-        return io.perturbed_forward(
-            self.truth_forward,
-            self.bem,
-            key=jax.random.key(0),
-            shift_mm=4.0,
-            rotation_deg=3.0,
-            electrode_mm=5.0,
-            conductivity=skull,
-        )
+        bem = self.bem if skull is None else io.with_conductivity(self.bem, skull)
+        return [
+            io.perturbed_forward(
+                self.truth_forward,
+                bem,
+                key=jax.random.key(i),
+                shift_mm=4.0,
+                rotation_deg=3.0,
+                electrode_mm=5.0,
+            )
+            for i in range(N_WRONG)
+        ]
 
     @cached_property
     def patches(self) -> PatchTable:

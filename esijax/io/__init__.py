@@ -5,7 +5,13 @@ from esijax.io.files import load, save
 from esijax.io.mne_in import from_mne
 from esijax.io.mne_out import to_arviz, to_mne, write_stc
 from esijax.io.readers import read_evoked, read_forward, read_noise_cov
-from esijax.io.simulated import perturbed_forward, simulation_head, to_evoked, to_noise_cov
+from esijax.io.simulated import (
+    perturbed_forward,
+    simulation_head,
+    to_evoked,
+    to_noise_cov,
+    with_conductivity,
+)
 from esijax.io.template import Template, template
 
 __all__ = [
@@ -24,5 +30,6 @@ __all__ = [
     "to_evoked",
     "to_mne",
     "to_noise_cov",
+    "with_conductivity",
     "write_stc",
 ]

@@ -127,7 +127,7 @@ def perturbed_forward(
     if forward["coord_frame"] == 5:
         centre = mne.transforms.apply_trans(forward["mri_head_t"], centre)
     wrong = _rigid(move, 1e-3 * float(shift_mm), np.radians(float(rotation_deg)), centre)
-    bem = bem if conductivity is None else _with_conductivity(bem, conductivity)
+    bem = bem if conductivity is None else with_conductivity(bem, conductivity)
     info = _with_shifted_electrodes(forward, jitter, 1e-3 * float(electrode_mm))
     gain = _computed(forward, info, bem, wrong)
     # the moment stays with the anatomy: its axes turn with it
@@ -230,8 +230,29 @@ def _rigid(key: PRNGKeyArray, shift: float, angle: float, centre: np.ndarray) ->
     return out
 
 
-def _with_conductivity(bem, conductivity: Any):
-    """Solve the same layers with other conductivities."""
+def with_conductivity(bem, conductivity: Any):
+    """Solve the layers of a boundary element model with other conductivities.
+
+    Parameters
+    ----------
+    bem : mne.bem.ConductorModel
+    conductivity : tuple of float
+        Of its layers from the brain outwards, S/m.
+
+    Returns
+    -------
+    bem : mne.bem.ConductorModel
+
+    Raises
+    ------
+    InputError
+        For a sphere, or another number of layers.
+
+    Examples
+    --------
+    >>> import esijax as ej
+    >>> bem = ej.io.with_conductivity(bem, (0.3, 0.01, 0.3))  # doctest: +SKIP
+    """
     values = np.atleast_1d(np.asarray(conductivity, dtype=float))
     if bem["is_sphere"] or len(values) != len(bem["surfs"]) or not (values > 0).all():
         layers = 0 if bem["is_sphere"] else len(bem["surfs"])

@@ -76,7 +76,7 @@ from esijax.metrics.region import (
     region_score,
 )
 from esijax.metrics.sbc import sbc
-from esijax.metrics.score import score
+from esijax.metrics.score import score, score_sizes
 
 __all__ = [
     "LEVELS",
@@ -147,5 +147,6 @@ __all__ = [
     "score",
     "score_map",
     "score_maps",
+    "score_sizes",
     "spatial_dispersion",
 ]

@@ -28,7 +28,7 @@ def peak_error(
     Returns
     -------
     distance : ()
-        In the unit of the positions; 0 is best.
+        In the unit of the positions; 0 is best, NaN where the map is zero or not finite.
 
     References
     ----------
@@ -42,7 +42,14 @@ def peak_error(
     2.0
     """
     peak = jnp.asarray(positions)[jnp.argmax(amplitude)]
-    return jnp.min(jnp.linalg.norm(jnp.asarray(truth) - peak, axis=1))
+    error = jnp.min(jnp.linalg.norm(jnp.asarray(truth) - peak, axis=1))
+    return jnp.where(has_peak(jnp.asarray(amplitude)), error, jnp.nan)
+
+
+def has_peak(amplitude: Array) -> Array:
+    """Whether a map is finite and not zero everywhere: else its largest entry is an accident."""
+    top = jnp.max(amplitude)
+    return jnp.isfinite(top) & (top > 0)
 
 
 def spatial_dispersion(
@@ -158,7 +165,8 @@ def half_radius(
 
 def half_radius_by_distance(amplitude: Array, distance: Array) -> Scalar:
     """Half radius, the distance of each location to the truth given."""
-    return jnp.max(jnp.where(amplitude > jnp.max(amplitude) / 2, distance, 0.0))
+    radius = jnp.max(jnp.where(amplitude > jnp.max(amplitude) / 2, distance, 0.0))
+    return jnp.where(has_peak(amplitude), radius, jnp.nan)
 
 
 @jax.jit

@@ -13,7 +13,9 @@ from esijax._types import InputError, scalar
 from esijax.estimate import Estimate
 from esijax.metrics import course, region
 from esijax.metrics.card import Grid, SourceMap, score_map
+from esijax.metrics.grid import distance_to_active
 from esijax.metrics.localisation import earth_mover, matched_error
+from esijax.problem import Problem
 
 _AMPLITUDES = ("width_", "crps_", "interval_score_")
 
@@ -49,8 +51,9 @@ def score(
     centres : (sources, 3)
         Positions of the true sources, m.
     at : "peak" | "mean" | int
-        The sample at which the truth has most power; the mean over time, whose posterior
-        variance is that of one sample over the number of samples; or a sample.
+        The sample at which the whitened data have most power (chosen from the data: a sample
+        chosen by the truth would spoil the coverage of any method); the mean over time, whose
+        posterior variance is that of one sample over the number of samples; or a sample.
     radius, threshold, share : float
         As of `score_map`.
     emd : bool
@@ -92,11 +95,11 @@ def score(
     >>> sorted(card)[:2]
     ['auc', 'auc_close']
     """
-    truth, active, centres = _checked(estimate, truth_sources, active, centres)
-    grid = _grid(estimate)
-    when = _when(at, truth)
+    problem = estimate.problem
+    truth, active, centres = _checked(problem, truth_sources, active, centres)
+    grid, when = _grid(problem), _when(at, problem)
     mean = np.asarray(estimate.mean)
-    truth = truth * np.asarray(estimate.scale / estimate.problem.source_unit)
+    truth = truth * np.asarray(estimate.scale / problem.source_unit)
     std = _spread(estimate, mean.shape)
     if mean.shape != truth.shape:  # a beamformer with one orient: sizes alone can be compared
         mean, truth = (np.linalg.norm(x, axis=1, keepdims=True) for x in (mean, truth))
@@ -113,8 +116,62 @@ def score(
     return _named(out, estimate)
 
 
-def _checked(estimate: Estimate, truth: Any, active: Any, centres: Any):
-    problem = estimate.problem
+def score_sizes(
+    problem: Problem,
+    mean: Any,
+    truth_sources: Float[ArrayLike, "locations orients times"],
+    active: ArrayLike,
+    centres: Float[ArrayLike, "sources 3"],
+    *,
+    at: Any = "peak",
+) -> dict[str, float]:
+    """Scores that can be asked of any map, whatever its unit and without uncertainty.
+
+    Lengths of the vectors count, after the choice of the sample or the mean over time, so that
+    programs with other orientations can be compared.
+
+    Parameters
+    ----------
+    problem : Problem
+        Its data, grid and times.
+    mean : (locations, kept, times)
+        The map, of as many components as the program gives.
+    truth_sources, active, centres, at
+        As of `score`.
+
+    Returns
+    -------
+    scores : dict of float
+        Those of `score_map` that need no unit; ``outside_mm``, from the peak to the nearest
+        active location; ``matched_error_mm``; ``size_correlation``, of the active sources'
+        lengths over time (signed where both have one component), 0 for a map that is silent there.
+
+    Raises
+    ------
+    InputError
+        If shapes do not fit or positions are missing.
+    """
+    truth, active, centres = _checked(problem, truth_sources, active, centres)
+    mean = np.asarray(mean, dtype=float)
+    if mean.ndim != 3 or mean.shape[::2] != truth.shape[::2]:
+        raise InputError(f"mean must be {truth.shape[0]} x any x {truth.shape[2]}: {mean.shape}.")
+    grid, when = _grid(problem), _when(at, problem)
+    here, true, _ = _at(when, mean, truth, None)
+    here, true = (jnp.linalg.norm(x, axis=1, keepdims=True) for x in (here, true))
+    source_map = SourceMap(here, true, jnp.asarray(active), jnp.asarray(centres))
+    core = jax.device_get(score_map(source_map, grid))
+    out = {k: float(v) for k, v in core.items() if k not in ("normalised_error", "cosine")}
+    gap = np.asarray(distance_to_active(grid.positions, source_map.active))
+    out["outside_mm"] = 1e3 * float(gap[int(np.argmax(here))])
+    signed = mean.shape[1] == truth.shape[1] == 1
+    courses = [x[active, 0] if signed else np.linalg.norm(x[active], axis=1) for x in (mean, truth)]
+    heard = courses[1].std(axis=-1) > 0
+    each = np.nan_to_num(np.asarray(course.correlation(courses[0][heard], courses[1][heard])))
+    out["size_correlation"] = float(each.mean()) if heard.any() else float("nan")
+    return out | _several(source_map, grid, False)
+
+
+def _checked(problem: Problem, truth: Any, active: Any, centres: Any):
     if problem.data.ndim > 2:
         raise InputError(f"the data have {problem.data.shape[0]} trials: score their average.")
     truth, active, centres = np.asarray(truth, dtype=float), np.asarray(active), np.asarray(centres)
@@ -128,15 +185,16 @@ def _checked(estimate: Estimate, truth: Any, active: Any, centres: Any):
     return truth, active, centres
 
 
-def _when(at: Any, truth: np.ndarray) -> int | None:
+def _when(at: Any, problem: Problem) -> int | None:
     """Sample to look at, None for the mean over time."""
+    n_times = problem.n_times
     if isinstance(at, str):
         if at not in ("peak", "mean"):
             raise InputError(f"at must be 'peak', 'mean' or a sample, got {at!r}.")
-        return None if at == "mean" else int(np.argmax(np.sum(truth**2, axis=(0, 1))))
-    if not -truth.shape[-1] <= at < truth.shape[-1]:
-        raise InputError(f"there is no sample {at}: there are {truth.shape[-1]}.")
-    return int(at) % truth.shape[-1]
+        return None if at == "mean" else int(jnp.argmax(jnp.sum(problem.data**2, axis=0)))
+    if not -n_times <= at < n_times:
+        raise InputError(f"there is no sample {at}: there are {n_times}.")
+    return int(at) % n_times
 
 
 def _spread(estimate: Estimate, shape: tuple) -> np.ndarray | None:
@@ -145,8 +203,8 @@ def _spread(estimate: Estimate, shape: tuple) -> np.ndarray | None:
     return np.broadcast_to(np.asarray(estimate.std), shape)
 
 
-def _grid(estimate: Estimate) -> Grid:
-    geometry = estimate.problem.geometry
+def _grid(problem: Problem) -> Grid:
+    geometry = problem.geometry
     if geometry.positions is None:
         raise InputError("scores need positions: give them to from_arrays(positions=...).")
     areas = geometry.areas

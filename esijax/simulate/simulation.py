@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from esijax._types import InputError
+from esijax._types import InputError, is_traced
 from esijax.problem import Problem
 from esijax.simulate._ranges import Range, as_range, draw_from
 from esijax.simulate.head import Head
@@ -103,6 +103,7 @@ class Scenario(eqx.Module):
                 "problem.with_data(problem.recording[0])."
             )
         head.check(problem)
+        sources.check(head)
         self.head, self.problem = head, problem
         self.sources, self.waveform, self.noise = sources, waveform, noise
         self.snr_db = None if snr_db is None else as_range(snr_db, "snr_db", least=-jnp.inf)
@@ -285,8 +286,13 @@ def simulate(
     if not isinstance(key, jax.Array) or not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
         raise InputError(f"key must be made by jax.random.key, got {type(key).__name__}.")
     scenario = Scenario(head, problem, sources, waveform, noise, snr_db, scaled)
-    if jnp.ndim(key) == 0:
-        return Simulation(scenario, _drawn_once(scenario, key))
-    if jnp.ndim(key) != 1 or len(key) == 0:
+    if jnp.ndim(key) > 1 or key.size == 0:
         raise InputError(f"key must be one key or an array of keys, got the shape {key.shape}.")
-    return Simulation(scenario, _drawn(scenario, key, min(CHUNK, len(key))))
+    single = jnp.ndim(key) == 0
+    draws = _drawn_once(scenario, key) if single else _drawn(scenario, key, min(CHUNK, len(key)))
+    if not is_traced(draws.snr_db) and not bool(jnp.isfinite(draws.snr_db).all()):
+        raise InputError(
+            "the sensors hear nothing of the sources: is the band of the waveform above the "
+            "resolution of the record, its window within it, the head's lead field not zero?"
+        )
+    return Simulation(scenario, draws)

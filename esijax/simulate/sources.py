@@ -45,6 +45,14 @@ class Sources(eqx.Module):
     def draw(self, key: PRNGKeyArray, head: Head) -> Placement:
         """Place the sources in a head."""
 
+    def check(self, head: Head) -> None:
+        """Raise InputError for what a compiled draw cannot see."""
+        region = getattr(self, "region", None)
+        if region is not None and not is_traced(region) and int(region.max()) >= head.n_locations:
+            raise InputError(
+                f"region names location {int(region.max())}, the head has {head.n_locations}."
+            )
+
 
 class Dipoles(Sources):
     """Single locations, uniformly among all or among those of a region.

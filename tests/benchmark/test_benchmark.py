@@ -1,8 +1,10 @@
 """The benchmark on a small study: scenarios, protocols, peers, cells on disk, the page."""
 
+import dataclasses
 import json
 import warnings
 
+import jax
 import mne
 import numpy as np
 import pandas as pd
@@ -80,7 +82,7 @@ def test_deep_sources_are_deep(study):
 
     setting = SCENARIOS["deep"](study)
     depth = ej.simulate.depths(geometry(study.truth_forward))
-    region = np.asarray(setting.scenario.sources.region)
+    region = np.asarray(setting.scenarios[0].sources.region)
     assert depth[region].min() >= 0.03
     assert len(region) == (depth >= 0.03).sum()
 
@@ -96,8 +98,39 @@ def test_every_scenario_runs(study, data_dir, name):
         assert case.active.any()
         assert len(case.centres) == (2 if name in ("two correlated", "resting state") else 1)
         for method in TWO:
-            card = scored(case, METHODS[method])
+            card = scored(case, METHODS[method], [])
             assert np.isfinite([card["peak_error_mm"], card["auc"], card["coverage_90_all"]]).all()
+
+
+@pytest.mark.slow
+def test_scenarios_are_what_they_say(study, data_dir):
+    from esijax.benchmark.command import read_bem
+
+    bem = read_bem(data_dir / "three-layer-320-bem-sol.fif")
+    whole = Study(study.info, study.forward, study.truth_forward, study.noise_cov, bem, study.nave)
+    truth = {
+        name: [ej.simulate.simulate(jax.random.split(jax.random.key(1), 40), s.head, s.problem,
+                                    s.sources, s.waveform, s.noise, s.snr_db)
+               for s in SCENARIOS[name](whole).scenarios]
+        for name in ("low SNR", "two correlated", "resting state", "wrong head")
+    }  # fmt: skip
+    assert np.allclose(truth["low SNR"][0].snr_db, -5.0)
+    pairs = truth["two correlated"][0].truth
+    apart = np.linalg.norm(pairs.centres[:, 0] - pairs.centres[:, 1], axis=-1)
+    assert apart.min() > 0.04
+    alike = [np.corrcoef(w)[0, 1] for w in np.asarray(pairs.wave)]
+    assert np.allclose(alike, 0.9)
+    rest = truth["resting state"][0]
+    alike = [np.corrcoef(w)[0, 1] for w in np.asarray(rest.truth.wave)]
+    assert np.abs(alike).mean() < 0.8  # any phase between them
+    colorer = np.asarray(rest.scenario.problem.whitener.colorer)
+    cov = colorer @ colorer.T
+    assert np.allclose(np.diag(cov), cov[0, 0])  # ad hoc: one variance for all electrodes
+    heads = [np.asarray(s.scenario.head.gain) for s in truth["wrong head"]]
+    right = np.asarray(whole.head(whole.problem()).gain)
+    off = [np.linalg.norm(h - right) / np.linalg.norm(right) for h in heads]
+    assert len({round(x, 6) for x in off}) == len(heads) == 4
+    assert 0.1 < min(off) < max(off) < 0.8
 
 
 # ------------------------------------------------------------------ published protocols
@@ -131,7 +164,10 @@ def test_courses_of_the_protocols():
     assert gaussian_waves(np.random.default_rng(0), 3).shape == (3, 10)
 
 
-@pytest.mark.parametrize("name", ["BSI-Zoo 3, full", "BSI-Zoo 3, diagonal", "CaliBrain 5"])
+@pytest.mark.parametrize(
+    "name",
+    ["BSI-Zoo 3, full, alpha 0.99", "BSI-Zoo 3, diagonal, alpha 0.5", "CaliBrain 5, alpha 0.5"],
+)
 def test_protocols_give_their_truth(study, name):
     case = list(PROTOCOLS[name](study).cases(2))[1]
     problem, nnz = case.problem, 5 if "Cali" in name else 3
@@ -143,17 +179,36 @@ def test_protocols_give_their_truth(study, name):
     assert np.sqrt(np.mean(left**2)) == pytest.approx(1.0, abs=0.1)
 
 
+def test_every_method_meets_a_protocol(study, tmp_path):
+    said = []
+    results = run(study, tmp_path, scenarios=["BSI-Zoo 1, full, alpha 0.9"], seeds=1,
+                  peers={"mne: LCMV-max-power": MNE_PEERS["mne: LCMV-max-power"]},
+                  tell=said.append)  # fmt: skip
+    left_out = {m for m in METHODS if m not in set(results.method)}
+    assert left_out == {"LCMV-max-power"}  # orientations are fixed
+    assert len(said) == 1
+    assert "LCMV-max-power" in said[0]
+
+
 # ------------------------------------------------------------------ peers
 def test_mne_gives_the_same_map(focal):
     case = focal[0]
     ours = np.linalg.norm(METHODS["dSPM"](case).mean, axis=1)
     theirs = np.linalg.norm(MNE_PEERS["mne: dSPM"](case).mean, axis=1)
     assert np.abs(ours - theirs).max() < 1e-5 * theirs.max()  # their forward is float32
-    same, other = scored(case, METHODS["dSPM"]), scored(case, MNE_PEERS["mne: dSPM"])
-    for name in ("peak_error_mm", "matched_error_mm", "auc", "course_correlation"):
+    same, other = (scored(case, f, []) for f in (METHODS["dSPM"], MNE_PEERS["mne: dSPM"]))
+    for name in ("peak_error_mm", "matched_error_mm", "auc", "size_correlation"):
         assert same[name] == pytest.approx(other[name], rel=1e-4)
     assert "coverage_90_all" in same
     assert "coverage_90_all" not in other
+
+
+def test_beamformers_see_the_same_data_covariance(focal):
+    case = focal[0]
+    ours = np.abs(METHODS["LCMV-max-power"](case).mean[:, 0])
+    theirs = np.abs(MNE_PEERS["mne: LCMV-max-power"](case).mean[:, 0])
+    scale = (ours * theirs).sum() / (theirs**2).sum()  # theirs is in units of single trials
+    assert np.abs(ours - scale * theirs).max() < 1e-5 * ours.max()
 
 
 def test_sparse_maps_are_put_on_all_locations(focal):
@@ -167,7 +222,29 @@ def test_a_failing_peer_is_counted(focal):
     def broken(_case):
         raise RuntimeError("no")
 
-    assert scored(focal[0], broken) == {"failed": 1.0}
+    def silent(case):
+        return Answer(np.zeros_like(case.truth))
+
+    failures = []
+    assert scored(focal[0], broken, failures) == {"failed": 1.0}
+    assert scored(focal[0], silent, failures) == {"failed": 1.0}
+    assert failures == ["RuntimeError: no", "InputError: the map is zero or not finite"]
+
+
+def test_what_only_fails_is_not_kept(study, tmp_path):
+    ran, said = [], []
+
+    def broken(case):
+        ran.append(case)
+        raise RuntimeError("no")
+
+    args = {"scenarios": ["focal"], "methods": ["MNE"], "seeds": 5, "peers": {"peer": broken}}
+    results = run(study, tmp_path, tell=said.append, **args)
+    assert set(results.method) == {"MNE"}
+    assert len(ran) == 3
+    assert "no" in said[0]
+    run(study, tmp_path, tell=said.append, **args)
+    assert len(ran) == 6
 
 
 def test_foreign_peers_are_named_when_absent(monkeypatch):
@@ -176,10 +253,11 @@ def test_foreign_peers_are_named_when_absent(monkeypatch):
     said = []
     monkeypatch.delenv(foreign.VARIABLE, raising=False)
     assert foreign.available(said.append) == {}
-    monkeypatch.setenv(foreign.VARIABLE, "/bin/false")
+    monkeypatch.setenv(foreign.VARIABLE, "/no/such/python")
     assert foreign.available(said.append) == {}
     assert foreign.VARIABLE in said[0]
     assert [s.split(": ")[1].split()[0] for s in said[1:]] == ["calibrain", "invert"]
+    assert "/no/such/python" in said[1]
 
 
 # ------------------------------------------------------------------ cells on disk
@@ -206,6 +284,11 @@ def test_cells_of_another_run_are_refused(study, results, tmp_path):
     with pytest.raises(ej.InputError, match="another run"):
         run(study, tmp_path, scenarios=["focal"], methods=TWO, seeds=3)
     assert json.loads((tmp_path / "settings.json").read_text())["seeds"] == 2
+    info = study.info.copy()
+    info["bads"] = ["EEG 001"]
+    other = dataclasses.replace(study, info=info)
+    with pytest.raises(ej.InputError, match="another run"):
+        run(other, tmp_path, scenarios=["focal"], methods=TWO, seeds=2)
 
 
 def test_unknown_names(study, tmp_path):
@@ -246,13 +329,18 @@ def test_names_on_the_command_line():
     assert chosen("dSPM,MNE, evidence", known, (), "method") == ["dSPM", "MNE, evidence"]
     assert chosen("MNE,dSPM", known, (), "method") == ["MNE", "dSPM"]
     assert chosen("CaliBrain", ("focal",), tuple(PROTOCOLS), "scenario") == [
-        f"CaliBrain {n}" for n in (1, 3, 5, 10, 100)
+        name for name in PROTOCOLS if name.startswith("CaliBrain")
     ]
+    assert chosen("CaliBrain 5,focal", ("focal",), tuple(PROTOCOLS), "scenario") == [
+        *(f"CaliBrain 5, alpha {a}" for a in (0.1, 0.5, 0.9)), "focal"
+    ]  # fmt: skip
     with pytest.raises(ej.InputError, match="no method 'x'"):
         chosen("MNE,x", known, (), "method")
 
 
 def test_files_belong_together(tmp_path):
+    with pytest.raises(ej.InputError, match="need --evoked"):
+        study_of({}, None, ("EEG 001",))
     files = dict.fromkeys(("evoked", "forward", "truth-forward", "noise-cov", "bem"))
     with pytest.raises(ej.InputError, match="--truth-forward"):
         study_of(files | {"evoked": tmp_path, "forward": tmp_path}, None, ())
@@ -261,9 +349,10 @@ def test_files_belong_together(tmp_path):
 def test_an_answer_is_a_map(focal):
     case = focal[0]
     truth = np.linalg.norm(case.truth, axis=1)[:, None]
-    card = scored(case, lambda _: Answer(truth))
+    card = scored(case, lambda _: Answer(truth), [])
     where = np.asarray(case.problem.geometry.positions)
     nearest = np.linalg.norm(where - case.centres, axis=1).min()  # the inverted grid is coarse
     assert card["peak_error_mm"] == pytest.approx(1e3 * nearest)
     assert card["auc"] == 1.0
-    assert card["course_correlation"] == pytest.approx(1.0)
+    assert card["outside_mm"] == 0.0
+    assert card["size_correlation"] == pytest.approx(1.0)
