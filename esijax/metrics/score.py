@@ -150,6 +150,23 @@ def score_sizes(
     ------
     InputError
         If shapes do not fit or positions are missing.
+
+    References
+    ----------
+    Those of the functions that are called.
+
+    Examples
+    --------
+    >>> import numpy as np, esijax as ej
+    >>> rng = np.random.default_rng(0)
+    >>> gain, truth = rng.standard_normal((8, 12)), np.zeros((12, 1, 3))
+    >>> truth[4] = 1.0
+    >>> positions = 0.05 * rng.standard_normal((12, 3))
+    >>> problem = ej.from_arrays(gain, gain @ truth[:, 0], noise_cov=0.1, positions=positions)
+    >>> active = np.arange(12) == 4
+    >>> card = ej.metrics.score_sizes(problem, 7 * truth, truth, active, positions[4:5])
+    >>> card["peak_error_mm"]
+    0.0
     """
     truth, active, centres = _checked(problem, truth_sources, active, centres)
     mean = np.asarray(mean, dtype=float)

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from esijax._checks import warn
 from esijax._types import InputError, is_traced
 from esijax.problem import Problem
 from esijax.simulate._ranges import Range, as_range, draw_from
@@ -291,8 +292,8 @@ def simulate(
     single = jnp.ndim(key) == 0
     draws = _drawn_once(scenario, key) if single else _drawn(scenario, key, min(CHUNK, len(key)))
     if not is_traced(draws.snr_db) and not bool(jnp.isfinite(draws.snr_db).all()):
-        raise InputError(
-            "the sensors hear nothing of the sources: is the band of the waveform above the "
+        warn(
+            "the sensors hear nothing of some sources: is the band of the waveform above the "
             "resolution of the record, its window within it, the head's lead field not zero?"
         )
     return Simulation(scenario, draws)

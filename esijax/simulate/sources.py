@@ -178,7 +178,7 @@ class Patches(Sources):
             )
         self.profile = profile
         self.min_distance = as_range(min_distance, "min_distance (m)")[0]
-        self.region = _region(region)
+        self.region = _growing(_region(region), table)
         self.orientation = _orientation(orientation)
 
     def draw(self, key: PRNGKeyArray, head: Head) -> Placement:
@@ -206,6 +206,20 @@ def _region(region: Any) -> Any:
     if found.ndim != 1 or len(found) == 0 or found.dtype.kind not in "iu" or found.min() < 0:
         raise InputError("region must be a list of locations (whole numbers), at least one.")
     return jnp.asarray(found)
+
+
+def _growing(region: Any, table: PatchTable) -> Any:
+    """Those of the candidates from which a patch can grow: some lost all their triangles."""
+    if is_traced((region, table)):
+        return region
+    grows = np.asarray(table.areas).sum(axis=1) > 0
+    if region is None:
+        return None if grows.all() else jnp.asarray(np.flatnonzero(grows))
+    kept = np.asarray(region)
+    kept = kept[(kept >= len(grows)) | grows[np.minimum(kept, len(grows) - 1)]]
+    if len(kept) == 0:
+        raise InputError("no location of the region has any cortical area: no patch can grow.")
+    return jnp.asarray(kept)
 
 
 def _orientation(orientation: Any) -> Orientation:

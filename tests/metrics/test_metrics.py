@@ -95,3 +95,11 @@ def test_intervals_of_the_truth_model_cover_as_they_say():
     reach = 1.6448536269514722
     share = float(ej.metrics.coverage(np.full(20_000, -reach), np.full(20_000, reach), draws))
     assert share == pytest.approx(0.9, abs=4 * (0.09 / 20_000) ** 0.5)
+
+
+@pytest.mark.parametrize("value", [0.0, np.nan])
+def test_a_map_without_a_peak_has_no_error(value):
+    positions, truth = np.eye(3), np.zeros((1, 3))
+    blank = np.full(3, value)
+    assert np.isnan(ej.metrics.peak_error(blank, positions, truth))
+    assert np.isnan(ej.metrics.half_radius(blank, positions, truth))

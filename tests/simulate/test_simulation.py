@@ -121,7 +121,8 @@ def test_a_range_of_ratios(many):
 
 def test_silence_stays_silent(head, problem):
     quiet = sim.Oscillation(amplitude=0.0)
-    one = sim.simulate(KEY, head, problem, sim.Dipoles(2), quiet, sim.FromCov(), 10.0)
+    with pytest.warns(ej.EsijaxWarning, match="hear nothing"):
+        one = sim.simulate(KEY, head, problem, sim.Dipoles(2), quiet, sim.FromCov(), 10.0)
     assert float(one.snr_db) == -np.inf
     assert np.isfinite(one.draws.recording).all()
 
@@ -340,3 +341,14 @@ def test_recording_segments(problem, baseline):
 def test_refusals(head, problem, make, message):
     with pytest.raises(ej.InputError, match=message):
         make(head, problem)
+
+
+def test_what_cannot_be_heard_is_said(head, problem):
+    """A compiled draw cannot tell: the driver looks at what came out."""
+    late = sim.HannNoise(window=(5.0, 6.0))
+    parts = sim.Dipoles(1), late, sim.FromCov()
+    with pytest.warns(ej.EsijaxWarning, match="hear nothing"):
+        sim.simulate(jax.random.key(0), head, problem, *parts)
+    parts = sim.Dipoles(1, region=[10_000]), sim.Gabors(), sim.FromCov()
+    with pytest.raises(ej.InputError, match="location 10000"):
+        sim.simulate(jax.random.key(0), head, problem, *parts)

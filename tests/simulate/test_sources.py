@@ -221,3 +221,24 @@ def test_refuses_a_foreign_head(fixed_head, table):
     free = sim.Head(np.ones((3, 5, 3)), ej.Geometry(positions=jnp.eye(5, 3)))
     with pytest.raises(ej.InputError, match="needs normals"):
         sim.Dipoles(1).draw(KEY, free)
+
+
+def test_patches_do_not_start_where_there_is_no_cortex(cortex, head):
+    """A location that lost all its triangles has no area and no neighbours."""
+    lonely = 7
+    edges = np.asarray(cortex.edges)
+    bare = eqx.tree_at(
+        lambda g: (g.areas, g.edges),
+        cortex,
+        (cortex.areas.at[lonely].set(0.0), jnp.asarray(edges[(edges != lonely).all(axis=1)])),
+    )
+    bare_table = ej.simulate.patch_table(bare, 4e-4)
+    patches = ej.simulate.Patches(bare_table, 1, area=4e-4)
+    assert lonely not in np.asarray(patches.region)
+    assert len(patches.region) == len(cortex.positions) - 1
+    with pytest.raises(ej.InputError, match="no patch can grow"):
+        ej.simulate.Patches(bare_table, 1, area=4e-4, region=[lonely])
+    only = ej.simulate.Patches(bare_table, 1, area=4e-4, region=[lonely, 8])
+    placed = only.draw(jax.random.key(0), head)
+    assert int(placed.seeds[0]) == 8
+    assert np.isfinite(np.asarray(placed.moment)).all()
