@@ -11,20 +11,28 @@ from esijax import __version__
 from esijax._files import replacing
 
 SHOWN = {  # metric -> heading, digits, what is best
-    "peak_error_mm": ("from the peak to the middle of the nearest source (mm)", 1, "0"),
-    "outside_mm": ("from the peak to the nearest active location (mm)", 1, "0"),
+    "peak_error_mm": ("peak error (mm)", 1, "0"),
+    "outside_mm": ("peak outside (mm)", 1, "0"),
     "matched_error_mm": ("matched error (mm)", 1, "0"),
     "dispersion_mm": ("dispersion (mm)", 1, "0"),
     "auc": ("AUC", 3, "1"),
     "average_precision": ("average precision", 3, "1"),
-    "size_correlation": ("correlation of the active sources' sizes over time", 2, "1"),
+    "size_correlation": ("size correlation", 2, "1"),
     "coverage_90_all": ("90 % coverage, all", 3, ""),
-    "coverage_90_chosen": ("90 % coverage, the largest 1 % of the map", 2, ""),
-    "coverage_90_active": ("90 % coverage, truly active", 2, ""),
-    "coverage_90_inactive": ("90 % coverage, truly inactive", 3, ""),
-    "crps_active_nAm": ("CRPS, truly active (nA m)", 2, "0"),
-    "failed": ("share that failed (left out of the rest)", 2, "0"),
+    "coverage_90_chosen": ("90 % coverage, chosen", 2, ""),
+    "coverage_90_active": ("90 % coverage, active", 2, ""),
+    "coverage_90_inactive": ("90 % coverage, inactive", 3, ""),
+    "crps_active_nAm": ("CRPS, active (nA m)", 2, "0"),
+    "failed": ("share that failed", 2, "0"),
 }
+LEGEND = (
+    "Peak error: from the largest amplitude to the middle of the nearest source; peak outside: to "
+    "the nearest active location. Size correlation: of the active sources' amplitudes over time. "
+    "Coverage of 90 % intervals: of all sources, of the largest 1 % of the map (chosen), of the "
+    "truly active and inactive. That of all and of the chosen is nominal where the truth comes "
+    "from the prior, which here it does not; that of the truly active never needs to be. Data sets "
+    "that failed are left out of the other tables. Medians; coverage and failures: means."
+)
 PEERS = ("mne:", "calibrain:", "invert:")
 
 
@@ -54,7 +62,7 @@ def summary(results: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 def markdown(results: pd.DataFrame, metrics: Sequence[str] = tuple(SHOWN)) -> str:
     """Tables for a text file, one per metric, methods down and scenarios across."""
-    parts = []
+    parts = [LEGEND]
     for metric in metrics:
         table = summary(results, metric).T
         if table.empty:
@@ -87,10 +95,8 @@ def write_page(results: pd.DataFrame, path: Path, command: str) -> Path:
     page = mne.Report(title="esijax benchmark", verbose="ERROR", image_format="png")
     seeds = results["seed"].nunique()
     page.add_html(
-        f"<p><code>{command}</code></p><p>esijax {__version__}, {seeds} data sets per scenario; "
-        "medians (coverage and failures: means). Coverage of the truly active need not be nominal "
-        "for any method; that of all sources, and of those chosen by the map, is nominal where "
-        "the truth comes from the prior, which here it does not.</p>",
+        f"<p><code>{command}</code></p><p>esijax {__version__}, {seeds} data sets per scenario. "
+        f"{LEGEND}</p>",
         title="What was done",
     )
     for metric, (heading, digits, best) in SHOWN.items():
@@ -101,7 +107,7 @@ def write_page(results: pd.DataFrame, path: Path, command: str) -> Path:
         style = table.T.round(digits).to_html(na_rep="-", classes="table table-sm w-auto", border=0)
         page.add_html(style, title=title, tags=("table",))
         figure = draw(results, metric)
-        page.add_figure(figure, title=f"{heading}: spread over data sets", tags=("plot",))
+        page.add_figure(figure, title=f"{heading}, spread", tags=("plot",))
         plt.close(figure)
     with replacing(path) as temporary:
         page.save(temporary, open_browser=False, overwrite=True, verbose="ERROR")
@@ -135,6 +141,7 @@ def draw(results: pd.DataFrame, metric: str) -> plt.Figure:
                 ax.plot([low, high], [y, y], color=colour, lw=2, solid_capstyle="butt")
                 ax.plot(middle, y, "o", color=colour, ms=5)
         ax.set_title(scenario, fontsize=9)
+        ax.set_ylim(-0.6, len(methods) - 0.4)
         ax.set_yticks(range(len(methods)), methods, fontsize=8)
         ax.grid(axis="x", alpha=0.3)
         if metric.startswith("coverage"):

@@ -312,7 +312,7 @@ def test_table_of_medians(results):
     table = summary(results, "peak_error_mm")
     assert table.loc["focal", "MNE"] == np.median(rows.value)
     assert f"| MNE | {np.median(rows.value):.1f} |" in markdown(results, ["peak_error_mm"])
-    assert markdown(results, ["no_such_metric"]).strip() == ""
+    assert "###" not in markdown(results, ["no_such_metric"])
 
 
 def test_page(results, tmp_path):
