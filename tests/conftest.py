@@ -17,6 +17,11 @@ jax.config.update("jax_enable_x64", True)
 
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
+import scipy.linalg  # noqa: E402, F401
+from threadpoolctl import threadpool_limits  # noqa: E402
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # BLAS threads of two workers on two cores fight
+    threadpool_limits(1, "blas")
 
 CONDITIONS = ("Left Auditory", "Right Auditory", "Left visual", "Right visual")
 BADS = ["MEG 2443", "EEG 053"]
