@@ -168,8 +168,8 @@ class LORETA(GaussianPrior):
     ----------
     lambda2 : float | "evidence" | "gcv" | "lcurve"
     ridge : float
-        :math:`\epsilon`. On simulated patches and dipoles (oct5 grid, EEG and MEG) 0.2 had the
-        highest evidence among 0.05, 0.2, 0.5, 1 and 3.
+        :math:`\epsilon`. On simulated data (oct5 grid, EEG and MEG) 0.2 had the highest evidence:
+        among 0.05, 0.2, 0.5, 1 and 3 for dipoles, among 0.2, 0.5 and 1 for patches.
 
     Raises
     ------
