@@ -26,6 +26,7 @@ SFREQ = 600.0
 HELMET_UP = 0.05  # m: the array comes with its device frame on the head's, too low to fit
 CENTRE = np.array([0.0, -0.021, 0.006])  # m, MRI: inside the brain, both skins are star-shaped
 SKULL = 0.006  # m
+SAME_NAME = 0.05  # m: farther apart, a name means two electrodes (C5 of biosemi128 is not 10-05's)
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,8 @@ def template(
     montage : str | sequence of str | None
         An EEG montage that MNE-Python knows, a list of 10-05 names, or None for no EEG. Known
         10-05 names get their measured position on this head; other electrodes are moved to the
-        head surface along the line from its centre.
+        head surface along the line from its centre. A name that means another place in the
+        montage (C5 of "biosemi128") is not taken for the 10-05 one.
     meg : bool
         Whether to have 306 MEG channels (102 magnetometers, 204 planar gradiometers).
     spacing : str
@@ -177,7 +179,11 @@ def _electrodes(montage: str | Sequence[str]) -> dict[str, np.ndarray]:
     own = {
         k: mne.transforms.apply_trans(aligned, v) for k, v in dig.get_positions()["ch_pos"].items()
     }
-    return {name: known[name] if name in known else _onto_head(pos) for name, pos in own.items()}
+    moved = {name: _onto_head(position) for name, position in own.items()}
+    return {
+        name: known[name] if np.linalg.norm(known.get(name, np.inf) - here) < SAME_NAME else here
+        for name, here in moved.items()
+    }
 
 
 def _known_electrodes() -> dict[str, np.ndarray]:
@@ -186,7 +192,10 @@ def _known_electrodes() -> dict[str, np.ndarray]:
     name = "fsaverage_1005" if "fsaverage_1005" in builtin else "standard_1005"
     ch_pos = mne.channels.make_standard_montage(name).get_positions()["ch_pos"]
     to_head = mne.transforms.invert_transform(_trans())
-    return {k: mne.transforms.apply_trans(to_head, v) for k, v in ch_pos.items()}
+    placed = {k: mne.transforms.apply_trans(to_head, v) for k, v in ch_pos.items()}
+    if name.startswith("fsaverage"):
+        return placed
+    return {k: _onto_head(v) for k, v in placed.items()}  # older MNE-Python: nearly on this head
 
 
 def _onto_head(position: np.ndarray) -> np.ndarray:

@@ -119,6 +119,16 @@ def test_electrodes_without_a_known_position_are_moved_onto_the_head(template_oc
     assert cKDTree(dense).query(np.array(list(positions.values())))[0].max() < 0.010
 
 
+@pytest.mark.parametrize("montage", ["biosemi64", "biosemi128", "biosemi256", "easycap-M1"])
+def test_a_name_is_looked_up_only_where_the_montage_has_it_too(montage):
+    dig = mne.channels.make_standard_montage(montage)
+    to_head = mne.channels.compute_native_head_t(dig)
+    positions = _electrodes(montage)
+    for name, where in dig.get_positions()["ch_pos"].items():
+        a, b = mne.transforms.apply_trans(to_head, where), positions[name]
+        assert a @ b > np.cos(0.6) * np.linalg.norm(a) * np.linalg.norm(b), name
+
+
 @pytest.mark.parametrize(
     ("montage", "message"),
     [(None, "no sensors"), ("biosemi65", "biosemi65"), (["Cz", "C33"], "C33")],
