@@ -1,5 +1,6 @@
 """The answer: a posterior over source maps, in the caller's units."""
 
+import abc
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,7 @@ from esijax.posterior import (
     scaled_exceedance,
     scaled_kernel,
     scaled_mean,
+    scaled_variance,
 )
 from esijax.problem import Problem
 
@@ -29,6 +31,19 @@ class RESULT(eqx.Enumeration):
     successful = "done"
     interrupted = "interrupted: what was finished until then"
     not_converged = "stopped before convergence: raise the number of iterations"
+    doubtful = "the computation did not meet its own checks: see estimate.verdict()"
+
+
+class Diagnostics(eqx.Module):
+    """What a stochastic or iterative method knows of its own quality, kept with the estimate."""
+
+    @abc.abstractmethod
+    def verdict(self) -> dict[str, Any]:
+        """Numbers by name, on concrete arrays."""
+
+    @abc.abstractmethod
+    def doubts(self) -> tuple[str, ...]:
+        """What did not meet its check, in words; empty if all did."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +87,8 @@ class Estimate(eqx.Module):
         Hyper-parameters, normalised units.
     result : RESULT
         How the inference ended.
+    diagnostics : Diagnostics, optional
+        What the method knows of its own quality.
     model, method : str
         What was assumed and how it was computed.
     notes : tuple of str
@@ -93,6 +110,7 @@ class Estimate(eqx.Module):
     evidence: Float[Array, ""] | None = None
     hyper: dict[str, Array] = eqx.field(default_factory=dict)
     result: RESULT = eqx.field(default_factory=lambda: RESULT.successful)
+    diagnostics: Diagnostics | None = None
     model: str = eqx.field(static=True, default="")
     method: str = eqx.field(static=True, default="")
     notes: tuple[str, ...] = eqx.field(static=True, default=())
@@ -136,9 +154,12 @@ class Estimate(eqx.Module):
         return scaled_cov(self.posterior, self.scale)
 
     @property
-    def std(self) -> Float[Array, "locations orients 1"]:
-        """Posterior standard deviation, (locations, orients, 1): the same at all times."""
-        return jnp.sqrt(jnp.diagonal(self.cov, axis1=1, axis2=2))[..., None]
+    def std(self) -> Float[Array, "*trials locations orients some"]:
+        """Posterior standard deviation, (locations, orients, 1) where it is the same at all times.
+
+        Where hyper-parameters are uncertain too it follows the data: (..., orients, times).
+        """
+        return jnp.sqrt(scaled_variance(self.posterior, self.scale))
 
     @property
     def prob_active(self) -> None:
@@ -288,6 +309,7 @@ class Estimate(eqx.Module):
             "explained_variance": _float(self.explained_variance),
             "log_evidence": _float(self.evidence),
             "notes": self.notes,
+            **({} if self.diagnostics is None else self.diagnostics.verdict()),
         }
 
     # ------------------------------------------------------------------ helpers

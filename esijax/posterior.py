@@ -24,6 +24,10 @@ class Posterior(eqx.Module):
     def cov(self) -> Float[Array, "locations orients orients"]:
         """Orients x orients covariance of each location, the same at all times."""
 
+    def variance(self) -> Float[Array, "*trials locations orients some"]:
+        """Variance of each component, (..., locations, orients, 1 or times)."""
+        return jnp.diagonal(self.cov(), axis1=1, axis2=2)[..., None]
+
     @abc.abstractmethod
     def draw(
         self, key: PRNGKeyArray, n: int, locations: Any, times: Any
@@ -61,6 +65,12 @@ def scaled_kernel(posterior: Posterior, whitener: Array, scale: Array) -> Array:
 def _probe(posterior: Posterior) -> Array:
     shape = jax.eval_shape(posterior.cov).shape[:2]
     return jnp.sum(posterior.combine(jnp.ones((1, *shape)))[0])
+
+
+@eqx.filter_jit
+def scaled_variance(posterior: Posterior, scale: Array) -> Array:
+    """Variances of the scaled sources."""
+    return posterior.variance() * scale**2
 
 
 @eqx.filter_jit

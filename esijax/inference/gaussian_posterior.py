@@ -1,12 +1,12 @@
 r"""The posterior of the Gaussian linear model, from one Cholesky factor in sensor space.
 
 .. math::
-   \Sigma = G R G^\top + I, \qquad
+   \Sigma = G R G^\top + N, \qquad
    \mathbb{E}[X \mid Y] = R G^\top \Sigma^{-1} Y, \qquad
    \operatorname{Cov}[x_t \mid Y] = R - R G^\top \Sigma^{-1} G R
 
 Draws are made by perturb-and-solve (Papandreou and Yuille 2010): with :math:`x \sim N(0, R)`,
-:math:`e \sim N(0, I)`, the vector :math:`\mathbb{E}[x \mid y] + x - R G^\top \Sigma^{-1}(G x + e)`
+:math:`e \sim N(0, N)`, the vector :math:`\mathbb{E}[x \mid y] + x - R G^\top \Sigma^{-1}(G x + e)`
 is an exact posterior draw, and no locations x locations matrix is ever formed.
 """
 
@@ -24,7 +24,7 @@ from esijax.posterior import Posterior
 
 
 class GaussianPosterior(Posterior):
-    """N(0, R) prior, unit white noise.
+    """N(0, R) prior and Gaussian noise.
 
     Parameters
     ----------
@@ -32,14 +32,17 @@ class GaussianPosterior(Posterior):
     source_cov : SourceCov
         R.
     chol : (rank, rank)
-        Lower Cholesky factor of G R G' + I.
+        Lower Cholesky factor of G R G' + N.
     data : (..., rank, times)
+    noise : (rank, rank), optional
+        Lower Cholesky factor of the noise covariance N; the identity if None.
     """
 
     gain: Gain
     source_cov: SourceCov
     chol: Float[Array, "rank rank"]
     data: Sensors
+    noise: Float[Array, "rank rank"] | None = None
 
     def mean(self, scale=1.0) -> Float[Array, "*trials locations orients times"]:
         """R G' Sigma^-1 Y."""
@@ -102,8 +105,13 @@ class GaussianPosterior(Posterior):
         return mean, jnp.maximum(variance, 0.0)
 
     def fitted(self) -> Sensors:
-        """G E[X | Y] = Y - Sigma^-1 Y."""
-        return self.data - _map_columns(lambda y: jsl.cho_solve((self.chol, True), y), self.data)
+        """G E[X | Y] = Y - N Sigma^-1 Y."""
+
+        def noise_part(y):
+            solved = jsl.cho_solve((self.chol, True), y)
+            return solved if self.noise is None else self.noise @ (self.noise.T @ solved)
+
+        return self.data - _map_columns(noise_part, self.data)
 
 
 def _map_columns(function, data):
@@ -124,6 +132,7 @@ def _perturbation(posterior, key, locations, template):
     chunk = template.shape[0]
     x = posterior.source_cov.draw(k_prior, chunk)
     e = jax.random.normal(k_noise, (len(posterior.chol), chunk))
+    e = e if posterior.noise is None else posterior.noise @ e
     u = jnp.tensordot(posterior.gain, x, axes=2) + e
     return (x - posterior._back_project(u))[locations]
 

@@ -20,6 +20,8 @@ from esijax._types import EsijaxWarning, InputError, is_traced
 from esijax.estimate import RESULT, Estimate, combine_notes
 from esijax.inference._checkpoint import restore, store
 from esijax.inference.select import resolved
+from esijax.models.noise import Noise, White
+from esijax.models.priors.prior import Prior
 from esijax.problem import Labels, Problem
 
 
@@ -30,7 +32,7 @@ class Setup(eqx.Module):
     model: Any
     noise: Any = None
     key: Any = None
-    start: Any = None
+    start: Estimate | None = None
 
 
 class State(eqx.Module):
@@ -49,6 +51,7 @@ class Method(eqx.Module):
 
     differentiable: ClassVar[bool] = False
     needs_key: ClassVar[bool] = False
+    learns_noise: ClassVar[bool] = False
 
     def check(self, setup: Setup) -> None:
         """Raise InputError for a model or noise that this method does not take."""
@@ -96,10 +99,11 @@ def solve(
         What is assumed of the sources (`esijax.models`); None for methods that assume nothing.
     method : Method
         How it is computed (`esijax.inference`).
-    noise : None
-        The noise is the whitener's: N(0, noise_cov / nave).
+    noise : noise model of `esijax.models.noise`, optional
+        What is learned of the sensor noise; None: it is N(0, noise_cov / nave).
     init : Estimate, optional
-        Where an iterative method starts.
+        Where an iterative method starts: any earlier estimate; by default the analytic answer of
+        the minimum norm family.
     key : PRNG key, optional
         Needed by stochastic methods.
     progress : bool
@@ -126,12 +130,16 @@ def solve(
     >>> ej.solve(problem, ej.models.MinimumNorm("evidence"), ej.inference.Linear()).std.shape
     (12, 1, 1)
     """
-    _check_arguments(problem, model, method, noise, key)
+    _check_arguments(problem, model, method, noise, init, key)
     method = method.prepare(problem)
     # names stay outside the compiled part: another subject or condition must not retrace
     core = dataclasses.replace(problem, labels=Labels((), (), surf_ori=problem.labels.surf_ori))
     model = resolved(core, model)
-    setup = Setup(core, model, noise, key, init)
+    if isinstance(model, Prior):
+        model = model.prepare(problem)
+    noise = None if noise is None else noise.prepare(problem)
+    start = None if init is None else dataclasses.replace(init, problem=core, notes=())
+    setup = Setup(core, model, noise, key, start)
     method.check(setup)
     if is_traced((problem, model, method, noise, init, key)):
         estimate = method.finish(_loop(method, method.init(setup)))
@@ -140,10 +148,10 @@ def solve(
     notes = combine_notes(problem.labels.notes, estimate.notes, _notes(problem))
     estimate = dataclasses.replace(estimate, problem=problem, notes=notes)
     _check_answer(estimate, throw)
-    return estimate
+    return _judged(estimate)
 
 
-def _check_arguments(problem, model, method, noise, key) -> None:
+def _check_arguments(problem, model, method, noise, init, key) -> None:
     if not isinstance(problem, Problem):
         raise TypeError(
             f"problem must be an esijax Problem (from_mne, from_arrays), got {type(problem)}."
@@ -154,8 +162,15 @@ def _check_arguments(problem, model, method, noise, key) -> None:
         raise TypeError(
             f"model must be one of esijax.models, e.g. MinimumNorm(), or None, got {model!r}."
         )
-    if noise is not None:
-        raise InputError("noise: only None so far, the noise covariance of the problem.")
+    if noise is not None and not isinstance(noise, Noise):
+        raise TypeError(f"noise must be one of esijax.models.noise or None, got {noise!r}.")
+    if not (method.learns_noise or noise is None or isinstance(noise, White)):
+        raise InputError(
+            f"{type(method).__name__} takes the noise covariance as it is: noise=None, or a method "
+            "that learns the noise (EM, Evidence, Laplace, SVI, NUTS)."
+        )
+    if init is not None and not isinstance(init, Estimate):
+        raise TypeError(f"init must be an earlier Estimate or None, got {type(init).__name__}.")
     if method.needs_key and key is None:
         raise InputError(
             f"{type(method).__name__} draws random numbers: pass key=jax.random.key(0)."
@@ -260,6 +275,18 @@ def _notes(problem: Problem) -> tuple[str, ...]:
             "(Song et al. 2015, doi:10.1016/j.jneumeth.2015.08.015).",
         )
     return ()
+
+
+def _judged(estimate: Estimate) -> Estimate:
+    """Store and say what the method doubts of its own answer."""
+    doubts = () if estimate.diagnostics is None else estimate.diagnostics.doubts()
+    if not doubts:
+        return estimate
+    warnings.warn(f"{estimate.method}: {'; '.join(doubts)}.", EsijaxWarning, stacklevel=3)
+    notes = combine_notes(estimate.notes, doubts)
+    ended = estimate.result == RESULT.successful
+    result = RESULT.where(ended, RESULT.doubtful, estimate.result)
+    return dataclasses.replace(estimate, notes=notes, result=result)
 
 
 def _check_answer(estimate: Estimate, throw: bool) -> None:

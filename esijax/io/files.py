@@ -171,7 +171,7 @@ def _decode(node: Any, arrays: dict[str, np.ndarray]) -> Any:
     if kind == "dict":
         return {k: _decode(v, arrays) for k, v in content.items()}
     if kind == "result":
-        names = [n for n in ("successful", "interrupted", "not_converged")]
+        names = ("successful", "interrupted", "not_converged", "doubtful")
         return next(getattr(RESULT, n) for n in names if RESULT[getattr(RESULT, n)] == content)
     return content
 

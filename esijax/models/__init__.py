@@ -1,5 +1,27 @@
 """What is assumed: priors, noise, source covariances."""
 
+from esijax.models import components, hyperpriors, noise
+from esijax.models.collapsed import collapsed
+from esijax.models.priors.components import Components
 from esijax.models.priors.gaussian import ELORETA, LORETA, MinimumNorm, WeightedMinimumNorm
+from esijax.models.priors.linear import Sum
+from esijax.models.priors.prior import Prior
+from esijax.models.priors.scale_mixture import ARD, GroupLaplace, Horseshoe, StudentT
 
-__all__ = ["ELORETA", "LORETA", "MinimumNorm", "WeightedMinimumNorm"]
+__all__ = [
+    "ARD",
+    "ELORETA",
+    "LORETA",
+    "Components",
+    "GroupLaplace",
+    "Horseshoe",
+    "MinimumNorm",
+    "Prior",
+    "StudentT",
+    "Sum",
+    "WeightedMinimumNorm",
+    "collapsed",
+    "components",
+    "hyperpriors",
+    "noise",
+]

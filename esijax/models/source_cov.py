@@ -32,8 +32,8 @@ class SourceCov(eqx.Module):
         """R V for (locations, orients, columns)."""
 
     @abc.abstractmethod
-    def root(self, columns: Columns) -> Columns:
-        """F V with F F' = R: white columns become draws of the prior."""
+    def draw(self, key: PRNGKeyArray, n: int) -> Columns:
+        """Draws of the prior, (locations, orients, n)."""
 
     @abc.abstractmethod
     def blocks(self) -> Blocks:
@@ -55,13 +55,21 @@ class SourceCov(eqx.Module):
         """G R G'."""
         return jnp.tensordot(self.apply_gain(gain), gain, axes=((1, 2), (1, 2)))
 
+
+class Rooted(SourceCov):
+    """A covariance with a square root: white columns become draws."""
+
+    @abc.abstractmethod
+    def root(self, columns: Columns) -> Columns:
+        """F V with F F' = R."""
+
     def draw(self, key: PRNGKeyArray, n: int) -> Columns:
         """Draws of the prior, (locations, orients, n)."""
-        locations, orients = self.blocks().shape[:2]
+        locations, orients = jax.eval_shape(self.blocks).shape[:2]
         return self.root(jax.random.normal(key, (locations, orients, n)))
 
 
-class Diagonal(SourceCov):
+class Diagonal(Rooted):
     """Independent sources with variances (locations, orients)."""
 
     local: ClassVar[bool] = True
@@ -96,7 +104,7 @@ class Diagonal(SourceCov):
         return Diagonal(self.variance * factor)
 
 
-class BlockDiagonal(SourceCov):
+class BlockDiagonal(Rooted):
     """Locations independent, orients correlated within each: (locations, orients, orients)."""
 
     local: ClassVar[bool] = True
@@ -123,7 +131,7 @@ class BlockDiagonal(SourceCov):
         return BlockDiagonal(self.block * factor)
 
 
-class GraphSmooth(SourceCov):
+class GraphSmooth(Rooted):
     r"""Smooth along the mesh: :math:`R = P\,B^{-2} P`, the same for each orient.
 
     `B` is the shifted normalised graph Laplacian of `esijax._ops.graph`, P a diagonal scale.
@@ -167,3 +175,90 @@ class GraphSmooth(SourceCov):
     def scaled(self, factor: Scalar) -> "GraphSmooth":
         """R times a number."""
         return GraphSmooth(self.scale * jnp.sqrt(factor), self.edges, self.ridge)
+
+
+class Factored(SourceCov):
+    r"""Few columns: :math:`R = P F \operatorname{diag}(v) F^\top P`, the same for each orient.
+
+    Parameters
+    ----------
+    scale : (locations, orients)
+        P.
+    columns : (locations, columns)
+        F.
+    variance : (columns,)
+        v.
+    """
+
+    scale: Float[Array, "locations orients"]
+    columns: Float[Array, "locations factors"]
+    variance: Float[Array, " factors"]
+
+    def apply(self, columns: Columns) -> Columns:
+        """P F diag(v) F' P V."""
+        inner = jnp.einsum("lf,loc->foc", self.columns, self.scale[..., None] * columns)
+        inner = self.variance[:, None, None] * inner
+        return self.scale[..., None] * jnp.einsum("lf,foc->loc", self.columns, inner)
+
+    def back_project(self, gain: Gain, columns: Float[Array, "rank columns"], scale) -> Columns:
+        """Scale times R G' V, through the factors: G' V is never formed."""
+        fields = jnp.einsum("rlo,lf->rfo", gain * self.scale[None], self.columns)
+        inner = jnp.einsum("rfo,rc->foc", fields, columns) * self.variance[:, None, None]
+        return jnp.einsum("lf,foc->loc", self.columns, inner) * self.scale[..., None] * scale
+
+    def sensor(self, gain: Gain) -> Float[Array, "rank rank"]:
+        """G R G' from the fields of the columns."""
+        fields = jnp.einsum("rlo,lf->rfo", gain * self.scale[None], self.columns)
+        flat = (fields * jnp.sqrt(self.variance)[None, :, None]).reshape(gain.shape[0], -1)
+        return flat @ flat.T
+
+    def draw(self, key: PRNGKeyArray, n: int) -> Columns:
+        """P F diag(v)^1/2 times white columns."""
+        white = jax.random.normal(key, (len(self.variance), self.scale.shape[1], n))
+        inner = jnp.sqrt(self.variance)[:, None, None] * white
+        return self.scale[..., None] * jnp.einsum("lf,foc->loc", self.columns, inner)
+
+    def blocks(self) -> Blocks:
+        """Diagonal of P F diag(v) F' P."""
+        power = self.columns**2 @ self.variance
+        eye = jnp.eye(self.scale.shape[-1])[None]
+        return (self.scale**2 * power[:, None])[..., None] * eye
+
+    def scaled(self, factor: Scalar) -> "Factored":
+        """R times a number."""
+        return Factored(self.scale, self.columns, self.variance * factor)
+
+
+class Added(SourceCov):
+    """Sum of covariances: sources of several kinds, independent of each other."""
+
+    terms: tuple[SourceCov, ...]
+
+    def apply(self, columns: Columns) -> Columns:
+        """Sum of R_i V."""
+        return sum(term.apply(columns) for term in self.terms)
+
+    def apply_gain(self, gain: Gain) -> Gain:
+        """Sum of G R_i."""
+        return sum(term.apply_gain(gain) for term in self.terms)
+
+    def back_project(self, gain: Gain, columns: Float[Array, "rank columns"], scale) -> Columns:
+        """Sum of R_i G' V."""
+        return sum(term.back_project(gain, columns, scale) for term in self.terms)
+
+    def sensor(self, gain: Gain) -> Float[Array, "rank rank"]:
+        """Sum of G R_i G'."""
+        return sum(term.sensor(gain) for term in self.terms)
+
+    def draw(self, key: PRNGKeyArray, n: int) -> Columns:
+        """Sum of independent draws."""
+        keys = jax.random.split(key, len(self.terms))
+        return sum(term.draw(k, n) for term, k in zip(self.terms, keys, strict=True))
+
+    def blocks(self) -> Blocks:
+        """Sum of the blocks."""
+        return sum(term.blocks() for term in self.terms)
+
+    def scaled(self, factor: Scalar) -> "Added":
+        """R times a number."""
+        return Added(tuple(term.scaled(factor) for term in self.terms))

@@ -209,9 +209,14 @@ def test_direct_methods_write_no_checkpoint(fixed, tmp_path):
     assert not path.exists()
 
 
-def test_noise_models_are_for_later(fixed):
-    with pytest.raises(ej.InputError, match="noise"):
-        ej.solve(fixed, ej.models.MinimumNorm(), ej.inference.Linear(), noise="white")
+def test_noise_is_taken_as_it_is_or_learned(fixed):
+    model, method = ej.models.MinimumNorm(), ej.inference.Linear()
+    with pytest.raises(TypeError, match="noise"):
+        ej.solve(fixed, model, method, noise="white")
+    with pytest.raises(ej.InputError, match="takes the noise covariance as it is"):
+        ej.solve(fixed, model, method, noise=ej.models.noise.Scalar())
+    same = ej.solve(fixed, model, method, noise=ej.models.noise.White())
+    assert np.array_equal(same.mean, ej.solve(fixed, model, method).mean)
 
 
 def test_single_precision_is_said_once(fixed):
@@ -220,5 +225,5 @@ def test_single_precision_is_said_once(fixed):
     method._warn_single_precision.cache_clear()
     half = jax.tree.map(lambda x: x.astype("float32") if eqx.is_inexact_array(x) else x, fixed)
     with pytest.warns(ej.EsijaxWarning, match="float32"):
-        method._check_arguments(half, None, Toy(), None, KEY)
-    method._check_arguments(half, None, Toy(), None, KEY)
+        method._check_arguments(half, None, Toy(), None, None, KEY)
+    method._check_arguments(half, None, Toy(), None, None, KEY)

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 
 from esijax._types import InputError, Scalar, check_positive, is_traced, scalar
 from esijax.models.eloreta import eloreta_blocks
+from esijax.models.priors.prior import Prior
 from esijax.models.source_cov import BlockDiagonal, Diagonal, GraphSmooth, SourceCov
 from esijax.problem import Problem
 
@@ -31,7 +32,7 @@ def _lambda2(value: Any) -> Any:
     return scalar(value)
 
 
-class GaussianPrior(eqx.Module):
+class GaussianPrior(Prior):
     """A Gaussian prior of the minimum norm family; subclasses give its shape.
 
     Implement `shape`, the source covariance up to a factor; `rescaled` tells whether the factor

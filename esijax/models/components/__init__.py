@@ -1,0 +1,1 @@
+"""Covariance components: what may be active."""

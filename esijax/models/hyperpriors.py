@@ -1,0 +1,259 @@
+r"""How the scales of components are distributed: :math:`\gamma \sim p(\gamma)`.
+
+Any `numpyro.distributions` object with positive support is one (the same for each component, or
+with one entry per component); the classes here tie components together.
+"""
+
+import abc
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpyro
+import numpyro.distributions as dist
+from jaxtyping import Array, Float
+from numpyro.distributions import constraints
+
+from esijax._types import InputError, check_positive, scalar
+
+Gamma = Float[Array, " components"]
+
+
+class HyperPrior(eqx.Module):
+    """Prior of the variances of components; subclasses draw them and invert the drawing."""
+
+    proper: ClassVar[bool] = True
+
+    @abc.abstractmethod
+    def sample(self, n: int, sizes: dict[str, int]) -> dict[str, Array]:
+        """Draw with `numpyro.sample`; the entry "gamma" holds the n variances."""
+
+    @abc.abstractmethod
+    def start(self, gamma: Gamma) -> dict[str, Array]:
+        """Values of the sampled sites at which the variances are `gamma` (where a chain starts)."""
+
+
+class Flat(HyperPrior):
+    """No preference: type-II maximum likelihood. Not a distribution, so samplers refuse it."""
+
+    proper: ClassVar[bool] = False
+
+    def sample(self, n: int, sizes: dict[str, int]) -> dict[str, Array]:  # noqa: ARG002
+        """Variances without a density of their own."""
+        return {
+            "gamma": numpyro.sample("gamma", dist.ImproperUniform(constraints.positive, (), (n,)))
+        }
+
+    def start(self, gamma: Gamma) -> dict[str, Array]:
+        """Give the variances themselves."""
+        return {"gamma": gamma}
+
+
+class Given(HyperPrior):
+    """Independent variances from a NumPyro distribution with positive support.
+
+    Parameters
+    ----------
+    distribution : numpyro.distributions.Distribution
+        Of one component, or with one entry per component.
+
+    Raises
+    ------
+    InputError
+        If its support reaches below zero, or its number of entries does not fit.
+    """
+
+    distribution: Any
+
+    def __init__(self, distribution: Any):
+        if not isinstance(distribution, dist.Distribution):
+            raise InputError(
+                "a hyper-prior is None, a numpyro distribution or a HyperPrior, "
+                f"got {distribution!r}."
+            )
+        low = getattr(distribution.support, "lower_bound", None)
+        if low is None or not isinstance(low, int | float) or low < 0 or distribution.event_shape:
+            name = type(distribution).__name__
+            raise InputError(
+                f"variances are positive numbers: {name} has the support {distribution.support}. "
+                "Try LogNormal, Gamma, InverseGamma or HalfCauchy."
+            )
+        self.distribution = as_arrays(distribution)
+
+    def sample(self, n: int, sizes: dict[str, int]) -> dict[str, Array]:  # noqa: ARG002
+        """Draw n variances."""
+        shape = self.distribution.batch_shape
+        if shape not in ((), (1,), (n,)):
+            raise InputError(f"the hyper-prior has {shape} entries for {n} components.")
+        spread = self.distribution.expand((n,)).to_event(1)
+        return {"gamma": numpyro.sample("gamma", spread)}
+
+    def start(self, gamma: Gamma) -> dict[str, Array]:
+        """Give the variances themselves, within the support."""
+        high = getattr(self.distribution.support, "upper_bound", jnp.inf)
+        return {"gamma": jnp.minimum(gamma, 0.99 * high)}
+
+
+class HalfCauchyScale(HyperPrior):
+    r"""Horseshoe: half-Cauchy standard deviations under a common half-Cauchy scale.
+
+    .. math::
+       \gamma_k = \tau^2 \tilde\lambda_k^2, \quad \lambda_k \sim C^+(0, 1), \quad
+       \tau \sim C^+(0, \tau_0), \quad
+       \tilde\lambda_k^2 = \frac{c^2 \lambda_k^2}{c^2 + \tau^2 \lambda_k^2}
+
+    Parameters
+    ----------
+    scale : float
+        :math:`\tau_0`: expected standard deviation of a typical component.
+    slab : float | None
+        c, the largest plausible standard deviation (regularised horseshoe); None for none.
+
+    References
+    ----------
+    Carvalho, Polson and Scott 2010, doi:10.1093/biomet/asq017; Piironen and Vehtari 2017,
+    doi:10.1214/17-EJS1337SI.
+    """
+
+    scale: Any = eqx.field(converter=scalar, default=0.1)
+    slab: Any = eqx.field(converter=scalar, default=None)
+
+    def __check_init__(self):
+        check_positive(self.scale, "scale")
+        if self.slab is not None:
+            check_positive(self.slab, "slab")
+
+    def sample(self, n: int, sizes: dict[str, int]) -> dict[str, Array]:  # noqa: ARG002
+        """Draw local and common scales."""
+        tau = numpyro.sample("tau", dist.HalfCauchy(self.scale))
+        local = numpyro.sample("lambda", dist.HalfCauchy(jnp.ones(n)).to_event(1))
+        gamma = (tau * local) ** 2
+        if self.slab is not None:
+            gamma = gamma * self.slab**2 / (self.slab**2 + gamma)
+        return {"tau": tau, "lambda": local, "gamma": numpyro.deterministic("gamma", gamma)}
+
+    def start(self, gamma: Gamma) -> dict[str, Array]:
+        """Undo the slab and divide by the geometric mean."""
+        if self.slab is not None:
+            gamma = jnp.minimum(gamma, 0.9 * self.slab**2)
+            gamma = gamma * self.slab**2 / (self.slab**2 - gamma)
+        tau = jnp.exp(0.5 * jnp.mean(jnp.log(gamma)))
+        return {"tau": tau, "lambda": jnp.sqrt(gamma) / tau}
+
+
+class HierarchicalLogNormal(HyperPrior):
+    r"""Log-normal variances whose level and spread are learned too (non-centred).
+
+    .. math::
+       \log \gamma_k = \mu + \tau z_k, \quad z_k \sim N(0, 1), \quad
+       \mu \sim N(\mu_0, \sigma_0^2), \quad \tau \sim N^+(0, \tau_0^2)
+
+    Parameters
+    ----------
+    level, level_scale : float
+        :math:`\mu_0` and :math:`\sigma_0`.
+    spread : float
+        :math:`\tau_0`.
+    """
+
+    level: Any = eqx.field(converter=scalar, default=-2.0)
+    level_scale: Any = eqx.field(converter=scalar, default=2.0)
+    spread: Any = eqx.field(converter=scalar, default=2.0)
+
+    def __check_init__(self):
+        check_positive(self.level_scale, "level_scale")
+        check_positive(self.spread, "spread")
+
+    def sample(self, n: int, sizes: dict[str, int]) -> dict[str, Array]:  # noqa: ARG002
+        """Draw level, spread and the standardised logarithms."""
+        level = numpyro.sample("mu", dist.Normal(self.level, self.level_scale))
+        spread = numpyro.sample("tau", dist.HalfNormal(self.spread))
+        z = numpyro.sample("z", dist.Normal(jnp.zeros(n), 1.0).to_event(1))
+        gamma = numpyro.deterministic("gamma", jnp.exp(level + spread * z))
+        return {"mu": level, "tau": spread, "z": z, "gamma": gamma}
+
+    def start(self, gamma: Gamma) -> dict[str, Array]:
+        """Standardise the logarithms, the outermost drawn in to three deviations."""
+        log = jnp.log(gamma)
+        level = jnp.median(log)
+        spread = jnp.clip(jnp.std(log), 0.3 * self.spread, 2.0 * self.spread)
+        return {"mu": level, "tau": spread, "z": jnp.clip((log - level) / spread, -3.0, 3.0)}
+
+
+class SparseSimplex(HyperPrior):
+    r"""A total variance, shared out by a Dirichlet distribution that favours few.
+
+    .. math::
+       \gamma = s w, \quad w \sim \text{Dirichlet}(a, \dots, a), \quad \log s \sim N(\mu, \sigma^2)
+
+    Parameters
+    ----------
+    concentration : float
+        a; below 1 few components carry the total.
+    level, spread : float
+        :math:`\mu, \sigma` of the logarithm of the total.
+    """
+
+    concentration: Any = eqx.field(converter=scalar, default=0.3)
+    level: Any = eqx.field(converter=scalar, default=0.0)
+    spread: Any = eqx.field(converter=scalar, default=1.5)
+
+    def __check_init__(self):
+        check_positive(self.concentration, "concentration")
+        check_positive(self.spread, "spread")
+
+    def sample(self, n: int, sizes: dict[str, int]) -> dict[str, Array]:  # noqa: ARG002
+        """Draw the total and independent Gamma variables whose shares are the Dirichlet's."""
+        # shares of Gamma variables: unlike the stick-breaking chain, the same for each component
+        total = numpyro.sample("total", dist.LogNormal(self.level, self.spread))
+        share = numpyro.sample(
+            "share", dist.Gamma(self.concentration * jnp.ones(n), 1.0).to_event(1)
+        )
+        gamma = numpyro.deterministic("gamma", total * share / jnp.sum(share))
+        return {"total": total, "share": share, "gamma": gamma}
+
+    def start(self, gamma: Gamma) -> dict[str, Array]:
+        """Split into total and shares."""
+        total = jnp.sum(gamma)
+        return {"total": total, "share": self.concentration * len(gamma) * gamma / total}
+
+
+class BlockNorm(HyperPrior):
+    r"""The scale mixture of the l2,1 norm.
+
+    .. math::
+       \gamma_l \sim \text{Gamma}\left(\tfrac{T n_{orient} + 1}{2}, \tfrac{\alpha^2}{2}\right)
+    """
+
+    alpha: Any = eqx.field(converter=scalar, default=1.0)
+
+    def __check_init__(self):
+        check_positive(self.alpha, "alpha")
+
+    def distribution(self, sizes: dict[str, int]) -> dist.Distribution:
+        """Gamma distribution for data of this size."""
+        shape = (sizes["n_times"] * sizes["n_orients"] + 1) / 2
+        return dist.Gamma(jnp.asarray(shape, dtype=float), self.alpha**2 / 2)
+
+    def sample(self, n: int, sizes: dict[str, int]) -> dict[str, Array]:
+        """Draw n variances."""
+        return {"gamma": numpyro.sample("gamma", self.distribution(sizes).expand((n,)).to_event(1))}
+
+    def start(self, gamma: Gamma) -> dict[str, Array]:
+        """Give the variances themselves."""
+        return {"gamma": gamma}
+
+
+def as_arrays(distribution: Any) -> Any:
+    """Give parameters one strong float type: new values compile nothing and have a gradient."""
+    return jax.tree.map(lambda x: jnp.asarray(x, dtype=float), distribution)
+
+
+def hyperprior(value: Any) -> HyperPrior:
+    """Read None (flat), a NumPyro distribution or one of the classes here."""
+    if value is None:
+        return Flat()
+    if isinstance(value, HyperPrior):
+        return value
+    return Given(value)

@@ -1,0 +1,327 @@
+r"""Sensor noise, defined on channels and carried through the whitener.
+
+.. math:: E \sim N(0,\, W N(\theta) W^\top), \qquad W C W^\top = I
+
+with C the noise covariance of the problem, so that `White` is the identity. Variances are relative
+to C: 1 says that C was right.
+"""
+
+import abc
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+from jaxtyping import Array, Float, Int
+
+from esijax._checks import warn
+from esijax._types import InputError
+from esijax.models.hyperpriors import HyperPrior, hyperprior
+from esijax.problem import Problem, Whitener
+
+Square = Float[Array, "rank rank"]
+Factor = tuple[Float[Array, "rank columns"], Int[Array, " columns"]]
+
+
+def around_one() -> dist.Distribution:
+    """Variance relative to the given covariance: median 0.6, 90 % between 0.2 and 2.8."""
+    return dist.InverseGamma(2.0, 1.0)
+
+
+def _variance_prior(value: Any) -> HyperPrior:
+    return hyperprior(around_one() if isinstance(value, str) and value == "around one" else value)
+
+
+class Noise(eqx.Module):
+    """A noise model; subclasses draw its parameters and give its covariance."""
+
+    def prepare(self, problem: Problem) -> "Noise":  # noqa: ARG002
+        """Learn the sizes of a problem, once."""
+        return self
+
+    @abc.abstractmethod
+    def hyper(self) -> dict[str, Array]:
+        """Draw the parameters with `numpyro.sample`."""
+
+    @abc.abstractmethod
+    def covariance(self, hyper: dict[str, Array], whitener: Whitener) -> Square:
+        """Covariance of the whitened noise."""
+
+
+class White(Noise):
+    """The noise is as the noise covariance says.
+
+    Examples
+    --------
+    >>> import esijax as ej
+    >>> noise = ej.models.noise.White()
+    """
+
+    def hyper(self) -> dict[str, Array]:
+        """Nothing to learn."""
+        return {}
+
+    def covariance(self, hyper: dict[str, Array], whitener: Whitener) -> Square:  # noqa: ARG002
+        """Identity."""
+        return jnp.eye(whitener.matrix.shape[0])
+
+
+class LinearNoise(Noise):
+    r"""Noise that is linear in unknown variances: :math:`W N W^\top = \sum_j v_j B_j B_j^\top`.
+
+    Parameters
+    ----------
+    variance : numpyro distribution | HyperPrior | None
+        Prior of the variances, relative to the given noise covariance; None is flat.
+    """
+
+    variance: eqx.AbstractVar[HyperPrior]
+
+    @property
+    @abc.abstractmethod
+    def n_variances(self) -> int:
+        """How many there are."""
+
+    @abc.abstractmethod
+    def factor(
+        self, whitener: Whitener
+    ) -> tuple[Float[Array, "rank columns"], Int[Array, " columns"]]:
+        """Factors B side by side, and the variance that each column belongs to."""
+
+    def hyper(self) -> dict[str, Array]:
+        """Draw the variances; "noise_scale" holds their roots."""
+        with numpyro.handlers.scope(prefix="noise"):
+            own = self.variance.sample(self.n_variances, {})
+        own = {f"noise/{name}": value for name, value in own.items()}
+        variance = own.pop("noise/gamma")
+        return {**own, "noise_var": variance, "noise_scale": jnp.sqrt(variance)}
+
+    def start(self, variance: Float[Array, " variances"]) -> dict[str, Array]:
+        """Sampled sites at which the variances are these."""
+        return {f"noise/{name}": value for name, value in self.variance.start(variance).items()}
+
+    def covariance(self, hyper: dict[str, Array], whitener: Whitener) -> Square:
+        """Sum of the components."""
+        factor, member = self.factor(whitener)
+        return (factor * hyper["noise_var"][member]) @ factor.T
+
+
+class Scalar(LinearNoise):
+    r"""One unknown factor for the whole noise covariance: :math:`N = v\, C`.
+
+    Parameters
+    ----------
+    variance : numpyro distribution | None
+        Prior of v; InverseGamma(2, 1) by default (median 0.6); None is flat.
+
+    Examples
+    --------
+    >>> import esijax as ej
+    >>> noise = ej.models.noise.Scalar()
+    """
+
+    variance: Any = eqx.field(converter=_variance_prior, default="around one")
+
+    @property
+    def n_variances(self) -> int:
+        """One."""
+        return 1
+
+    def factor(
+        self, whitener: Whitener
+    ) -> tuple[Float[Array, "rank columns"], Int[Array, " columns"]]:
+        """Identity."""
+        rank = whitener.matrix.shape[0]
+        return jnp.eye(rank), jnp.zeros(rank, dtype=int)
+
+    def covariance(self, hyper: dict[str, Array], whitener: Whitener) -> Square:
+        """The variance on the diagonal."""
+        return hyper["noise_var"][0] * jnp.eye(whitener.matrix.shape[0])
+
+
+class PerType(LinearNoise):
+    r"""One unknown factor per sensor type: what M/EEG fusion needs.
+
+    .. math:: N = \sum_t v_t\, E_t C E_t
+
+    with :math:`E_t` the channels of type t. C must not couple types (MNE-Python's whitener does
+    not); kinds that are coupled, as by signal space separation, get one factor together.
+
+    Parameters
+    ----------
+    variance : numpyro distribution | None
+        Prior of each factor; InverseGamma(2, 1) by default; None is flat.
+
+    Attributes
+    ----------
+    types : tuple of str
+        Sensor types in the order of the factors, known once the problem is: ("grad", "mag", "eeg").
+
+    Examples
+    --------
+    >>> import esijax as ej
+    >>> noise = ej.models.noise.PerType()
+    """
+
+    variance: Any = eqx.field(converter=_variance_prior, default="around one")
+    types: tuple[str, ...] = eqx.field(static=True, default=())
+    member: Int[Array, " channels"] | None = None
+
+    def prepare(self, problem: Problem) -> "PerType":
+        """Read the types of the channels and join those that the noise covariance couples."""
+        if self.types:
+            return self
+        kinds = problem.labels.ch_types
+        if not kinds:
+            raise InputError("noise.PerType needs channel types: from_arrays(..., ch_types=...).")
+        names = list(dict.fromkeys(kinds))
+        groups = _coupled(problem.whitener, np.array([names.index(k) for k in kinds]), len(names))
+        member = jnp.asarray([groups[names.index(k)] for k in kinds])
+        types = tuple(
+            "+".join(n for n, g in zip(names, groups, strict=True) if g == group)
+            for group in range(max(groups) + 1)
+        )
+        return PerType(self.variance, types, member)
+
+    @property
+    def n_variances(self) -> int:
+        """Number of types."""
+        if not self.types:
+            raise InputError("noise.PerType has not seen a problem: noise.prepare(problem) first.")
+        return len(self.types)
+
+    def factor(
+        self, whitener: Whitener
+    ) -> tuple[Float[Array, "rank columns"], Int[Array, " columns"]]:
+        """Projections onto the types, W E_t W^+."""
+        rank, n = whitener.matrix.shape[0], self.n_variances
+        own = jnp.arange(n)[:, None] == self.member[None]
+        factors = jnp.einsum("rc,tc,cs->rts", whitener.matrix, own.astype(float), whitener.colorer)
+        return factors.reshape(rank, n * rank), jnp.repeat(jnp.arange(n), rank)
+
+
+def _coupled(whitener: Whitener, member: np.ndarray, n: int) -> list[int]:
+    """Group of each type; types that the noise covariance couples share one."""
+    matrix, colorer = np.asarray(whitener.matrix), np.asarray(whitener.colorer)
+    onto = [matrix[:, member == t] @ colorer[member == t] for t in range(n)]
+    group = list(range(n))
+    for a in range(n):
+        for b in range(a + 1, n):
+            if np.abs(onto[a] @ onto[b].T).max() > 1e-3:
+                group = [group[a] if g == group[b] else g for g in group]
+    return [sorted(set(group)).index(g) for g in group]
+
+
+class Diagonal(LinearNoise):
+    r"""Independent noise on each channel with unknown variances (heteroscedastic).
+
+    .. math:: N = \operatorname{diag}(v_c\, C_{cc})
+
+    Correlations of the given noise covariance are left aside; its projectors are kept.
+
+    Parameters
+    ----------
+    variance : numpyro distribution | None
+        Prior of each variance relative to the channel's own; InverseGamma(2, 1) by default.
+
+    Examples
+    --------
+    >>> import esijax as ej
+    >>> noise = ej.models.noise.Diagonal()
+    """
+
+    variance: Any = eqx.field(converter=_variance_prior, default="around one")
+    n_channels: int = eqx.field(static=True, default=0)
+
+    def prepare(self, problem: Problem) -> "Diagonal":
+        """Count the channels."""
+        return Diagonal(self.variance, problem.whitener.matrix.shape[1])
+
+    @property
+    def n_variances(self) -> int:
+        """Number of channels."""
+        if not self.n_channels:
+            raise InputError("noise.Diagonal has not seen a problem: noise.prepare(problem) first.")
+        return self.n_channels
+
+    def factor(
+        self, whitener: Whitener
+    ) -> tuple[Float[Array, "rank columns"], Int[Array, " columns"]]:
+        """Whitened channels."""
+        std = jnp.sqrt(jnp.sum(whitener.colorer**2, axis=1))
+        return whitener.matrix * std[None], jnp.arange(whitener.matrix.shape[1])
+
+
+class LowRank(Noise):
+    r"""Independent noise per channel and k common noise sources with unknown fields.
+
+    .. math:: N = D^{1/2} (\operatorname{diag}(v) + L L^\top) D^{1/2}, \qquad
+              L_{cj} \sim N(0, s^2), \qquad D = \operatorname{diag}(C)
+
+    Without a baseline the fields L cannot be told from sources: only the prior keeps them apart.
+
+    Parameters
+    ----------
+    k : int
+        Number of common noise sources.
+    scale : float
+        s, standard deviation of the entries of L relative to the channel's noise.
+    variance : numpyro distribution | None
+        Prior of v; InverseGamma(2, 1) by default.
+
+    Raises
+    ------
+    InputError
+        If k is not a positive number or the scale is not positive.
+
+    References
+    ----------
+    Cai et al. 2021, doi:10.1016/j.neuroimage.2020.117411.
+
+    Examples
+    --------
+    >>> import esijax as ej
+    >>> noise = ej.models.noise.LowRank(2)
+    """
+
+    k: int = eqx.field(static=True, default=1)
+    scale: float = 0.3
+    variance: Any = eqx.field(converter=_variance_prior, default="around one")
+    n_channels: int = eqx.field(static=True, default=0)
+
+    def __check_init__(self):
+        if not (isinstance(self.k, int) and self.k > 0):
+            raise InputError(f"noise.LowRank needs a positive number of sources, got {self.k!r}.")
+
+    def prepare(self, problem: Problem) -> "LowRank":
+        """Count the channels; say what cannot be learned."""
+        if self.n_channels:
+            return self
+        warn(
+            "noise.LowRank: without a baseline its fields are told from sources by their prior "
+            "alone; keep `scale` small, or estimate the noise covariance from a baseline."
+        )
+        return LowRank(self.k, self.scale, self.variance, problem.whitener.matrix.shape[1])
+
+    def hyper(self) -> dict[str, Array]:
+        """Draw the variances and the fields."""
+        if not self.n_channels:
+            raise InputError("noise.LowRank has not seen a problem: noise.prepare(problem) first.")
+        with numpyro.handlers.scope(prefix="noise"):
+            variance = self.variance.sample(self.n_channels, {})["gamma"]
+            white = dist.Normal(jnp.zeros((self.n_channels, self.k)), 1.0).to_event(2)
+            fields = numpyro.sample("fields", white)
+        return {
+            "noise_var": variance,
+            "noise_scale": jnp.sqrt(variance),
+            "noise_fields": self.scale * fields,
+        }
+
+    def covariance(self, hyper: dict[str, Array], whitener: Whitener) -> Square:
+        """Diagonal plus low rank, whitened."""
+        std = jnp.sqrt(jnp.sum(whitener.colorer**2, axis=1))
+        scaled = whitener.matrix * std[None]
+        fields = scaled @ hyper["noise_fields"]
+        return (scaled * hyper["noise_var"]) @ scaled.T + fields @ fields.T
