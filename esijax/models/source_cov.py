@@ -4,6 +4,8 @@ A `SourceCov` is the matrix :math:`R` of :math:`X \sim N(0, R)`, known by what i
 """
 
 import abc
+import functools
+from collections.abc import Iterable
 from typing import ClassVar
 
 import equinox as eqx
@@ -236,29 +238,33 @@ class Added(SourceCov):
 
     def apply(self, columns: Columns) -> Columns:
         """Sum of R_i V."""
-        return sum(term.apply(columns) for term in self.terms)
+        return _total(term.apply(columns) for term in self.terms)
 
     def apply_gain(self, gain: Gain) -> Gain:
         """Sum of G R_i."""
-        return sum(term.apply_gain(gain) for term in self.terms)
+        return _total(term.apply_gain(gain) for term in self.terms)
 
     def back_project(self, gain: Gain, columns: Float[Array, "rank columns"], scale) -> Columns:
         """Sum of R_i G' V."""
-        return sum(term.back_project(gain, columns, scale) for term in self.terms)
+        return _total(term.back_project(gain, columns, scale) for term in self.terms)
 
     def sensor(self, gain: Gain) -> Float[Array, "rank rank"]:
         """Sum of G R_i G'."""
-        return sum(term.sensor(gain) for term in self.terms)
+        return _total(term.sensor(gain) for term in self.terms)
 
     def draw(self, key: PRNGKeyArray, n: int) -> Columns:
         """Sum of independent draws."""
         keys = jax.random.split(key, len(self.terms))
-        return sum(term.draw(k, n) for term, k in zip(self.terms, keys, strict=True))
+        return _total(term.draw(k, n) for term, k in zip(self.terms, keys, strict=True))
 
     def blocks(self) -> Blocks:
         """Sum of the blocks."""
-        return sum(term.blocks() for term in self.terms)
+        return _total(term.blocks() for term in self.terms)
 
     def scaled(self, factor: Scalar) -> "Added":
         """R times a number."""
         return Added(tuple(term.scaled(factor) for term in self.terms))
+
+
+def _total(arrays: Iterable[Array]) -> Array:
+    return functools.reduce(jnp.add, arrays)

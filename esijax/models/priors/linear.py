@@ -24,6 +24,10 @@ class LinearPrior(Prior):
     fast evidence follow from them.
     """
 
+    def prepare(self, problem: Problem) -> "LinearPrior":  # noqa: ARG002
+        """Do once, on the host, what depends on where the sources are."""
+        return self
+
     @abc.abstractmethod
     def parts(self, problem: Problem) -> tuple[Part, ...]:
         """Components for this problem; of arrays alone once the prior is prepared."""
