@@ -4,8 +4,9 @@ from typing import Any
 
 from esijax._types import InputError
 from esijax.models.components.component import IID, Component
+from esijax.models.components.patches import Patches
 
-NAMED = {"iid": IID}
+NAMED = {"iid": IID, "patches": Patches}
 
 
 def read(given: Any) -> tuple[Component, ...]:
