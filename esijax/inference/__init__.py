@@ -3,6 +3,7 @@
 from esijax.inference import select
 from esijax.inference.beamformer import LCMV
 from esijax.inference.linear import Linear
+from esijax.inference.mcmc import NUTS
 from esijax.inference.method import Method, solve
 
-__all__ = ["LCMV", "Linear", "Method", "select", "solve"]
+__all__ = ["LCMV", "NUTS", "Linear", "Method", "select", "solve"]

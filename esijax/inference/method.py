@@ -36,10 +36,11 @@ class Setup(eqx.Module):
 
 
 class State(eqx.Module):
-    """A method on its way: the setup, and what each step replaces."""
+    """A method on its way: the setup, what each step replaces, and what `init` worked out."""
 
     setup: Setup
     carry: Any = None
+    fixed: Any = None
 
 
 class Method(eqx.Module):
@@ -66,6 +67,14 @@ class Method(eqx.Module):
 
     def step(self, state: State) -> State:
         """Next state."""
+        return state
+
+    def advance(self, state: State) -> State:
+        """Next state on the host, where values are known; by default the compiled `step`."""
+        return _step(self, state)
+
+    def kept(self, state: State) -> State:
+        """What `finish` is given of a state that was interrupted."""
         return state
 
     def done(self, state: State) -> Any:  # noqa: ARG002
@@ -197,7 +206,7 @@ def _loop(method: Method, state: State) -> State:
     dynamic, static = eqx.partition(state.carry, eqx.is_array)
 
     def whole(carry):
-        return State(setup, eqx.combine(carry, static))
+        return State(setup, eqx.combine(carry, static), state.fixed)
 
     def body(carry):
         return eqx.filter(method.step(whole(carry)).carry, eqx.is_array)
@@ -216,13 +225,14 @@ def _host_loop(method: Method, setup: Setup, progress: bool, checkpoint) -> Esti
     with tqdm(disable=not progress, desc=type(method).__name__, unit="step") as bar:
         try:
             while not bool(method.done(state)):
-                state = _step(method, state)
+                state = method.advance(state)
                 jax.block_until_ready(jax.tree.leaves(eqx.filter(state.carry, eqx.is_array)))
                 bar.update()
                 if checkpoint is not None:
                     store(checkpoint, method, state)
         except KeyboardInterrupt:
             result = RESULT.interrupted
+            state = method.kept(state)
     estimate = _finish(method, state)
     return estimate if result is None else dataclasses.replace(estimate, result=result)
 
