@@ -1,0 +1,187 @@
+r"""Covariance components in sensor space, in the form whose arithmetic is least.
+
+.. math::
+   \Sigma(\theta) = \sum_k \theta_k A_k A_k^\top, \qquad
+   q_k = \operatorname{tr}(A_k^\top \Sigma^{-1} S \Sigma^{-1} A_k), \qquad
+   z_k = \operatorname{tr}(A_k^\top \Sigma^{-1} A_k)
+
+with S = Y Y' / n. Many components stay factors, a few (the noise, restricted maximum likelihood)
+become rank x rank matrices: an iteration then costs what the sensors cost.
+"""
+
+import abc
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.scipy.linalg as jsl
+from jaxtyping import Array, Bool, Float, Int
+
+from esijax._ops.chunked import chunk_size, gram
+
+Square = Float[Array, "rank rank"]
+Per = Float[Array, " n"]
+FEW = 8
+
+
+class Filter(eqx.Module):
+    r"""What one covariance of the data asks of every component.
+
+    Parameters
+    ----------
+    chol : (rank, rank)
+        Lower Cholesky factor L of Sigma.
+    white : (rank, columns)
+        L^-1 H for any H with H H' = S, where there are fewer columns than dimensions.
+    inner : (rank, rank)
+        L^-1 S L^-T where there are not.
+    """
+
+    chol: Square
+    white: Float[Array, "rank columns"] | None
+    inner: Square | None
+
+    @property
+    def inverse(self) -> Square:
+        """Sigma^-1."""
+        return jsl.cho_solve((self.chol, True), jnp.eye(len(self.chol), dtype=self.chol.dtype))
+
+    def sandwich(self) -> Square:
+        """Sigma^-1 S Sigma^-1."""
+        if self.inner is not None:
+            half = jsl.solve_triangular(self.chol, self.inner, lower=True, trans=1)
+            return jsl.solve_triangular(self.chol, half.T, lower=True, trans=1)
+        half = jsl.solve_triangular(self.chol, self.white, lower=True, trans=1)
+        return half @ half.T
+
+    def energy(self, part: Float[Array, "rank _"]) -> tuple[Array, Array]:
+        """Summands of q and z for each column."""
+        own = jsl.solve_triangular(self.chol, part, lower=True)
+        z = jnp.sum(own**2, axis=0)
+        if self.white is not None:
+            return jnp.sum((self.white.T @ own) ** 2, axis=0), z
+        return jnp.sum(own * (self.inner @ own), axis=0), z
+
+
+class Terms(eqx.Module):
+    """Components of one kind (sources, or noise)."""
+
+    n: eqx.AbstractVar[int]
+
+    @abc.abstractmethod
+    def cov(self, theta: Per) -> Square:
+        """Their sum."""
+
+    @abc.abstractmethod
+    def energy(self, filt: Filter) -> tuple[Per, Per]:
+        """q and z of each."""
+
+    @property
+    @abc.abstractmethod
+    def size(self) -> Per:
+        """r, the dimensions of each component."""
+
+    def only(self, alive: Bool[Array, " n"], columns: int) -> "Terms":  # noqa: ARG002
+        """Leave out the columns of components that are zero; at most `columns` are kept."""
+        return self
+
+
+class Columns(Terms):
+    """Factors side by side.
+
+    Parameters
+    ----------
+    factor : (rank, columns)
+    group : (columns,)
+        Component of each column; `n` where a column is padding.
+    n : int
+    """
+
+    factor: Float[Array, "rank columns"]
+    group: Int[Array, " columns"]
+    n: int = eqx.field(static=True)
+
+    def cov(self, theta: Per) -> Square:
+        """A diag(theta) A'."""
+        padded = jnp.append(theta, 0.0)
+        return gram(self.factor[:, :, None], padded[self.group][:, None])
+
+    def energy(self, filt: Filter) -> tuple[Per, Per]:
+        """q and z, a few hundred columns at a time."""
+        rank, columns = self.factor.shape
+        width = chunk_size(columns, 1)
+
+        def put(out, start):
+            part = jax.lax.dynamic_slice_in_dim(self.factor, start, width, axis=1)
+            values = jnp.stack(filt.energy(part))
+            return jax.lax.dynamic_update_slice_in_dim(out, values, start, axis=1), None
+
+        # the last chunk overlaps the one before: the same values are written twice
+        starts = jnp.minimum(jnp.arange(-(-columns // width)) * width, columns - width)
+        each, _ = jax.lax.scan(put, jnp.zeros((2, columns), self.factor.dtype), starts)
+        q, z = jnp.zeros((2, self.n + 1), each.dtype).at[:, self.group].add(each)[:, : self.n]
+        return q, z
+
+    @property
+    def size(self) -> Per:
+        """Numbers of columns."""
+        return jnp.zeros(self.n + 1, self.factor.dtype).at[self.group].add(1.0)[: self.n]
+
+    def only(self, alive: Bool[Array, " n"], columns: int) -> "Columns":
+        """Gather the columns of living components."""
+        total = self.factor.shape[1]
+        keep = jnp.append(alive, False)[self.group]
+        index = jnp.nonzero(keep, size=columns, fill_value=total)[0]
+        factor = jnp.take(self.factor, index, axis=1, mode="fill", fill_value=0.0)
+        group = jnp.take(self.group, index, mode="fill", fill_value=self.n)
+        return Columns(factor, group, self.n)
+
+
+class Matrices(Terms):
+    """A few components as matrices.
+
+    Parameters
+    ----------
+    matrix : (n, rank, rank)
+        A_k A_k'.
+    dims : (n,)
+        Their ranks.
+    """
+
+    matrix: Float[Array, "n rank rank"]
+    dims: Per
+
+    @property
+    def n(self) -> int:
+        """Number of components."""
+        return self.matrix.shape[0]
+
+    def cov(self, theta: Per) -> Square:
+        """Weighted sum."""
+        return jnp.tensordot(theta, self.matrix, axes=1)
+
+    def energy(self, filt: Filter) -> tuple[Per, Per]:
+        """Sums of element-wise products."""
+        axes = ([1, 2], [0, 1])
+        q = jnp.tensordot(self.matrix, filt.sandwich(), axes=axes)
+        return q, jnp.tensordot(self.matrix, filt.inverse, axes=axes)
+
+    @property
+    def size(self) -> Per:
+        """Ranks."""
+        return self.dims
+
+
+def terms(factor: Float[Array, "rank columns"], group: Int[Array, " columns"], n: int) -> Terms:
+    """Choose the form: matrices where there are few components of many columns."""
+    rank, columns = factor.shape
+    if n > FEW or n * rank > 2 * columns:
+        return Columns(factor, group, n)
+
+    def matrix(k):
+        return gram(factor[:, :, None], (group == k).astype(factor.dtype)[:, None])
+
+    matrices = jax.lax.map(matrix, jnp.arange(n))
+    values = jnp.linalg.eigvalsh(jax.lax.stop_gradient(matrices))
+    dims = jnp.sum(values > 1e-10 * values[:, -1:], axis=1)
+    return Matrices(matrices, dims.astype(factor.dtype))
