@@ -77,6 +77,10 @@ class Method(eqx.Module):
         """What `finish` is given of a state that was interrupted."""
         return state
 
+    def n_chunks(self, setup: Setup) -> int | None:  # noqa: ARG002
+        """How many steps there are, where that is known: the loop then has a gradient."""
+        return None
+
     def done(self, state: State) -> Any:  # noqa: ARG002
         """Tell whether the state is final."""
         return True
@@ -210,6 +214,11 @@ def _loop(method: Method, state: State) -> State:
 
     def body(carry):
         return eqx.filter(method.step(whole(carry)).carry, eqx.is_array)
+
+    n_chunks = method.n_chunks(setup)
+    if n_chunks is not None:
+        final = jax.lax.scan(lambda carry, _: (body(carry), None), dynamic, length=n_chunks)[0]
+        return whole(final)
 
     def go(carry):
         return jax.numpy.logical_not(method.done(whole(carry)))
