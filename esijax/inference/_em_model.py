@@ -18,6 +18,7 @@ from esijax.inference._em_sensor import Filter, Terms, terms
 from esijax.inference._em_update import Shape, prior_shape, shape_of, updated
 from esijax.models.collapsed import Marginal
 from esijax.models.noise import LinearNoise
+from esijax.models.priors.linear import LinearPrior
 
 Per = Float[Array, " n"]
 
@@ -55,49 +56,52 @@ class EMModel(eqx.Module):
         Components of the sources.
     noise : Terms | None
         Of the noise; None: the identity.
-    root, power : (rank, columns), (rank, rank)
-        Y / sqrt(n), or Y Y' / n where there are more samples than dimensions.
+    data : (rank, columns) or (rank, rank)
+        Y / sqrt(n), or Y Y' / n where there are more samples than dimensions (`pooled`).
     n_columns, log_pdet : ()
     prior : Shape
         Log hyper-prior of all variances.
     limit : (n,), optional
         z0, for the update "lowsnr".
+    n_sources : int
+        Number of components of the sources; the others are the noise's.
     update : str
+    pooled : bool
     """
 
     source: Terms
     noise: Terms | None
-    root: Float[Array, "rank columns"] | None
-    power: Float[Array, "rank rank"] | None
+    data: Float[Array, "rank columns"]
     n_columns: Scalar
     log_pdet: Scalar
     prior: Shape
     limit: Per | None
+    n_sources: int = eqx.field(static=True)
     update: str = eqx.field(static=True)
+    pooled: bool = eqx.field(static=True)
 
     @property
     def rank(self) -> int:
         """Dimensions of the data."""
-        known = self.power if self.root is None else self.root
-        return known.shape[0]
+        return self.data.shape[0]
 
     def sigma(self, theta: Per) -> Float[Array, "rank rank"]:
         """Covariance of the data."""
-        signal = self.source.cov(theta[: self.source.n])
+        signal = self.source.cov(theta[: self.n_sources])
         if self.noise is None:
             return signal + jnp.eye(self.rank, dtype=signal.dtype)
-        return signal + self.noise.cov(theta[self.source.n :])
+        return signal + self.noise.cov(theta[self.n_sources :])
 
     def filter(self, theta: Per) -> Filter:
         """Factorise the covariance."""
         chol = jnp.linalg.cholesky(self.sigma(theta))
-        if self.root is not None:
-            return Filter(chol, jsl.solve_triangular(chol, self.root, lower=True), None)
-        half = jsl.solve_triangular(chol, self.power, lower=True)
-        return Filter(chol, None, jsl.solve_triangular(chol, half.T, lower=True))
+        half = jsl.solve_triangular(chol, self.data, lower=True)
+        if self.pooled:
+            half = jsl.solve_triangular(chol, half.T, lower=True)
+        return Filter(chol, half, self.pooled)
 
     def energy(self, filt: Filter) -> tuple[Per, Per]:
-        """q and z of all components."""
+        """Give q and z of all components."""
         q, z = self.source.energy(filt)
         if self.noise is None:
             return q, z
@@ -117,8 +121,7 @@ class EMModel(eqx.Module):
             log_det = 2 * jnp.sum(jnp.log(jnp.diag(filt.chol)))
         else:
             log_det = jnp.sum(self.limit * theta)
-        misfit = jnp.trace(filt.inner) if filt.white is None else jnp.sum(filt.white**2)
-        spread = log_det + misfit + self.rank * jnp.log(2 * jnp.pi)
+        spread = log_det + filt.misfit + self.rank * jnp.log(2 * jnp.pi)
         return self.n_columns * (self.log_pdet - 0.5 * spread) + self.prior.value(theta)
 
     def at(self, log: Per) -> Point:
@@ -146,26 +149,28 @@ def floor(like: Array) -> float:
 
 def em_model(marginal: Marginal, update: str) -> EMModel:
     """Read prior, noise and data of a model."""
-    prior, noise, data = marginal.prior, marginal.noise, marginal.data
-    whitener = marginal.problem.whitener
+    problem, prior, noise = marginal.problem, marginal.prior, marginal.noise
+    assert isinstance(prior, LinearPrior)
+    assert marginal.factor is not None
+    assert marginal.group is not None
     shape = prior_shape(prior, marginal.sizes)
-    source = terms(marginal.factor, marginal.group, prior.n_components(marginal.sizes))
+    n_sources = prior.n_components(marginal.sizes)
+    source = terms(marginal.factor, marginal.group, n_sources)
     own = None
     if isinstance(noise, LinearNoise):
-        own = terms(*noise.factor(whitener), noise.n_variances)
+        own = terms(*noise.factor(problem.whitener), noise.n_variances)
         more = shape_of(noise.variance, noise.n_variances, {})
         shape = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), shape, more)
-    rank, n = marginal.problem.rank, marginal.sizes["n_times"]
-    root = power = None
-    if n < rank:
-        columns = jnp.moveaxis(marginal.problem.data, -2, 0).reshape(rank, -1)
-        root = columns / jnp.sqrt(data.n_columns)
+    pooled = marginal.sizes["n_times"] >= problem.rank
+    n = marginal.data.n_columns
+    if pooled:
+        data = marginal.data.power / n
     else:
-        power = data.power / data.n_columns
+        data = jnp.moveaxis(problem.data, -2, 0).reshape(problem.rank, -1) / jnp.sqrt(n)
     limit = None
     if update == "lowsnr":
-        eye = jnp.eye(rank, dtype=data.power.dtype)
-        limit = source.energy(Filter(eye, eye[:, :1], None))[1]
+        eye = jnp.eye(problem.rank, dtype=data.dtype)
+        limit = source.energy(Filter(eye, eye[:, :1], False))[1]
     return EMModel(
-        source, own, root, power, data.n_columns, whitener.log_pdet, shape, limit, update
+        source, own, data, n, problem.whitener.log_pdet, shape, limit, n_sources, update, pooled
     )

@@ -18,6 +18,7 @@ import jax.scipy.linalg as jsl
 from jaxtyping import Array, Bool, Float, Int
 
 from esijax._ops.chunked import chunk_size, gram
+from esijax._types import Scalar
 
 Square = Float[Array, "rank rank"]
 Per = Float[Array, " n"]
@@ -31,42 +32,45 @@ class Filter(eqx.Module):
     ----------
     chol : (rank, rank)
         Lower Cholesky factor L of Sigma.
-    white : (rank, columns)
-        L^-1 H for any H with H H' = S, where there are fewer columns than dimensions.
-    inner : (rank, rank)
-        L^-1 S L^-T where there are not.
+    data : (rank, columns)
+        L^-1 H for any H with H H' = S, where there are fewer columns than dimensions; else
+        L^-1 S L^-T.
+    pooled : bool
+        Whether it is the latter.
     """
 
     chol: Square
-    white: Float[Array, "rank columns"] | None
-    inner: Square | None
+    data: Float[Array, "rank columns"]
+    pooled: bool = eqx.field(static=True)
 
     @property
     def inverse(self) -> Square:
         """Sigma^-1."""
         return jsl.cho_solve((self.chol, True), jnp.eye(len(self.chol), dtype=self.chol.dtype))
 
+    @property
+    def misfit(self) -> Scalar:
+        """Trace of Sigma^-1 S."""
+        return jnp.trace(self.data) if self.pooled else jnp.sum(self.data**2)
+
     def sandwich(self) -> Square:
         """Sigma^-1 S Sigma^-1."""
-        if self.inner is not None:
-            half = jsl.solve_triangular(self.chol, self.inner, lower=True, trans=1)
+        half = jsl.solve_triangular(self.chol, self.data, lower=True, trans=1)
+        if self.pooled:
             return jsl.solve_triangular(self.chol, half.T, lower=True, trans=1)
-        half = jsl.solve_triangular(self.chol, self.white, lower=True, trans=1)
         return half @ half.T
 
     def energy(self, part: Float[Array, "rank _"]) -> tuple[Array, Array]:
         """Summands of q and z for each column."""
         own = jsl.solve_triangular(self.chol, part, lower=True)
         z = jnp.sum(own**2, axis=0)
-        if self.white is not None:
-            return jnp.sum((self.white.T @ own) ** 2, axis=0), z
-        return jnp.sum(own * (self.inner @ own), axis=0), z
+        if self.pooled:
+            return jnp.sum(own * (self.data @ own), axis=0), z
+        return jnp.sum((self.data.T @ own) ** 2, axis=0), z
 
 
 class Terms(eqx.Module):
     """Components of one kind (sources, or noise)."""
-
-    n: eqx.AbstractVar[int]
 
     @abc.abstractmethod
     def cov(self, theta: Per) -> Square:
@@ -74,7 +78,7 @@ class Terms(eqx.Module):
 
     @abc.abstractmethod
     def energy(self, filt: Filter) -> tuple[Per, Per]:
-        """q and z of each."""
+        """Give q and z of each."""
 
     @property
     @abc.abstractmethod
@@ -107,8 +111,8 @@ class Columns(Terms):
         return gram(self.factor[:, :, None], padded[self.group][:, None])
 
     def energy(self, filt: Filter) -> tuple[Per, Per]:
-        """q and z, a few hundred columns at a time."""
-        rank, columns = self.factor.shape
+        """Take a few hundred columns at a time."""
+        columns = self.factor.shape[1]
         width = chunk_size(columns, 1)
 
         def put(out, start):
@@ -150,11 +154,6 @@ class Matrices(Terms):
 
     matrix: Float[Array, "n rank rank"]
     dims: Per
-
-    @property
-    def n(self) -> int:
-        """Number of components."""
-        return self.matrix.shape[0]
 
     def cov(self, theta: Per) -> Square:
         """Weighted sum."""

@@ -229,7 +229,7 @@ class EM(Method):
             carry = jax.lax.while_loop(go, iterate, state.carry)
         return State(state.setup, carry, model)
 
-    def n_steps(self, setup: Setup) -> int | None:
+    def n_chunks(self, setup: Setup) -> int | None:
         """Known if the number of iterations is."""
         if self.tol is not None:
             return None
@@ -243,11 +243,12 @@ class EM(Method):
     def finish(self, state: State) -> Estimate:
         """Posterior at the most probable variances."""
         carry, target = state.carry, marginal(state.setup)
+        assert isinstance(target.prior, LinearPrior)
         model, point = state.fixed, carry.walk.point
         theta = jnp.where(point.log > floor(point.log), jnp.exp(point.log), 0.0)
-        hyper = target.prior.start(theta[: model.source.n], target.sizes)
+        hyper = target.prior.start(theta[: model.n_sources], target.sizes)
         if isinstance(target.noise, LinearNoise):
-            variance = theta[model.source.n :]
+            variance = theta[model.n_sources :]
             hyper |= {"noise_var": variance, "noise_scale": jnp.sqrt(variance)}
         fixed = self.tol is None
         gradient = _gradient(model, point)
