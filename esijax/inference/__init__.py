@@ -3,8 +3,10 @@
 from esijax.inference import select
 from esijax.inference.beamformer import LCMV
 from esijax.inference.em import EM
+from esijax.inference.evidence import Evidence
+from esijax.inference.laplace import Laplace
 from esijax.inference.linear import Linear
 from esijax.inference.mcmc import NUTS
 from esijax.inference.method import Method, solve
 
-__all__ = ["EM", "LCMV", "NUTS", "Linear", "Method", "select", "solve"]
+__all__ = ["EM", "LCMV", "NUTS", "Evidence", "Laplace", "Linear", "Method", "select", "solve"]

@@ -1,0 +1,181 @@
+"""Maximisation over unconstrained numbers: quasi-Newton steps in chunks, several starts at once."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+import optimistix as optx
+from jaxtyping import Array, Bool, Float, Int
+
+from esijax._types import InputError, Scalar
+from esijax.estimate import Diagnostics
+
+Points = Float[Array, "starts size"]
+Objective = Callable[[Float[Array, " size"]], Scalar]
+REACH = 30.0
+
+
+def minimiser(solver: Any, rtol: float, atol: float) -> optx.AbstractMinimiser:
+    """Read a solver's name, an optimistix minimiser or an optax optimiser."""
+    if isinstance(solver, optx.AbstractMinimiser):
+        return solver
+    if isinstance(solver, optax.GradientTransformation):
+        return optx.OptaxMinimiser(solver, rtol, atol)
+    named = {"bfgs": optx.BFGS, "lbfgs": optx.LBFGS}
+    if not isinstance(solver, str) or solver not in named:
+        raise InputError(
+            f"solver must be 'bfgs', 'lbfgs', an optax optimiser or an optimistix minimiser, "
+            f"got {solver!r}."
+        )
+    return named[solver](rtol, atol)
+
+
+class Walk(eqx.Module):
+    """Several searches on their way.
+
+    Parameters
+    ----------
+    origin : (starts, size)
+        Where each began; it may move by at most `REACH` from there, which in a logarithm is
+        13 powers of ten: an optimum at zero or infinity ends there.
+    point : (starts, size)
+    state
+        Of the solver, arrays with a leading axis of starts.
+    scale : (starts,)
+        The objective is divided by it, so that the first step moves nothing by more than 1.
+    ended : (starts,)
+    n_steps : ()
+    """
+
+    origin: Points
+    point: Points
+    state: Any
+    scale: Float[Array, " starts"]
+    ended: Bool[Array, " starts"]
+    n_steps: Int[Array, ""]
+
+
+def within(point: Float[Array, "*starts size"], origin: Float[Array, "*starts size"]):
+    """Point with each entry within reach of the origin."""
+    return jnp.clip(point, origin - REACH, origin + REACH)
+
+
+def begin(objective: Objective, solver: optx.AbstractMinimiser, points: Points) -> Walk:
+    """First state of each search."""
+
+    def one(point):
+        slope = jnp.abs(jax.grad(objective)(point))
+        scale = jnp.maximum(jnp.max(slope), 1.0)
+        return _initial(solver, point), jnp.where(jnp.isfinite(scale), scale, 1.0)
+
+    state, scale = _each(one)(points)
+    ended = jnp.zeros(len(points), dtype=bool)
+    return Walk(points, points, eqx.filter(state, eqx.is_array), scale, ended, jnp.asarray(0))
+
+
+def advance(
+    objective: Objective, solver: optx.AbstractMinimiser, walk: Walk, n_steps: int, max_steps: int
+) -> Walk:
+    """Up to `n_steps` more steps of each search, none where it has ended."""
+    template = jax.ShapeDtypeStruct(walk.point.shape[1:], walk.point.dtype)
+    still = eqx.filter_eval_shape(lambda p: _initial(solver, p), template)
+    still = eqx.filter(still, lambda x: isinstance(x, jax.ShapeDtypeStruct), inverse=True)
+
+    def one(point, state, origin, scale, ended):
+        def negative(p, _):
+            return -objective(within(p, origin)) / scale, None
+
+        whole = eqx.combine(state, still)
+        new, whole, _ = solver.step(negative, point, None, {}, whole, frozenset())
+        over, result = solver.terminate(negative, new, None, {}, whole, frozenset())
+        over = over | (result != optx.RESULTS.successful)
+
+        def kept(a, b):
+            return jnp.where(ended, a, b)
+
+        state = jax.tree.map(kept, state, eqx.filter(whole, eqx.is_array))
+        return kept(point, new), state, ended | over
+
+    def go(carry):
+        i, walk = carry
+        return (i < n_steps) & ~jnp.all(walk.ended) & (walk.n_steps < max_steps)
+
+    def body(carry):
+        i, w = carry
+        point, state, ended = _each(one)(w.point, w.state, w.origin, w.scale, w.ended)
+        return i + 1, Walk(w.origin, point, state, w.scale, ended, w.n_steps + 1)
+
+    return jax.lax.while_loop(go, body, (0, walk))[1]
+
+
+def _each(function):
+    """Map over starts; a single one is spared the batching (a batched branch runs both sides)."""
+
+    def run(*arguments):
+        if len(jax.tree.leaves(arguments)[0]) > 1:
+            return eqx.filter_vmap(function)(*arguments)
+        out = function(*jax.tree.map(lambda x: x[0], arguments))
+        return jax.tree.map(lambda x: x[None] if eqx.is_array(x) else x, out)
+
+    return run
+
+
+def _initial(solver: optx.AbstractMinimiser, point: Float[Array, " size"]):
+    scalar = jax.ShapeDtypeStruct((), point.dtype)
+    return solver.init(lambda p, _: (p[0], None), point, None, {}, scalar, None, frozenset())
+
+
+class Optimum(Diagnostics):
+    """How a maximisation went.
+
+    Parameters
+    ----------
+    values : (starts,)
+        Objective at the end of each search.
+    ended : (starts,)
+        Whether it met its tolerance.
+    n_steps : ()
+    at_bound : ()
+        Unknowns of the winner that went to zero or infinity as far as they may.
+    stuck : ()
+        Those of them that would rather come back.
+    """
+
+    values: Float[Array, " starts"]
+    ended: Bool[Array, " starts"]
+    n_steps: Int[Array, ""]
+    at_bound: Int[Array, ""]
+    stuck: Int[Array, ""]
+
+    @property
+    def winner(self) -> Int[Array, ""]:
+        """Start with the highest end."""
+        return jnp.argmax(jnp.where(jnp.isfinite(self.values), self.values, -jnp.inf))
+
+    @property
+    def converged(self) -> Bool[Array, ""]:
+        """Whether the winner met its tolerance, with nothing stuck at zero."""
+        return self.ended[self.winner] & (self.stuck == 0)
+
+    def verdict(self) -> dict[str, Any]:
+        """Steps, the start that won, the spread of the starts."""
+        values = [float(v) for v in self.values]
+        return {
+            "converged": bool(self.converged),
+            "n_steps": int(self.n_steps),
+            "best_start": int(self.winner),
+            "log_density_of_starts": values,
+            "spread_of_starts": max(values) - min(values),
+            "at_bound": int(self.at_bound),
+        }
+
+    def doubts(self) -> tuple[str, ...]:
+        """Whether the optimum was reached."""
+        if bool(self.converged):
+            return ()
+        if bool(self.ended[self.winner]):
+            return (f"{int(self.stuck)} components were switched off too early: start elsewhere",)
+        return (f"no optimum after {int(self.n_steps)} steps: raise max_steps",)
