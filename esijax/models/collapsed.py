@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Int
 
 from esijax._ops.gaussian import pooled_log_density
 from esijax._types import Scalar
+from esijax.models._evidence import Evidence, linear_evidence
 from esijax.models.noise import Noise, White
 from esijax.models.parts import stacked
 from esijax.models.priors.linear import LinearPrior
@@ -40,9 +41,14 @@ class Pooled(eqx.Module):
     n_columns: Scalar
 
 
+def side_by_side(problem: Problem) -> Float[Array, "rank columns"]:
+    """Whitened data of all trials as columns."""
+    return jnp.moveaxis(problem.data, -2, 0).reshape(problem.rank, -1)
+
+
 def pooled(problem: Problem) -> Pooled:
     """Sum of squares and products of the whitened data."""
-    columns = jnp.moveaxis(problem.data, -2, 0).reshape(problem.rank, -1)
+    columns = side_by_side(problem)
     return Pooled(columns @ columns.T, jnp.asarray(columns.shape[1], dtype=columns.dtype))
 
 
@@ -56,6 +62,8 @@ class Marginal(eqx.Module):
     data : Pooled
     factor, group
         Sensor factors of a linear prior, and the component of each column; None for others.
+    evidence : Evidence
+        Of a linear prior with linear noise: the log-evidence in the smaller of two spaces.
     """
 
     problem: Problem
@@ -64,15 +72,20 @@ class Marginal(eqx.Module):
     data: Pooled
     factor: Float[Array, "rank columns"] | None
     group: Int[Array, " columns"] | None
+    evidence: Evidence | None
 
     def __init__(self, problem: Problem, prior: Prior, noise: Noise | None = None):
         self.problem, self.data = problem, pooled(problem)
         self.prior = prior.prepare(problem)
         self.noise = (White() if noise is None else noise).prepare(problem)
-        self.factor = self.group = None
+        self.factor = self.group = self.evidence = None
         if isinstance(self.prior, LinearPrior):
             parts = self.prior.parts(problem)
             self.factor, self.group = stacked(parts, problem.gain, problem.prior_scale)
+            columns, n = side_by_side(problem), self.prior.n_components(self.sizes)
+            self.evidence = linear_evidence(
+                problem, self.noise, columns, self.factor, self.group, n
+            )
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -92,7 +105,9 @@ class Marginal(eqx.Module):
     def sigma(self, hyper: dict[str, Array]) -> Square:
         """Covariance of the whitened data."""
         if isinstance(self.prior, LinearPrior):
-            signal = (self.factor * self.prior.gamma(hyper)[self.group]) @ self.factor.T
+            assert self.factor is not None
+            weighted = self.factor * self.prior.gamma(hyper)[self.group][None]
+            signal = weighted @ self.factor.T
         else:
             signal = self.prior.source_cov(hyper, self.problem).sensor(self.problem.gain)
         return signal + self.noise_cov(hyper)
@@ -100,7 +115,11 @@ class Marginal(eqx.Module):
     def log_evidence(self, hyper: dict[str, Array]) -> Scalar:
         """Log density of the data in their own units, the sources integrated out."""
         power, n = self.data.power, self.data.n_columns
-        return pooled_log_density(self.sigma(hyper), power, n) + n * self.problem.whitener.log_pdet
+        jacobian = n * self.problem.whitener.log_pdet
+        if self.evidence is None or not isinstance(self.prior, LinearPrior):
+            return pooled_log_density(self.sigma(hyper), power, n) + jacobian
+        noise_var = hyper.get("noise_var", jnp.ones(1))  # White has none of its own
+        return self.evidence(self.prior.gamma(hyper), noise_var) + jacobian
 
     def __call__(self) -> dict[str, Array]:
         """Declare the NumPyro model."""

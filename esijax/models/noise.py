@@ -63,6 +63,10 @@ class White(Noise):
         """Nothing to learn."""
         return {}
 
+    def dimensions(self, whitener: Whitener) -> Int[Array, " rank"]:
+        """Give all dimensions the same variance, 1."""
+        return jnp.zeros(whitener.matrix.shape[0], dtype=int)
+
     def covariance(self, hyper: dict[str, Array], whitener: Whitener) -> Square:  # noqa: ARG002
         """Identity."""
         return jnp.eye(whitener.matrix.shape[0])
@@ -90,6 +94,10 @@ class LinearNoise(Noise):
     ) -> tuple[Float[Array, "rank columns"], Int[Array, " columns"]]:
         """Factors B side by side, and the variance that each column belongs to."""
 
+    def dimensions(self, whitener: Whitener) -> Int[Array, " rank"] | None:  # noqa: ARG002
+        """Variance of each whitened dimension where the noise is diagonal there, else None."""
+        return None
+
     def hyper(self) -> dict[str, Array]:
         """Draw the variances; "noise_scale" holds their roots."""
         with numpyro.handlers.scope(prefix="noise"):
@@ -105,7 +113,7 @@ class LinearNoise(Noise):
     def covariance(self, hyper: dict[str, Array], whitener: Whitener) -> Square:
         """Sum of the components."""
         factor, member = self.factor(whitener)
-        return (factor * hyper["noise_var"][member]) @ factor.T
+        return (factor * hyper["noise_var"][member][None]) @ factor.T
 
 
 class Scalar(LinearNoise):
@@ -135,6 +143,10 @@ class Scalar(LinearNoise):
         """Identity."""
         rank = whitener.matrix.shape[0]
         return jnp.eye(rank), jnp.zeros(rank, dtype=int)
+
+    def dimensions(self, whitener: Whitener) -> Int[Array, " rank"]:
+        """Give all dimensions the same variance."""
+        return jnp.zeros(whitener.matrix.shape[0], dtype=int)
 
     def covariance(self, hyper: dict[str, Array], whitener: Whitener) -> Square:
         """The variance on the diagonal."""
@@ -168,6 +180,7 @@ class PerType(LinearNoise):
     variance: Any = eqx.field(converter=_variance_prior, default="around one")
     types: tuple[str, ...] = eqx.field(static=True, default=())
     member: Int[Array, " channels"] | None = None
+    own: Int[Array, " rank"] | None = None
 
     def prepare(self, problem: Problem) -> "PerType":
         """Read the types of the channels and join those that the noise covariance couples."""
@@ -183,7 +196,12 @@ class PerType(LinearNoise):
             "+".join(n for n, g in zip(names, groups, strict=True) if g == group)
             for group in range(max(groups) + 1)
         )
-        return PerType(self.variance, types, member)
+        own = _own_dimensions(problem.whitener, np.asarray(member), len(types))
+        return PerType(self.variance, types, member, own=own)
+
+    def dimensions(self, whitener: Whitener) -> Int[Array, " rank"] | None:  # noqa: ARG002
+        """Type of each whitened dimension; a whitener may mix them (None)."""
+        return self.own
 
     @property
     def n_variances(self) -> int:
@@ -200,6 +218,15 @@ class PerType(LinearNoise):
         own = jnp.arange(n)[:, None] == self.member[None]
         factors = jnp.einsum("rc,tc,cs->rts", whitener.matrix, own.astype(float), whitener.colorer)
         return factors.reshape(rank, n * rank), jnp.repeat(jnp.arange(n), rank)
+
+
+def _own_dimensions(whitener: Whitener, member: np.ndarray, n: int) -> Array | None:
+    """Type of each whitened dimension, where W E_t W^+ picks dimensions out."""
+    matrix, colorer = np.asarray(whitener.matrix), np.asarray(whitener.colorer)
+    picked = [matrix[:, member == t] @ colorer[member == t] for t in range(n)]
+    own = np.argmax([np.diag(p) for p in picked], axis=0)
+    mixed = max(np.abs(p - np.diag(own == t)).max() for t, p in enumerate(picked))
+    return jnp.asarray(own) if mixed < 1e-10 else None
 
 
 def _coupled(whitener: Whitener, member: np.ndarray, n: int) -> list[int]:

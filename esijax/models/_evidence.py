@@ -1,0 +1,123 @@
+r"""The log-evidence of linear priors in the smaller of two spaces: sensors, or component columns.
+
+.. math:: \Sigma = \sum_k \gamma_k A_k A_k^\top + W N W^\top
+
+Everything that does not depend on the hyper-parameters is computed once.
+"""
+
+import abc
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from esijax._ops.components import column_terms, factored_log_density
+from esijax._ops.gaussian import symmetric_power
+from esijax._types import Scalar
+from esijax.models.noise import LinearNoise, Noise, White
+from esijax.problem import Problem
+
+# below this share of the sensors the columns are the cheaper space
+FEW = 0.7
+
+
+class Evidence(eqx.Module):
+    """Log density of the whitened data as a function of the variances."""
+
+    @abc.abstractmethod
+    def __call__(self, gamma: Float[Array, " _"], noise_var: Float[Array, " _"]) -> Scalar:
+        """Log density for variances of components and of the noise."""
+
+
+class SensorSpace(Evidence):
+    """A Cholesky factorisation of the sensors' covariance.
+
+    Parameters
+    ----------
+    factor, group
+        Columns of components, then those of a noise that is not diagonal; their variances.
+    member : (rank,)
+        Noise variance of each dimension; beyond the last for none.
+    root, n_columns
+        Root of the data's sum of products, and their number.
+    """
+
+    factor: Float[Array, "rank columns"]
+    group: Int[Array, " columns"]
+    member: Int[Array, " rank"]
+    root: Float[Array, "rank some"]
+    n_columns: Scalar
+
+    def __call__(self, gamma: Float[Array, " _"], noise_var: Float[Array, " _"]) -> Scalar:
+        """Log density."""
+        weights = jnp.concatenate([gamma, noise_var])[self.group]
+        noise = jnp.append(noise_var, 0.0)[self.member]
+        return factored_log_density(weights, noise, self.factor, self.root, self.n_columns)
+
+
+class ColumnSpace(Evidence):
+    r"""A Cholesky factorisation in the space of few columns, the noise diagonal.
+
+    Parameters
+    ----------
+    group : (columns,)
+    gram : (types, columns, columns)
+        :math:`F_t^\top F_t`, of the dimensions of each noise variance.
+    power : (types, types, columns, columns)
+        :math:`F_t^\top S_{tu} F_u`.
+    size, energy : (types,)
+        Dimensions of each noise variance and the sum of squares there.
+    n_columns : ()
+    """
+
+    group: Int[Array, " columns"]
+    gram: Float[Array, "types columns columns"]
+    power: Float[Array, "types types columns columns"]
+    size: Float[Array, " types"]
+    energy: Float[Array, " types"]
+    n_columns: Scalar
+
+    def __call__(self, gamma: Float[Array, " _"], noise_var: Float[Array, " _"]) -> Scalar:
+        """Log density."""
+        weight = 1.0 / noise_var
+        gram = jnp.tensordot(weight, self.gram, 1)
+        power = jnp.tensordot(weight, jnp.tensordot(weight, self.power, 1), 1)
+        log_det, explained = column_terms(gamma[self.group], gram, power)
+        log_det += jnp.sum(self.size * jnp.log(2 * jnp.pi * noise_var))
+        left = jnp.sum(self.energy * weight) - explained
+        return -0.5 * (left + self.n_columns * log_det)
+
+
+def linear_evidence(
+    problem: Problem,
+    noise: Noise,
+    data: Float[Array, "rank samples"],
+    factor: Float[Array, "rank columns"],
+    group: Int[Array, " columns"],
+    n_components: int,
+) -> Evidence | None:
+    """Choose the space; None for a noise that is not linear in variances."""
+    if not isinstance(noise, White | LinearNoise):
+        return None
+    rank, n = problem.rank, jnp.asarray(data.shape[1], dtype=data.dtype)
+    member = noise.dimensions(problem.whitener)
+    n_variances = noise.n_variances if isinstance(noise, LinearNoise) else 1
+    if member is not None and factor.shape[1] <= FEW * rank:
+        own = (member[None] == jnp.arange(n_variances)[:, None]).astype(factor.dtype)
+        parts, seen = own[:, :, None] * factor[None], own[:, :, None] * data[None]
+        projected = jnp.einsum("trc,trn->tcn", parts, seen)
+        return ColumnSpace(
+            group,
+            jnp.einsum("trc,trd->tcd", parts, parts),
+            jnp.einsum("tcn,udn->tucd", projected, projected),
+            jnp.sum(own, axis=1),
+            jnp.sum(seen**2, axis=(1, 2)),
+            n,
+        )
+    if member is None and isinstance(noise, LinearNoise):
+        columns, index = noise.factor(problem.whitener)
+        factor = jnp.concatenate([factor, columns], axis=1)
+        group = jnp.concatenate([group, n_components + index])
+        member = jnp.full(rank, n_variances)
+    root = data if data.shape[1] <= rank else symmetric_power(data @ data.T, 0.5, rtol=1e-14)
+    return SensorSpace(factor, group, member, root, n)

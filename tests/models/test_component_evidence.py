@@ -1,0 +1,87 @@
+"""The fast log-evidence of linear priors equals the textbook's, derivatives included."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+import pytest
+
+import esijax as ej
+from esijax._ops.gaussian import pooled_log_density
+from esijax.models._evidence import ColumnSpace, SensorSpace
+from esijax.models.collapsed import Marginal
+
+NOISES = {
+    "white": ej.models.noise.White,
+    "scalar": ej.models.noise.Scalar,
+    "per type": ej.models.noise.PerType,
+    "diagonal": ej.models.noise.Diagonal,
+}
+SHAPES = {
+    "many columns": {"n_locations": 20},
+    "many columns, long": {"n_locations": 20, "n_times": 30},
+    "few columns": {"n_locations": 6},
+    "few columns, trials": {"n_locations": 6, "n_times": 30, "trials": 2},
+    "few columns, reference": {"n_locations": 6, "average_reference": True},
+}
+
+
+def plain(hyper, marginal):
+    """Dense covariance, one Cholesky factorisation."""
+    data = marginal.data
+    density = pooled_log_density(marginal.sigma(hyper), data.power, data.n_columns)
+    return density + data.n_columns * marginal.problem.whitener.log_pdet
+
+
+def fast(hyper, marginal):
+    return marginal.log_evidence(hyper)
+
+
+def case(problem, noise):
+    marginal = Marginal(problem, ej.models.ARD(dist.InverseGamma(1.0, 0.1)), noise)
+    rng = np.random.default_rng(0)
+    hyper = {"gamma": jnp.asarray(rng.gamma(1.0, 1.0, problem.n_locations))}
+    if not isinstance(noise, ej.models.noise.White):
+        hyper["noise_var"] = jnp.asarray(rng.gamma(2.0, 0.5, marginal.noise.n_variances) + 0.2)
+    return marginal, hyper
+
+
+def same(left, right, rtol):
+    for a, b in zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True):
+        np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol * np.abs(a).max())
+
+
+@pytest.mark.parametrize("noise", NOISES)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_fast_equals_plain(problem_factory, shape, noise):
+    problem = problem_factory(1, **SHAPES[shape])
+    marginal, hyper = case(problem, NOISES[noise]())
+    few = shape.startswith("few") and noise != "diagonal"
+    assert isinstance(marginal.evidence, ColumnSpace if few else SensorSpace)
+    for derive in (lambda f: f, jax.grad, jax.hessian):
+        same(derive(plain)(hyper, marginal), derive(fast)(hyper, marginal), 1e-10)
+
+    def of(data, gain, function):
+        changed = dataclasses.replace(problem, data=data, gain=gain)
+        return function(hyper, Marginal(changed, marginal.prior, marginal.noise))
+
+    derived = jax.grad(of, (0, 1))
+    at = problem.data, problem.gain
+    same(derived(*at, plain), derived(*at, fast), 1e-9)
+
+
+def test_variances_of_any_size(problem_factory):
+    """Strong, tiny and vanishing components: no digits are lost in the space of columns."""
+    marginal, hyper = case(problem_factory(1, n_locations=6), NOISES["per type"]())
+    hyper = hyper | {"gamma": jnp.array([1e5, 1e-9, 0.0, 1.0, 1e3, 1e-30])}
+    same(plain(hyper, marginal), fast(hyper, marginal), 1e-10)
+    same(jax.grad(plain)(hyper, marginal), jax.grad(fast)(hyper, marginal), 1e-8)
+
+
+def test_other_noise_keeps_the_dense_path(fixed):
+    with pytest.warns(ej.EsijaxWarning, match="without a baseline"):
+        noise = ej.models.noise.LowRank(1).prepare(fixed)
+    prior = ej.models.ARD(dist.InverseGamma(1.0, 0.1))
+    assert Marginal(fixed, prior, noise).evidence is None
