@@ -10,11 +10,10 @@ import math
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import jax.scipy.linalg as jsl
 from jaxtyping import Array, Bool, Float
 
 from esijax._types import Scalar
-from esijax.inference._em_sensor import Filter, Terms, terms
+from esijax.inference._em_sensor import Filter, Terms, terms, whitened
 from esijax.inference._em_update import Shape, prior_shape, shape_of, updated
 from esijax.models.collapsed import Marginal
 from esijax.models.noise import LinearNoise
@@ -94,11 +93,7 @@ class EMModel(eqx.Module):
 
     def filter(self, theta: Per) -> Filter:
         """Factorise the covariance."""
-        chol = jnp.linalg.cholesky(self.sigma(theta))
-        half = jsl.solve_triangular(chol, self.data, lower=True)
-        if self.pooled:
-            half = jsl.solve_triangular(chol, half.T, lower=True)
-        return Filter(chol, half, self.pooled)
+        return whitened(self.sigma(theta), self.data, pooled=self.pooled)
 
     def energy(self, filt: Filter) -> tuple[Per, Per]:
         """Give q and z of all components."""
@@ -117,10 +112,7 @@ class EMModel(eqx.Module):
 
     def value(self, theta: Per, filt: Filter) -> Scalar:
         """Objective."""
-        if self.limit is None:
-            log_det = 2 * jnp.sum(jnp.log(jnp.diag(filt.chol)))
-        else:
-            log_det = jnp.sum(self.limit * theta)
+        log_det = filt.log_det if self.limit is None else jnp.sum(self.limit * theta)
         spread = log_det + filt.misfit + self.rank * jnp.log(2 * jnp.pi)
         return self.n_columns * (self.log_pdet - 0.5 * spread) + self.prior.value(theta)
 
@@ -170,7 +162,7 @@ def em_model(marginal: Marginal, update: str) -> EMModel:
     limit = None
     if update == "lowsnr":
         eye = jnp.eye(problem.rank, dtype=data.dtype)
-        limit = source.energy(Filter(eye, eye[:, :1], False))[1]
+        limit = source.energy(whitened(eye, data[:, :1], pooled=False))[1]
     return EMModel(
         source, own, data, n, problem.whitener.log_pdet, shape, limit, n_sources, update, pooled
     )
