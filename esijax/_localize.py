@@ -45,11 +45,11 @@ def run(
     estimate : Estimate
     """
     screen = console()
-    model, how = METHODS[method](lambda2)
+    model, how, noise = METHODS[method](lambda2)
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out}: not a folder.")
     logging.getLogger("esijax").setLevel(logging.INFO)
-    with warnings.catch_warnings(record=True) as caught, screen.status("reading"):
+    with warnings.catch_warnings(record=True) as caught, screen.status("reading") as status:
         warnings.simplefilter("always", EsijaxWarning)
         response = _read(evoked, condition, bads, baseline)
         head = _head(forward, response, screen)
@@ -60,7 +60,12 @@ def run(
         problem = io.from_mne(response, head, cov, loose=loose, depth=depth)
         problem = _within(problem, window)
         screen.log(f"solving with {method}")
-        estimate = jax.block_until_ready(inference.solve(problem, model, how))
+        status.stop()  # the bar of the steps takes its line
+        direct = isinstance(how, inference.Linear | inference.LCMV)
+        key = jax.random.key(0)
+        answer = inference.solve(problem, model, how, noise=noise, key=key, progress=not direct)
+        estimate = jax.block_until_ready(answer)
+        status.start()
         screen.log("writing estimate, stc files, pictures and report")
         _write(estimate, out)
     notes = [str(w.message) for w in caught if issubclass(w.category, EsijaxWarning)]

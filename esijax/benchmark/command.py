@@ -12,7 +12,7 @@ from esijax._console import console
 from esijax._files import replacing
 from esijax._types import EsijaxWarning, InputError
 from esijax.benchmark import foreign, page, runner
-from esijax.benchmark.methods import METHODS
+from esijax.benchmark.methods import METHODS, SLOW_METHODS
 from esijax.benchmark.peers import MNE_PEERS, SLOW_PEERS
 from esijax.benchmark.protocols import PROTOCOLS
 from esijax.benchmark.scenarios import SCENARIOS
@@ -37,7 +37,7 @@ def run(
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out}: not a folder.")
     wanted = chosen(scenarios, tuple(SCENARIOS), tuple(PROTOCOLS), "scenario")
-    solvers = chosen(methods, tuple(METHODS), (), "method")
+    solvers = chosen(methods, tuple(METHODS), tuple(SLOW_METHODS), "method")
     with warnings.catch_warnings():
         # weak signals and ad hoc covariances are what scenarios are made of
         warnings.simplefilter("ignore", EsijaxWarning)

@@ -2,24 +2,28 @@
 
 from collections.abc import Callable
 
+import jax
+
 from esijax import inference
 from esijax._cli_methods import METHODS as OFFERED
+from esijax._cli_methods import SAMPLERS
 from esijax.benchmark.case import Case
 from esijax.estimate import Estimate
 
 
 def _method(name: str, lambda2: float | str = 1 / 9) -> Callable[[Case], Estimate]:
     def run(case: Case) -> Estimate:
-        model, how = OFFERED[name](lambda2)
+        model, how, noise = OFFERED[name](lambda2)
         if isinstance(how, inference.LCMV):
             how = inference.LCMV(case.data_cov, how.reg, how.pick_ori, how.weight_norm)
-        return inference.solve(case.problem, model, how)
+        return inference.solve(case.problem, model, how, noise=noise, key=jax.random.key(0))
 
     return run
 
 
 METHODS: dict[str, Callable[[Case], Estimate]] = {
-    **{name: _method(name) for name in OFFERED},
+    **{name: _method(name) for name in OFFERED if name not in SAMPLERS},
     "MNE, evidence": _method("MNE", "evidence"),
     "LORETA, evidence": _method("LORETA", "evidence"),
 }
+SLOW_METHODS = {name: _method(name) for name in SAMPLERS}

@@ -15,7 +15,7 @@ from esijax import __version__, metrics
 from esijax._files import replacing
 from esijax._types import InputError
 from esijax.benchmark.case import Case
-from esijax.benchmark.methods import METHODS
+from esijax.benchmark.methods import METHODS, SLOW_METHODS
 from esijax.benchmark.protocols import PROTOCOLS
 from esijax.benchmark.scenarios import SCENARIOS
 from esijax.benchmark.study import Study
@@ -62,8 +62,9 @@ def run(
     """
     kinds = {**SCENARIOS, **PROTOCOLS}
     _known(scenarios, kinds, "scenario")
-    _known(methods, METHODS, "method")
-    solvers = {name: METHODS[name] for name in methods} | (peers or {})
+    ours = METHODS | SLOW_METHODS
+    _known(methods, ours, "method")
+    solvers = {name: ours[name] for name in methods} | (peers or {})
     cells = out / "cells"
     cells.mkdir(parents=True, exist_ok=True)
     _same_run(out, study, seeds)
