@@ -8,6 +8,7 @@ columns, and that is all that inference on :math:`\gamma` needs.
 """
 
 import abc
+from typing import TYPE_CHECKING
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -23,7 +24,15 @@ Scale = Float[Array, "locations orients"]
 class Part(eqx.Module):
     """Components that are represented in one way."""
 
-    n: eqx.AbstractVar[int]
+    if TYPE_CHECKING:  # checkers take an abstract field for the first of the constructor's
+
+        @property
+        def n(self) -> int:
+            """Number of components."""
+            ...
+
+    else:
+        n: eqx.AbstractVar[int]
 
     @abc.abstractmethod
     def group(self, n_orients: int) -> Int[Array, " columns"]:
@@ -77,6 +86,48 @@ class Separate(Part):
         return Separate(self.variance * factor[self.member], self.member, self.n)
 
 
+class Listed(Part):
+    """Independent locations again, one entry for each location of each component.
+
+    Components may share locations, and locations in none of them cost nothing.
+
+    Parameters
+    ----------
+    location : (entries,)
+    variance : (entries,)
+        Relative variance.
+    member : (entries,)
+        Component of each entry.
+    n : int
+        Number of components.
+    """
+
+    location: Int[Array, " entries"]
+    variance: Float[Array, " entries"]
+    member: Int[Array, " entries"]
+    n: int = eqx.field(static=True)
+
+    def group(self, n_orients: int) -> Int[Array, " columns"]:
+        """Orients of an entry belong together."""
+        return jnp.repeat(self.member, n_orients)
+
+    def factor(self, gain: Gain, scale: Scale) -> Float[Array, "rank columns"]:
+        """Scaled columns of the lead field, those that are listed."""
+        weight = scale[self.location] * jnp.sqrt(self.variance)[:, None]
+        return (gain[:, self.location] * weight[None]).reshape(gain.shape[0], -1)
+
+    def source_cov(self, gamma: Float[Array, " n"], scale: Scale) -> SourceCov:
+        """Diagonal; zero at locations that are not listed."""
+        own = gamma[self.member] * self.variance
+        total = jnp.zeros(scale.shape[0], dtype=own.dtype).at[self.location].add(own)
+        return Diagonal(total[:, None] * scale**2)
+
+    def scaled(self, factor: Float[Array, " n"]) -> "Listed":
+        """Other relative variances."""
+        variance = self.variance * factor[self.member]
+        return Listed(self.location, variance, self.member, self.n)
+
+
 class LowRank(Part):
     """Components of few columns: patches, kernels, labels, maps.
 
@@ -109,7 +160,7 @@ class LowRank(Part):
 
     def scaled(self, factor: Float[Array, " n"]) -> "LowRank":
         """Longer or shorter columns."""
-        return LowRank(self.columns * jnp.sqrt(factor)[self.member], self.member, self.n)
+        return LowRank(self.columns * jnp.sqrt(factor)[self.member][None], self.member, self.n)
 
 
 class Whole(Part):
@@ -142,6 +193,35 @@ class Whole(Part):
     def scaled(self, factor: Float[Array, " n"]) -> "Whole":
         """Another covariance."""
         return Whole(self.cov.scaled(factor[0]), self.rank)
+
+
+class Joined(Part):
+    """Sums: component k is the sum of the k-th components of all terms, with one variance.
+
+    Parameters
+    ----------
+    terms : tuple of Part
+        Each with n components.
+    """
+
+    terms: tuple[Part, ...]
+    n: int = eqx.field(static=True)
+
+    def group(self, n_orients: int) -> Int[Array, " _"]:
+        """Those of the terms side by side."""
+        return jnp.concatenate([term.group(n_orients) for term in self.terms])
+
+    def factor(self, gain: Gain, scale: Scale) -> Float[Array, "rank _"]:
+        """Those of the terms side by side."""
+        return jnp.concatenate([term.factor(gain, scale) for term in self.terms], axis=1)
+
+    def source_cov(self, gamma: Float[Array, " n"], scale: Scale) -> SourceCov:
+        """Sum."""
+        return Added(tuple(term.source_cov(gamma, scale) for term in self.terms))
+
+    def scaled(self, factor: Float[Array, " n"]) -> "Joined":
+        """Each term times the number."""
+        return Joined(tuple(term.scaled(factor) for term in self.terms), self.n)
 
 
 def stacked(

@@ -62,7 +62,7 @@ class Patches(Component):
 
     n: int = eqx.field(static=True, default=200)
     seeds: tuple[int, ...] | None = eqx.field(
-        static=True, default=None, converter=lambda s: None if s is None else _integers(s)
+        static=True, default=None, converter=lambda s: read_seeds(s)
     )
     reach: float | None = eqx.field(static=True, default=None, kw_only=True)
     area: float | None = eqx.field(static=True, default=None, kw_only=True)
@@ -144,7 +144,10 @@ def check_count(value: Any, name: str) -> None:
         raise InputError(f"{name} must be a positive integer, got {value!r}.")
 
 
-def _integers(seeds: Any) -> tuple[int, ...]:
+def read_seeds(seeds: Any) -> tuple[int, ...] | None:
+    """Whole numbers as a tuple, so that they may be static."""
+    if seeds is None:
+        return None
     index = np.asarray(seeds)
     if index.ndim != 1 or index.dtype.kind not in "iu" or index.size == 0:
         raise InputError(f"seeds must be a list of location numbers, got {seeds!r:.60}.")

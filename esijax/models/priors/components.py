@@ -34,8 +34,9 @@ class Components(OneLevel):
     ----------
     components : Component | list
         What may be active: objects of `esijax.models.components` (patches, labels, kernels, maps,
-        ...), a string ("iid", "smooth"), a (locations, locations) covariance, a
-        (locations, columns) factor, an index array or `mne.Label`.
+        ...), their sums and products; a string ("iid", "smooth", "ebb", "depth", "patches",
+        "msp"), a (locations, locations) covariance, a (locations, columns) factor, a (locations,)
+        map of floats, location numbers, a mask, or an `mne.Label`.
     local : numpyro distribution | HyperPrior | None
         Prior of each :math:`\gamma_k`; InverseGamma(1, 0.05) by default: most components are weak,
         5 % as strong as the noise or stronger. None is flat.
@@ -43,8 +44,8 @@ class Components(OneLevel):
     Raises
     ------
     InputError
-        For something that is no component, a component outside the source space, a matrix that is
-        not positive semi-definite.
+        For something that is no component, a component outside the source space or that reaches no
+        sensor, a matrix that is not positive semi-definite.
 
     References
     ----------
@@ -61,16 +62,26 @@ class Components(OneLevel):
     (2,)
     """
 
-    components: tuple[Component, ...] = eqx.field(converter=read)
+    # ty takes the abstract field of the base class for one with a default
+    components: tuple[Component, ...] = eqx.field(  # ty: ignore[invalid-dataclass-field-order]
+        converter=read
+    )
     local: Any = eqx.field(converter=_local, default=SPARSE)
     built: tuple[Part, ...] | None = None
+
+    def __check_init__(self):
+        if not self.components and self.built is None:
+            raise InputError("Components needs at least one component.")
 
     def prepare(self, problem: Problem) -> "Components":
         """Build the factors for this problem's sources, unless it was done before."""
         if self.built is not None:
             return self
+        # what the factors were built from is not carried along
         parts = tuple(normalised(c.build(problem), problem) for c in self.components)
-        return dataclasses.replace(self, built=parts)
+        return dataclasses.replace(
+            self, components=(), built=parts
+        )  # the matrices are not kept twice
 
     def parts(self, problem: Problem) -> tuple[Part, ...]:
         """Components on the sources of the problem."""
