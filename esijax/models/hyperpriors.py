@@ -10,12 +10,13 @@ from typing import Any, ClassVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 import numpyro
 import numpyro.distributions as dist
 from jaxtyping import Array, Float
 from numpyro.distributions import constraints
 
-from esijax._types import InputError, check_positive, scalar
+from esijax._types import InputError, check_positive, is_traced, scalar
 
 Gamma = Float[Array, " components"]
 
@@ -34,6 +35,14 @@ class HyperPrior(eqx.Module):
         """Values of the sampled sites at which the variances are `gamma` (where a chain starts)."""
 
 
+def _draw(name: str, distribution: Any) -> Any:
+    return numpyro.sample(name, distribution)
+
+
+def _record(name: str, value: Array) -> Any:
+    return numpyro.deterministic(name, value)
+
+
 class Flat(HyperPrior):
     """No preference: type-II maximum likelihood. Not a distribution, so samplers refuse it."""
 
@@ -41,9 +50,7 @@ class Flat(HyperPrior):
 
     def sample(self, n: int, sizes: dict[str, int]) -> dict[str, Array]:  # noqa: ARG002
         """Variances without a density of their own."""
-        return {
-            "gamma": numpyro.sample("gamma", dist.ImproperUniform(constraints.positive, (), (n,)))
-        }
+        return {"gamma": _draw("gamma", dist.ImproperUniform(constraints.positive, (), (n,)))}
 
     def start(self, gamma: Gamma) -> dict[str, Array]:
         """Give the variances themselves."""
@@ -72,14 +79,10 @@ class Given(HyperPrior):
                 "a hyper-prior is None, a numpyro distribution or a HyperPrior, "
                 f"got {distribution!r}."
             )
-        low = getattr(distribution.support, "lower_bound", None)
-        if low is None or not isinstance(low, int | float) or low < 0 or distribution.event_shape:
-            name = type(distribution).__name__
-            raise InputError(
-                f"variances are positive numbers: {name} has the support {distribution.support}. "
-                "Try LogNormal, Gamma, InverseGamma or HalfCauchy."
-            )
-        self.distribution = as_arrays(distribution)
+        _check_support(distribution)
+        arrays = as_arrays(distribution)
+        # a few distributions of NumPyro lose their support as a pytree (Levy)
+        self.distribution = distribution if arrays.support is None else arrays
 
     def sample(self, n: int, sizes: dict[str, int]) -> dict[str, Array]:  # noqa: ARG002
         """Draw n variances."""
@@ -87,12 +90,31 @@ class Given(HyperPrior):
         if shape not in ((), (1,), (n,)):
             raise InputError(f"the hyper-prior has {shape} entries for {n} components.")
         spread = self.distribution.expand((n,)).to_event(1)
-        return {"gamma": numpyro.sample("gamma", spread)}
+        return {"gamma": _draw("gamma", spread)}
 
     def start(self, gamma: Gamma) -> dict[str, Array]:
         """Give the variances themselves, within the support."""
-        high = getattr(self.distribution.support, "upper_bound", jnp.inf)
-        return {"gamma": jnp.minimum(gamma, 0.99 * high)}
+        low, high = _bounds(self.distribution)
+        margin = 0.01 * jnp.where(jnp.isfinite(high), high - low, low)
+        return {"gamma": jnp.clip(gamma, low + margin, high - margin)}
+
+
+def _bounds(distribution: Any) -> tuple[Any, Any]:
+    """Ends of the support."""
+    support = distribution.support
+    return jnp.asarray(support.lower_bound), jnp.asarray(getattr(support, "upper_bound", jnp.inf))
+
+
+def _check_support(distribution: Any) -> None:
+    """Refuse what is not one positive number a component."""
+    support, name = distribution.support, type(distribution).__name__
+    low = getattr(support, "lower_bound", None)
+    positive = low is not None and (is_traced(low) or bool(np.all(np.asarray(low) >= 0)))
+    if not positive or support.is_discrete or distribution.event_shape:
+        raise InputError(
+            f"variances are positive numbers: {name} has the support {support} and events of shape "
+            f"{distribution.event_shape}. Try LogNormal, Gamma, InverseGamma or HalfCauchy."
+        )
 
 
 class HalfCauchyScale(HyperPrior):
@@ -126,12 +148,12 @@ class HalfCauchyScale(HyperPrior):
 
     def sample(self, n: int, sizes: dict[str, int]) -> dict[str, Array]:  # noqa: ARG002
         """Draw local and common scales."""
-        tau = numpyro.sample("tau", dist.HalfCauchy(self.scale))
-        local = numpyro.sample("lambda", dist.HalfCauchy(jnp.ones(n)).to_event(1))
+        tau = _draw("tau", dist.HalfCauchy(self.scale))
+        local = _draw("lambda", dist.HalfCauchy(jnp.ones(n)).to_event(1))
         gamma = (tau * local) ** 2
         if self.slab is not None:
             gamma = gamma * self.slab**2 / (self.slab**2 + gamma)
-        return {"tau": tau, "lambda": local, "gamma": numpyro.deterministic("gamma", gamma)}
+        return {"tau": tau, "lambda": local, "gamma": _record("gamma", gamma)}
 
     def start(self, gamma: Gamma) -> dict[str, Array]:
         """Undo the slab and divide by the geometric mean."""
@@ -167,10 +189,10 @@ class HierarchicalLogNormal(HyperPrior):
 
     def sample(self, n: int, sizes: dict[str, int]) -> dict[str, Array]:  # noqa: ARG002
         """Draw level, spread and the standardised logarithms."""
-        level = numpyro.sample("mu", dist.Normal(self.level, self.level_scale))
-        spread = numpyro.sample("tau", dist.HalfNormal(self.spread))
-        z = numpyro.sample("z", dist.Normal(jnp.zeros(n), 1.0).to_event(1))
-        gamma = numpyro.deterministic("gamma", jnp.exp(level + spread * z))
+        level = _draw("mu", dist.Normal(self.level, self.level_scale))
+        spread = _draw("tau", dist.HalfNormal(self.spread))
+        z = _draw("z", dist.Normal(jnp.zeros(n), 1.0).to_event(1))
+        gamma = _record("gamma", jnp.exp(level + spread * z))
         return {"mu": level, "tau": spread, "z": z, "gamma": gamma}
 
     def start(self, gamma: Gamma) -> dict[str, Array]:
@@ -206,11 +228,9 @@ class SparseSimplex(HyperPrior):
     def sample(self, n: int, sizes: dict[str, int]) -> dict[str, Array]:  # noqa: ARG002
         """Draw the total and independent Gamma variables whose shares are the Dirichlet's."""
         # shares of Gamma variables: unlike the stick-breaking chain, the same for each component
-        total = numpyro.sample("total", dist.LogNormal(self.level, self.spread))
-        share = numpyro.sample(
-            "share", dist.Gamma(self.concentration * jnp.ones(n), 1.0).to_event(1)
-        )
-        gamma = numpyro.deterministic("gamma", total * share / jnp.sum(share))
+        total = _draw("total", dist.LogNormal(self.level, self.spread))
+        share = _draw("share", dist.Gamma(self.concentration * jnp.ones(n), 1.0).to_event(1))
+        gamma = _record("gamma", total * share / jnp.sum(share))
         return {"total": total, "share": share, "gamma": gamma}
 
     def start(self, gamma: Gamma) -> dict[str, Array]:
@@ -238,7 +258,7 @@ class BlockNorm(HyperPrior):
 
     def sample(self, n: int, sizes: dict[str, int]) -> dict[str, Array]:
         """Draw n variances."""
-        return {"gamma": numpyro.sample("gamma", self.distribution(sizes).expand((n,)).to_event(1))}
+        return {"gamma": _draw("gamma", self.distribution(sizes).expand((n,)).to_event(1))}
 
     def start(self, gamma: Gamma) -> dict[str, Array]:
         """Give the variances themselves."""

@@ -17,12 +17,11 @@ import numpyro.distributions as dist
 from jaxtyping import Array, Float, Int
 
 from esijax._checks import warn
-from esijax._types import InputError
+from esijax._types import InputError, check_positive, is_traced, scalar
 from esijax.models.hyperpriors import HyperPrior, hyperprior
 from esijax.problem import Problem, Whitener
 
 Square = Float[Array, "rank rank"]
-Factor = tuple[Float[Array, "rank columns"], Int[Array, " columns"]]
 
 
 def around_one() -> dist.Distribution:
@@ -32,6 +31,19 @@ def around_one() -> dist.Distribution:
 
 def _variance_prior(value: Any) -> HyperPrior:
     return hyperprior(around_one() if isinstance(value, str) and value == "around one" else value)
+
+
+def _draw(prior: HyperPrior, n: int) -> dict[str, Array]:
+    """Draw n variances under names of their own; "noise_scale" holds their roots."""
+    with numpyro.handlers.scope(prefix="noise"):
+        own = prior.sample(n, {})
+    own = {f"noise/{name}": value for name, value in own.items()}
+    variance = own.pop("noise/gamma")
+    return {**own, "noise_var": variance, "noise_scale": jnp.sqrt(variance)}
+
+
+def _start(prior: HyperPrior, variance: Array) -> dict[str, Array]:
+    return {f"noise/{name}": value for name, value in prior.start(variance).items()}
 
 
 class Noise(eqx.Module):
@@ -48,6 +60,20 @@ class Noise(eqx.Module):
     @abc.abstractmethod
     def covariance(self, hyper: dict[str, Array], whitener: Whitener) -> Square:
         """Covariance of the whitened noise."""
+
+    @property
+    def n_variances(self) -> int:
+        """How many unknown variances there are."""
+        return 0
+
+    @property
+    def proper(self) -> bool:
+        """Whether the parameters have a distribution."""
+        return True
+
+    def start(self, variance: Float[Array, " variances"]) -> dict[str, Array]:  # noqa: ARG002
+        """Sampled sites at which the variances are these."""
+        return {}
 
 
 class White(Noise):
@@ -83,11 +109,6 @@ class LinearNoise(Noise):
 
     variance: eqx.AbstractVar[HyperPrior]
 
-    @property
-    @abc.abstractmethod
-    def n_variances(self) -> int:
-        """How many there are."""
-
     @abc.abstractmethod
     def factor(
         self, whitener: Whitener
@@ -100,15 +121,16 @@ class LinearNoise(Noise):
 
     def hyper(self) -> dict[str, Array]:
         """Draw the variances; "noise_scale" holds their roots."""
-        with numpyro.handlers.scope(prefix="noise"):
-            own = self.variance.sample(self.n_variances, {})
-        own = {f"noise/{name}": value for name, value in own.items()}
-        variance = own.pop("noise/gamma")
-        return {**own, "noise_var": variance, "noise_scale": jnp.sqrt(variance)}
+        return _draw(self.variance, self.n_variances)
 
     def start(self, variance: Float[Array, " variances"]) -> dict[str, Array]:
         """Sampled sites at which the variances are these."""
-        return {f"noise/{name}": value for name, value in self.variance.start(variance).items()}
+        return _start(self.variance, variance)
+
+    @property
+    def proper(self) -> bool:
+        """Ask the prior of the variances."""
+        return self.variance.proper
 
     def covariance(self, hyper: dict[str, Array], whitener: Whitener) -> Square:
         """Sum of the components."""
@@ -180,6 +202,7 @@ class PerType(LinearNoise):
     variance: Any = eqx.field(converter=_variance_prior, default="around one")
     types: tuple[str, ...] = eqx.field(static=True, default=())
     member: Int[Array, " channels"] | None = None
+    within: Float[Array, "types rank rank"] | None = None
     own: Int[Array, " rank"] | None = None
 
     def prepare(self, problem: Problem) -> "PerType":
@@ -189,6 +212,11 @@ class PerType(LinearNoise):
         kinds = problem.labels.ch_types
         if not kinds:
             raise InputError("noise.PerType needs channel types: from_arrays(..., ch_types=...).")
+        if is_traced(problem.whitener):
+            raise InputError(
+                "noise.PerType looks at the whitener and cannot see through jit, vmap or grad: "
+                "call `noise = noise.prepare(problem)` outside, and use that inside."
+            )
         names = list(dict.fromkeys(kinds))
         groups = _coupled(problem.whitener, np.array([names.index(k) for k in kinds]), len(names))
         member = jnp.asarray([groups[names.index(k)] for k in kinds])
@@ -197,7 +225,10 @@ class PerType(LinearNoise):
             for group in range(max(groups) + 1)
         )
         own = _own_dimensions(problem.whitener, np.asarray(member), len(types))
-        return PerType(self.variance, types, member, own=own)
+        onto = jnp.stack([_onto(problem.whitener, member == t) for t in range(len(types))])
+        # sums of products are kept: a sampler asks for the covariance thousands of times
+        within = onto @ jnp.swapaxes(onto, 1, 2)
+        return PerType(self.variance, types, member, within, own)
 
     def dimensions(self, whitener: Whitener) -> Int[Array, " rank"] | None:  # noqa: ARG002
         """Type of each whitened dimension; a whitener may mix them (None)."""
@@ -214,16 +245,23 @@ class PerType(LinearNoise):
         self, whitener: Whitener
     ) -> tuple[Float[Array, "rank columns"], Int[Array, " columns"]]:
         """Projections onto the types, W E_t W^+."""
-        rank, n = whitener.matrix.shape[0], self.n_variances
-        own = jnp.arange(n)[:, None] == self.member[None]
-        factors = jnp.einsum("rc,tc,cs->rts", whitener.matrix, own.astype(float), whitener.colorer)
-        return factors.reshape(rank, n * rank), jnp.repeat(jnp.arange(n), rank)
+        n, member = self.n_variances, jnp.asarray(self.member)
+        factors = [_onto(whitener, member == t) for t in range(n)]
+        return jnp.concatenate(factors, axis=1), jnp.repeat(jnp.arange(n), len(factors[0]))
+
+    def covariance(self, hyper: dict[str, Array], whitener: Whitener) -> Square:  # noqa: ARG002
+        """Sum over the types."""
+        return jnp.tensordot(hyper["noise_var"], jnp.asarray(self.within), 1)
+
+
+def _onto(whitener: Whitener, chosen: Any) -> Square:
+    """Projection of white space onto some channels, W E W^+."""
+    return whitener.matrix @ jnp.where(chosen[:, None], whitener.colorer, 0.0)
 
 
 def _own_dimensions(whitener: Whitener, member: np.ndarray, n: int) -> Array | None:
     """Type of each whitened dimension, where W E_t W^+ picks dimensions out."""
-    matrix, colorer = np.asarray(whitener.matrix), np.asarray(whitener.colorer)
-    picked = [matrix[:, member == t] @ colorer[member == t] for t in range(n)]
+    picked = [np.asarray(_onto(whitener, member == t)) for t in range(n)]
     own = np.argmax([np.diag(p) for p in picked], axis=0)
     mixed = max(np.abs(p - np.diag(own == t)).max() for t, p in enumerate(picked))
     return jnp.asarray(own) if mixed < 1e-10 else None
@@ -231,8 +269,7 @@ def _own_dimensions(whitener: Whitener, member: np.ndarray, n: int) -> Array | N
 
 def _coupled(whitener: Whitener, member: np.ndarray, n: int) -> list[int]:
     """Group of each type; types that the noise covariance couples share one."""
-    matrix, colorer = np.asarray(whitener.matrix), np.asarray(whitener.colorer)
-    onto = [matrix[:, member == t] @ colorer[member == t] for t in range(n)]
+    onto = [np.asarray(_onto(whitener, member == t)) for t in range(n)]
     group = list(range(n))
     for a in range(n):
         for b in range(a + 1, n):
@@ -314,13 +351,14 @@ class LowRank(Noise):
     """
 
     k: int = eqx.field(static=True, default=1)
-    scale: float = 0.3
+    scale: Any = eqx.field(converter=scalar, default=0.3)
     variance: Any = eqx.field(converter=_variance_prior, default="around one")
     n_channels: int = eqx.field(static=True, default=0)
 
     def __check_init__(self):
-        if not (isinstance(self.k, int) and self.k > 0):
+        if not isinstance(self.k, int) or isinstance(self.k, bool) or self.k < 1:
             raise InputError(f"noise.LowRank needs a positive number of sources, got {self.k!r}.")
+        check_positive(self.scale, "noise.LowRank: scale")
 
     def prepare(self, problem: Problem) -> "LowRank":
         """Count the channels; say what cannot be learned."""
@@ -334,21 +372,34 @@ class LowRank(Noise):
 
     def hyper(self) -> dict[str, Array]:
         """Draw the variances and the fields."""
+        own = _draw(self.variance, self.n_variances)
+        white = dist.Normal(jnp.zeros((self.n_channels, self.k)), 1.0).to_event(2)
+        fields: Any = numpyro.sample("noise/fields", white)
+        return {**own, "noise_fields": self.scale * fields}
+
+    @property
+    def n_variances(self) -> int:
+        """Number of channels."""
         if not self.n_channels:
             raise InputError("noise.LowRank has not seen a problem: noise.prepare(problem) first.")
-        with numpyro.handlers.scope(prefix="noise"):
-            variance = self.variance.sample(self.n_channels, {})["gamma"]
-            white = dist.Normal(jnp.zeros((self.n_channels, self.k)), 1.0).to_event(2)
-            fields = numpyro.sample("fields", white)
-        return {
-            "noise_var": variance,
-            "noise_scale": jnp.sqrt(variance),
-            "noise_fields": self.scale * fields,
-        }
+        return self.n_channels
+
+    @property
+    def proper(self) -> bool:
+        """Ask the prior of the variances."""
+        return self.variance.proper
+
+    def start(self, variance: Float[Array, " variances"]) -> dict[str, Array]:
+        """Fields that are small, and not zero: there the slope of L L' is zero."""
+        waves = jnp.cos(
+            jnp.pi * jnp.outer(jnp.arange(self.n_channels) + 0.5, jnp.arange(self.k) + 1)
+        )
+        fields = 0.1 * jnp.where(jnp.abs(waves) > 0.01, waves, 0.01)
+        return {**_start(self.variance, variance), "noise/fields": fields}
 
     def covariance(self, hyper: dict[str, Array], whitener: Whitener) -> Square:
         """Diagonal plus low rank, whitened."""
         std = jnp.sqrt(jnp.sum(whitener.colorer**2, axis=1))
         scaled = whitener.matrix * std[None]
         fields = scaled @ hyper["noise_fields"]
-        return (scaled * hyper["noise_var"]) @ scaled.T + fields @ fields.T
+        return (scaled * hyper["noise_var"][None]) @ scaled.T + fields @ fields.T
