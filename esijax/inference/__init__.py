@@ -2,11 +2,25 @@
 
 from esijax.inference import select
 from esijax.inference.beamformer import LCMV
+from esijax.inference.compare import compare
 from esijax.inference.em import EM
 from esijax.inference.evidence import Evidence
 from esijax.inference.laplace import Laplace
 from esijax.inference.linear import Linear
 from esijax.inference.mcmc import NUTS
 from esijax.inference.method import Method, solve
+from esijax.inference.variational import SVI
 
-__all__ = ["EM", "LCMV", "NUTS", "Evidence", "Laplace", "Linear", "Method", "select", "solve"]
+__all__ = [
+    "EM",
+    "LCMV",
+    "NUTS",
+    "SVI",
+    "Evidence",
+    "Laplace",
+    "Linear",
+    "Method",
+    "compare",
+    "select",
+    "solve",
+]

@@ -41,7 +41,7 @@ def k_hat(log_weights: LogWeights) -> float:
 
 def k_limit(n_draws: int) -> float:
     """Value of k-hat up to which an approximation is trusted."""
-    return min(1.0 - 1.0 / np.log10(n_draws), 0.7)
+    return float(min(1.0 - 1.0 / np.log10(n_draws), 0.7))
 
 
 def weight_numbers(log_weights: LogWeights) -> dict[str, Any]:
