@@ -11,15 +11,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from esijax._ops.exceed import ball_exceedance, directed_exceedance
 from esijax._ops.memory import refuse_if_too_large
+from esijax._ops.normals import mixture_quantile
 from esijax._types import InputError, is_number, is_traced
 from esijax.posterior import (
     Posterior,
+    scaled_combined,
     scaled_cov,
     scaled_exceedance,
     scaled_kernel,
     scaled_mean,
+    scaled_quantiles,
     scaled_variance,
 )
 from esijax.problem import Problem
@@ -132,7 +134,7 @@ class Estimate(eqx.Module):
     @property
     def n_orients(self) -> int:
         """Orients of the map: 1 or 3; a beamformer may have fewer than the problem."""
-        return eqx.filter_eval_shape(lambda p: p.cov(), self.posterior).shape[-1]
+        return eqx.filter_eval_shape(lambda p: p.mean(), self.posterior).shape[-2]
 
     @property
     def mean(self) -> Float[Array, "*trials locations orients times"]:
@@ -149,8 +151,14 @@ class Estimate(eqx.Module):
         return scaled_kernel(self.posterior, self.problem.whitener.matrix, self.scale)
 
     @property
-    def cov(self) -> Float[Array, "locations orients orients"]:
-        """Posterior covariance of each location, (locations, orients, orients)."""
+    def cov(self) -> Float[Array, "..."]:
+        """Posterior covariance of each location, (locations, orients, orients).
+
+        Where hyper-parameters are uncertain it follows the data:
+        (..., locations, orients, orients, times).
+        """
+        if self.is_mixture:
+            self._refuse(float(self.n_orients), "the covariances")
         return scaled_cov(self.posterior, self.scale)
 
     @property
@@ -172,25 +180,29 @@ class Estimate(eqx.Module):
         return self.evidence
 
     # ------------------------------------------------------------------ questions
-    def interval(self, level: Any = 0.9):
+    def interval(self, level: Any = 0.9, at: Any = None):
         """Central credible interval of each component.
 
         Parameters
         ----------
         level : float
             Probability that it holds, in (0, 1).
+        at : (locations, times), optional
+            As of `sample`: a few locations are fast where hyper-parameters are uncertain.
 
         Returns
         -------
         lower, upper : (..., locations, orients, times)
         """
-        reach = _quantile(level) * self.std
-        mean = self.mean
-        return mean - reach, mean + reach
+        tails = jnp.asarray(_tails(level))
+        locations, times = self._at(at)
+        self._refuse(2.0, "the interval", *(() if times is None else (len(times),)))
+        lower, upper = scaled_quantiles(self.posterior, self.scale, tails, locations, times)
+        return lower, upper
 
     def exceedance(
-        self, threshold: Any, along: str = "norm"
-    ) -> Float[Array, "*trials locations times"]:
+        self, threshold: Any, along: str = "norm", at: Any = None
+    ) -> Float[Array, "*trials some moments"]:
         """Posterior probability that the amplitude exceeds `threshold`.
 
         Parameters
@@ -201,6 +213,8 @@ class Estimate(eqx.Module):
             The norm over orients, or the component along the posterior mean. Where the
             posterior is wide the norm exceeds any small threshold, whatever the mean; the
             component does so only where the data speak for it.
+        at : (locations, times), optional
+            As of `sample`.
 
         Returns
         -------
@@ -210,10 +224,10 @@ class Estimate(eqx.Module):
             raise InputError(f"threshold must be a number >= 0, got {threshold!r}.")
         if along not in ("norm", "mean"):
             raise InputError(f"along must be 'norm' or 'mean', got {along!r}.")
-        function = ball_exceedance if along == "norm" else directed_exceedance
         level = jnp.asarray(threshold, dtype=float)
+        locations, times = self._at(at)
         self._refuse(1.0, "the exceedance")
-        return scaled_exceedance(function, self.posterior, self.scale, level)
+        return scaled_exceedance(self.posterior, self.scale, level, along, locations, times)
 
     def sample(self, key: PRNGKeyArray, n: int, at: Any = None):
         """Posterior draws by perturb-and-solve in sensor space.
@@ -264,11 +278,14 @@ class Estimate(eqx.Module):
         weights = np.zeros((self.problem.n_locations, self.n_orients))
         weights[index, orient] = self._flips(index, mode) / len(index)
         scaled = jnp.asarray(weights) * jnp.reshape(self.scale, (-1, 1))
-        mean, var = self.posterior.combine(scaled[None])
-        mean, std = np.asarray(mean[..., 0, :]), np.sqrt(np.asarray(var[0]))
-        reach = _quantile(level) * std
-        std = np.broadcast_to(std, mean.shape)
-        return Course(mean, std, mean - reach, mean + reach, self.problem.times, level)
+        tails = jnp.asarray(_tails(level))
+        members, var = scaled_combined(self.posterior, scaled[None])
+        members, spread = members[..., 0, :], jnp.sqrt(var[:, 0])
+        spread = spread.reshape(-1, *[1] * (members.ndim - 1))
+        lower, upper = (np.asarray(mixture_quantile(members, spread, p)) for p in tails)
+        mean = jnp.mean(members, axis=0)
+        std = jnp.sqrt(jnp.mean(spread**2 + (members - mean) ** 2, axis=0))
+        return Course(np.asarray(mean), np.asarray(std), lower, upper, self.problem.times, level)
 
     # ------------------------------------------------------------------ fit to the data
     @property
@@ -313,6 +330,21 @@ class Estimate(eqx.Module):
         }
 
     # ------------------------------------------------------------------ helpers
+    @property
+    def is_mixture(self) -> bool:
+        """Whether the spread follows the data, as where hyper-parameters are uncertain."""
+        return not self.posterior.steady
+
+    def _at(self, at: Any):
+        """Indices of the chosen locations and times, None for all."""
+        if at is None:
+            return None, None
+        p, (locations, times) = self.problem, at
+        return (
+            None if locations is None else self._index(locations, p.n_locations, "locations"),
+            None if times is None else self._index(times, p.n_times, "times"),
+        )
+
     def _refuse(self, copies: float, what: str, n_times: int | None = None) -> None:
         p = self.problem
         n_times = p.n_times if n_times is None else n_times
@@ -373,10 +405,11 @@ def _float(value: Any) -> float | None:
     return None if value is None else float(value)
 
 
-def _quantile(level: Any) -> float:
+def _tails(level: Any) -> tuple[float, float]:
+    """Probabilities below the ends of a central interval."""
     if not (is_number(level) and 0 < level < 1):
         raise InputError(f"the level of an interval must lie between 0 and 1, got {level!r}.")
-    return float(jax.scipy.stats.norm.ppf(0.5 + level / 2))
+    return (1 - float(level)) / 2, (1 + float(level)) / 2
 
 
 def combine_notes(*groups: Sequence[str]) -> tuple[str, ...]:

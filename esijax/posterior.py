@@ -1,16 +1,21 @@
 """What a method hands over: the distribution of the sources, in normalised units."""
 
 import abc
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.scipy.special import ndtri
 from jaxtyping import Array, Float, PRNGKeyArray
+
+from esijax._ops.exceed import ball_exceedance, directed_exceedance
 
 
 class Posterior(eqx.Module):
     """Distribution of X given the data, in normalised units; X is (locations, orients, times)."""
+
+    steady: ClassVar[bool] = True  # the spread is the same at all times
 
     @abc.abstractmethod
     def mean(self, scale: Any = 1.0) -> Float[Array, "*trials locations orients times"]:
@@ -21,8 +26,12 @@ class Posterior(eqx.Module):
         """Linear map from whitened data to the posterior mean."""
 
     @abc.abstractmethod
-    def cov(self) -> Float[Array, "locations orients orients"]:
-        """Orients x orients covariance of each location, the same at all times."""
+    def cov(self) -> Float[Array, "..."]:
+        """Orients x orients covariance of each location.
+
+        (locations, orients, orients) where it is the same at all times, else
+        (..., locations, orients, orients, times).
+        """
 
     def variance(self) -> Float[Array, "*trials locations orients some"]:
         """Variance of each component, (..., locations, orients, 1 or times)."""
@@ -37,8 +46,45 @@ class Posterior(eqx.Module):
     @abc.abstractmethod
     def combine(
         self, weights: Float[Array, "courses locations orients"]
-    ) -> tuple[Float[Array, "*trials courses times"], Float[Array, " courses"]]:
-        """Mean and variance of linear combinations of the sources."""
+    ) -> tuple[Float[Array, "*trials courses times"], Float[Array, "..."]]:
+        """Mean and variance of linear combinations of the sources.
+
+        The variance is (courses,) where it is the same at all times, else (..., courses, times).
+        """
+
+    def combined(
+        self, weights: Float[Array, "courses locations orients"]
+    ) -> tuple[Float[Array, "members *trials courses times"], Float[Array, "members courses"]]:
+        """Means and variances of linear combinations in each member of a mixture: here one."""
+        mean, variance = self.combine(weights)
+        return mean[None], variance[None]
+
+    def members(
+        self, locations: Any, times: Any
+    ) -> tuple[
+        Float[Array, "members *trials some orients moments"], Float[Array, "members some orients"]
+    ]:
+        """Means and variances in each member of a mixture: here one. None: all."""
+        mean = _picked(self.mean(), locations, times)
+        variance = self.variance()[..., 0]
+        return mean[None], (variance if locations is None else variance[locations])[None]
+
+    def quantiles(
+        self, probabilities: Float[Array, " p"], locations: Any, times: Any
+    ) -> Float[Array, "p *trials some orients moments"]:
+        """Quantiles of each component at the chosen locations and times; None: all."""
+        (mean,), (variance,) = self.members(locations, times)
+        std = jnp.sqrt(variance)[..., None]
+        return jnp.stack([mean + z * std for z in ndtri(probabilities)])
+
+    def exceedance(
+        self, scale: Array, threshold: Array, along: str, locations: Any, times: Any
+    ) -> Float[Array, "*trials some moments"]:
+        """Probability that the scaled norm, or the component along the mean, is larger."""
+        mean = _picked(self.mean(scale), locations, times)
+        cov = self.cov() * jnp.reshape(scale, (-1, 1, 1)) ** 2
+        cov = cov if locations is None else cov[locations]
+        return (ball_exceedance if along == "norm" else directed_exceedance)(mean, cov, threshold)
 
     @abc.abstractmethod
     def fitted(self) -> Float[Array, "*trials rank times"] | None:
@@ -47,6 +93,12 @@ class Posterior(eqx.Module):
     def probe(self) -> Float[Array, ""]:
         """One number in which every part of the posterior mean has its share: finite if it is."""
         return _probe(self)
+
+
+def _picked(x: Array, locations: Any, times: Any) -> Array:
+    """Some locations and times of (..., locations, orients, times)."""
+    x = x if locations is None else x[..., locations, :, :]
+    return x if times is None else x[..., times]
 
 
 @eqx.filter_jit
@@ -63,7 +115,7 @@ def scaled_kernel(posterior: Posterior, whitener: Array, scale: Array) -> Array:
 
 @eqx.filter_jit
 def _probe(posterior: Posterior) -> Array:
-    shape = jax.eval_shape(posterior.cov).shape[:2]
+    shape = jax.eval_shape(posterior.mean).shape[-3:-1]
     return jnp.sum(posterior.combine(jnp.ones((1, *shape)))[0])
 
 
@@ -76,12 +128,39 @@ def scaled_variance(posterior: Posterior, scale: Array) -> Array:
 @eqx.filter_jit
 def scaled_cov(posterior: Posterior, scale: Array) -> Array:
     """Covariance blocks of the scaled sources."""
-    return posterior.cov() * jnp.reshape(scale, (-1, 1, 1)) ** 2
+    cov = posterior.cov()
+    factor = jnp.reshape(scale, (-1, 1, 1)) ** 2
+    return cov * (factor if cov.ndim == 3 else factor[..., None])
 
 
 @eqx.filter_jit
-def scaled_exceedance(function, posterior: Posterior, scale: Array, threshold: Array) -> Array:
-    """Exceedance probability of the scaled sources by the given rule."""
-    mean = posterior.mean(scale)
-    cov = posterior.cov() * jnp.reshape(scale, (-1, 1, 1)) ** 2
-    return function(mean, cov, threshold)
+def scaled_exceedance(
+    posterior: Posterior, scale: Array, threshold: Array, along: str, locations: Any, times: Any
+) -> Array:
+    """Exceedance probability of the scaled sources."""
+    return posterior.exceedance(scale, threshold, along, locations, times)
+
+
+@eqx.filter_jit
+def scaled_quantiles(
+    posterior: Posterior, scale: Array, probabilities: Array, locations: Any, times: Any
+) -> Array:
+    """Quantiles of the scaled sources."""
+    scale = scale if locations is None or scale.ndim == 0 else scale[locations]
+    return posterior.quantiles(probabilities, locations, times) * scale
+
+
+@eqx.filter_jit
+def scaled_combined(posterior: Posterior, weights: Array) -> tuple[Array, Array]:
+    """Means and variances of combinations, member by member."""
+    return posterior.combined(weights)
+
+
+@eqx.filter_jit
+def scaled_members(
+    posterior: Posterior, scale: Array, locations: Any, times: Any
+) -> tuple[Array, Array]:
+    """Means and standard deviations of the scaled sources, member by member."""
+    mean, variance = posterior.members(locations, times)
+    scale = scale if locations is None or scale.ndim == 0 else scale[locations]
+    return mean * scale, jnp.sqrt(variance) * (scale if scale.ndim == 0 else scale[..., 0])

@@ -107,13 +107,24 @@ def directed_exceedance(
     threshold: Float[Array, ""],
 ) -> Float[Array, "*trials locations times"]:
     """Pr(component of x along its mean > threshold) for each location and time; exact."""
-    size = jnp.linalg.norm(mean, axis=-2)
+    return along_exceedance(mean, mean, cov, threshold)
+
+
+def along_exceedance(
+    towards: Float[Array, "*trials locations orients times"],
+    mean: Float[Array, "*trials locations orients times"],
+    cov: Float[Array, "locations orients orients"],
+    threshold: Float[Array, ""],
+) -> Float[Array, "*trials locations times"]:
+    """Pr(component of x along `towards` > threshold) for each location and time; exact."""
+    size = jnp.linalg.norm(towards, axis=-2)
     safe = jnp.where(size > 0, size, 1.0)
-    direction = jnp.where(size[..., None, :] > 0, mean / safe[..., None, :], 0.0)
+    direction = jnp.where(size[..., None, :] > 0, towards / safe[..., None, :], 0.0)
     variance = jnp.einsum("...lot,lop,...lpt->...lt", direction, cov, direction)
-    # without a mean there is no direction: any, with the average variance
+    # without a direction there is none to prefer: any, with the average variance
     average = jnp.trace(cov, axis1=1, axis2=2)[:, None] / cov.shape[-1]
     variance = jnp.where(size > 0, variance, average)
+    component = jnp.sum(direction * mean, axis=-2)
     std = jnp.sqrt(jnp.where(variance > 0, variance, 1.0))
-    sure = (size > threshold).astype(mean.dtype)
-    return jnp.where(variance > 0, ndtr((size - threshold) / std), sure)
+    sure = (component > threshold).astype(mean.dtype)
+    return jnp.where(variance > 0, ndtr((component - threshold) / std), sure)

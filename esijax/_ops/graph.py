@@ -7,6 +7,8 @@ with adjacency A and degrees D is sparse, symmetric and positive definite (eigen
 the host solves for as many right-hand sides as asked.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -58,13 +60,19 @@ def laplacian_solve(
 
 
 def _host_solve(edges, ridge, values):
-    edges, values = np.asarray(edges), np.asarray(values)
-    n = values.shape[0]
+    edges, values = np.ascontiguousarray(edges), np.asarray(values)
+    factor = _factor(edges.tobytes(), str(edges.dtype), values.shape[0], float(ridge))
+    return factor.solve(values.astype(float)).astype(values.dtype)
+
+
+@functools.lru_cache(maxsize=8)
+def _factor(content: bytes, dtype: str, n: int, ridge: float):
+    """Factorise once for all columns, draws and iterations that ask for the same matrix."""
+    edges = np.frombuffer(content, dtype=dtype).reshape(-1, 2)
     degree = np.bincount(edges.ravel(), minlength=n)
     scale = np.where(degree > 0, 1.0 / np.sqrt(np.maximum(degree, 1)), 0.0)
     weights = scale[edges[:, 0]] * scale[edges[:, 1]]
     both = np.concatenate([edges, edges[:, ::-1]])
     adjacency = sparse.csc_array((np.r_[weights, weights], (both[:, 0], both[:, 1])), shape=(n, n))
-    matrix = sparse.eye_array(n, format="csc") * (1.0 + float(ridge)) - adjacency
-    factor = splu(matrix.tocsc(), permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True})
-    return factor.solve(values.astype(float)).astype(values.dtype)
+    matrix = sparse.eye_array(n, format="csc") * (1.0 + ridge) - adjacency
+    return splu(matrix.tocsc(), permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True})
