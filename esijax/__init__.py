@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from esijax._types import EsijaxWarning, InputError
     from esijax.arrays import from_arrays
     from esijax.estimate import Estimate
-    from esijax.inference import solve
+    from esijax.inference import compare, solve
     from esijax.io import from_mne, load, save, to_arviz, to_mne
     from esijax.problem import Geometry, Problem, Whitener
 
@@ -25,6 +25,7 @@ __all__ = [
     "InputError",
     "Problem",
     "Whitener",
+    "compare",
     "from_arrays",
     "from_mne",
     "inference",
@@ -47,6 +48,7 @@ _HOME = {
     "InputError": "esijax._types",
     "Problem": "esijax.problem",
     "Whitener": "esijax.problem",
+    "compare": "esijax.inference",
     "from_arrays": "esijax.arrays",
     "from_mne": "esijax.io",
     "load": "esijax.io",
