@@ -103,7 +103,7 @@ class Sum(LinearPrior):
 
     priors: tuple[LinearPrior, ...]
 
-    def __init__(self, *priors: LinearPrior):
+    def __init__(self, *priors: Any):
         for prior in priors:
             if not isinstance(prior, LinearPrior):
                 raise InputError(f"Sum adds priors of components, got {type(prior).__name__}.")
