@@ -8,6 +8,7 @@ Derivatives are written out, in sensor space or in the space of the columns of F
 smaller; neither knows the number of samples in time.
 """
 
+import itertools
 from functools import partial
 
 import jax
@@ -55,48 +56,74 @@ def factored_log_density(
     n_columns : ()
         Number n of columns of data.
     """
-    chol, white = _whitened(weights, noise, factor, root)
-    return _value(chol, white, n_columns)
+    log_det, white = _eliminated(weights, noise, factor, root)
+    return _value(white, log_det, n_columns)
 
 
-def _whitened(weights, noise, factor, root):
-    chol = jnp.linalg.cholesky((factor * weights[None]) @ factor.T + jnp.diag(noise))
-    return chol, jsl.solve_triangular(chol, root, lower=True)
+BLOCK = 80  # sensors eliminated at once: products of matrices do the rest, several times faster
 
 
-def _value(chol, white, n_columns):
-    return -0.5 * (jnp.sum(white**2) + n_columns * _log_det(chol))
+def _eliminated(weights, noise, factor, columns):
+    r"""Log det Sigma and :math:`L^{-1}` times columns, :math:`\Sigma = L L^\top`, block by block.
+
+    Only the lower half of Sigma is formed; the blocks on the diagonal are inverted (each is as
+    well conditioned as Sigma), and all else are products.
+    """
+    rank = len(factor)
+    n_blocks = max(1, round(rank / BLOCK))
+    cuts = [round(i * rank / n_blocks) for i in range(n_blocks + 1)]
+    weighted = factor * weights[None]
+    below: list = []  # columns of L under the blocks on the diagonal
+    white: list = []
+    log_det = rank * jnp.log(2 * jnp.pi)
+    for start, end in itertools.pairwise(cuts):
+        size = end - start
+        left = weighted[start:] @ factor[start:end].T
+        right = columns[start:end]
+        for (first, panel), solved in zip(below, white, strict=True):
+            rows = panel[start - first : end - first]
+            left -= panel[start - first :] @ rows.T
+            right -= rows @ solved
+        block = left[:size] + jnp.diag(noise[start:end])
+        chol = jnp.linalg.cholesky(block, symmetrize_input=False)
+        inverse = jsl.solve_triangular(chol, jnp.eye(size, dtype=chol.dtype), lower=True)
+        below.append((end, left[size:] @ inverse.T))
+        white.append(inverse @ right)
+        log_det += 2.0 * jnp.sum(jnp.log(jnp.diag(chol)))
+    return log_det, jnp.concatenate(white)
 
 
-def _log_det(chol):
-    return 2.0 * jnp.sum(jnp.log(jnp.diag(chol))) + len(chol) * jnp.log(2 * jnp.pi)
+def _value(white, log_det, n_columns):
+    return -0.5 * (jnp.sum(white**2) + n_columns * log_det)
 
 
 @partial(factored_log_density.defjvp, symbolic_zeros=True)
 def _factored_jvp(primals, tangents):
     weights, noise, factor, root, n = primals
     d_weights, d_noise, d_factor, d_root, d_n = tangents
-    chol, white = _whitened(weights, noise, factor, root)
-    value, change = _value(chol, white, n), jnp.zeros(())
-    if _given(d_weights) or _given(d_factor):
-        whitened = jsl.solve_triangular(chol, factor, lower=True)
-        seen = white.T @ whitened
-        if _given(d_weights):
-            slope = jnp.sum(seen**2, axis=0) - n * jnp.sum(whitened**2, axis=0)
-            change += 0.5 * jnp.sum(slope * d_weights)
-        if _given(d_factor):
-            inner = (white @ seen - n * whitened) * weights[None]
-            pulled = jsl.solve_triangular(chol, inner, lower=True, trans=1)
-            change += jnp.sum(pulled * d_factor)
+    back = any(_given(d) for d in (d_noise, d_factor, d_root))
+    columns = [root, factor, jnp.eye(len(factor), dtype=factor.dtype)][: 3 if back else 2]
+    log_det, solved = _eliminated(weights, noise, factor, jnp.concatenate(columns, axis=1))
+    n_seen, n_factor = root.shape[1], factor.shape[1]
+    white, whitened = solved[:, :n_seen], solved[:, n_seen : n_seen + n_factor]
+    inverse = solved[:, n_seen + n_factor :]
+    value, change = _value(white, log_det, n), jnp.zeros(())
+    if _given(d_weights):
+        # the transpose is laid out anew: the product is twice as fast
+        seen = jax.lax.optimization_barrier(whitened.T) @ white
+        slope = jnp.sum(seen**2, axis=1) - n * jnp.sum(whitened**2, axis=0)
+        change += 0.5 * jnp.sum(slope * d_weights)
+    if _given(d_factor):
+        inner = (white @ (white.T @ whitened) - n * whitened) * weights[None]
+        change += jnp.sum((inverse.T @ inner) * d_factor)
     if _given(d_noise):
-        inverse = jsl.solve_triangular(chol, jnp.eye(len(chol), dtype=chol.dtype), lower=True)
         left = inverse.T @ white
         slope = jnp.sum(left**2, axis=1) - n * jnp.sum(inverse**2, axis=0)
         change += 0.5 * jnp.sum(slope * d_noise)
     if _given(d_root):
-        change -= jnp.sum(jsl.solve_triangular(chol, white, lower=True, trans=1) * d_root)
+        change -= jnp.sum((inverse.T @ white) * d_root)
     if _given(d_n):
-        change -= 0.5 * _log_det(chol) * d_n
+        change -= 0.5 * log_det * d_n
     return value, change
 
 

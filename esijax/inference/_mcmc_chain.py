@@ -9,7 +9,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 from numpyro.infer import init_to_median
 from numpyro.infer.hmc import hmc
-from numpyro.infer.util import initialize_model
+from numpyro.infer.util import constrain_fn, initialize_model
 
 from esijax._types import InputError, Scalar
 from esijax.inference.target import Sites, Target, start_sites
@@ -73,30 +73,74 @@ def _model_start(target: Target, key: PRNGKeyArray) -> Sites:
     return found.param_info.z
 
 
-def start_positions(
-    target: Target, hyper: dict[str, Array] | None, key: PRNGKeyArray, num_chains: int
-) -> Float[Array, "chains dim"]:
-    """Where the chains start: spread around the analytic answer or an earlier estimate.
+class Begin(NamedTuple):
+    """Where chains start, (chains, dim), and the inverse mass matrix of the first steps."""
 
-    Each chain takes the widest of four spreads at which the posterior is positive.
+    places: Float[Array, "chains dim"]
+    inverse_mass: Array | None
+
+
+def begin(
+    target: Target, hyper: dict[str, Array] | None, key: PRNGKeyArray, num_chains: int, dense: Any
+) -> Begin:
+    """Chains spread around the analytic answer, or as far as the draws of an earlier estimate.
+
+    Draws of the same sites (Laplace, SVI, NUTS) also give the mass matrix. Each chain takes the
+    widest of four spreads at which the posterior is positive. `dense` tells from the number of
+    unknowns whether the mass matrix is.
     """
-    sites = start_sites(target.marginal, hyper)
-    free = _model_start(target, key) if sites is None else target.free(sites)
-    if not free:
+    prior_median = _model_start(target, key)
+    if not prior_median:
         raise InputError(
             "NUTS samples hyper-parameters, and this prior and noise have none: "
             "inference.Linear() is exact."
         )
-    centre, restore = ravel_pytree(free)
-    white = jax.random.normal(key, (num_chains, *centre.shape))
-    spread = jnp.array([0.5, 0.2, 0.05, 0.0])
+    restore = ravel_pytree(prior_median)[1]
+    earlier = _earlier_draws(target, prior_median, hyper)
+    white = jax.random.normal(key, (num_chains, ravel_pytree(prior_median)[0].size))
+    if earlier is None:
+        sites = start_sites(target.marginal, hyper)
+        known = {} if sites is None else target.free(sites)
+        centre, inverse_mass = ravel_pytree({**prior_median, **known})[0], None
+        away = 0.5 * white
+    else:
+        centre = jnp.mean(earlier, axis=0)
+        away = jnp.std(earlier, axis=0)[None] * white
+        inverse_mass = _shrunk(earlier, dense=dense(len(centre)))
+    spread = jnp.array([1.0, 0.4, 0.1, 0.0])
 
     def one(direction):
-        tried = centre + spread[:, None] * direction
+        tried = centre[None] + spread[:, None] * direction[None]
         value = jax.lax.map(lambda z: target.log_posterior(restore(z)), tried)
         return tried[jnp.argmax(jnp.isfinite(value))]
 
-    return jax.lax.map(one, white)
+    return Begin(jax.lax.map(one, away), inverse_mass)
+
+
+def _earlier_draws(target: Target, free: Sites, hyper: dict[str, Array] | None) -> Array | None:
+    """Unconstrained draws, (draws, dim), where an estimate has some of all sites."""
+    known = dict(hyper or {})
+    if "noise_var" in known:
+        known["noise/gamma"] = known["noise_var"]
+    shapes = jax.eval_shape(lambda z: constrain_fn(target.marginal, (), {}, z), free)
+    fits = all(
+        name in known and known[name].shape[1:] == shape.shape and known[name].ndim > 0
+        for name, shape in shapes.items()
+        if name in free
+    )
+    if not fits or len(known[next(iter(free))]) < 2 * len(ravel_pytree(free)[0]):
+        return None
+    sites = {name: known[name] for name in free}
+    return jax.vmap(lambda s: ravel_pytree(target.free(s))[0])(sites)
+
+
+def _shrunk(draws: Float[Array, "draws dim"], *, dense: bool) -> Array:
+    """Covariance, drawn in to a small multiple of the identity as Stan does."""
+    n = len(draws)
+    share, floor = n / (n + 5.0), 1e-3 * 5.0 / (n + 5.0)
+    if not dense:
+        return share * jnp.var(draws, axis=0) + floor
+    return share * jnp.cov(draws, rowvar=False) + floor * jnp.eye(draws.shape[1])
 
 
 def _kernel(settings: Settings, target: Target):

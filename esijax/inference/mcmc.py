@@ -17,7 +17,7 @@ from jaxtyping import Array
 
 from esijax._types import InputError
 from esijax.estimate import Estimate
-from esijax.inference._mcmc_chain import Chain, Settings, run, start, start_positions, unflatten
+from esijax.inference._mcmc_chain import Chain, Settings, begin, run, start, unflatten
 from esijax.inference._mcmc_verdict import ChainDiagnostics
 from esijax.inference.answers import marginal, mixture_estimate, need_prior
 from esijax.inference.method import Method, Setup, State
@@ -116,13 +116,13 @@ class NUTS(Method):
         target = Target(marginal(setup))
         k_place, k_chain = jax.random.split(setup.key)
         hyper = None if setup.start is None else setup.start.hyper
-        places = start_positions(target, hyper, k_place, self.num_chains)
-        settings = self._settings(places.shape[1])
+        first = begin(target, hyper, k_place, self.num_chains, self._dense)
+        settings = self._settings(first.places.shape[1])
         # keys as plain integers: a checkpoint stores them
         seeds = jax.random.bits(k_chain, (self.num_chains,))
         chains = tuple(
-            start(settings, target, jax.random.PRNGKey(s), z)
-            for s, z in zip(seeds, places, strict=True)
+            start(settings, target, jax.random.PRNGKey(s), z, first.inverse_mass)
+            for s, z in zip(seeds, first.places, strict=True)
         )
         return State(setup, Carry(chains, jnp.asarray(self.chunk or 1)), target)
 
@@ -194,10 +194,16 @@ class NUTS(Method):
         )
 
     def _settings(self, dim: int) -> Settings:
-        dense = dim <= DENSE_UP_TO if self.dense_mass is None else self.dense_mass
         return Settings(
-            self.num_warmup, self.num_samples, self.max_tree_depth, self.target_accept, dense
+            self.num_warmup,
+            self.num_samples,
+            self.max_tree_depth,
+            self.target_accept,
+            self._dense(dim),
         )
+
+    def _dense(self, dim: int) -> bool:
+        return dim <= DENSE_UP_TO if self.dense_mass is None else self.dense_mass
 
 
 _chunk: Any = eqx.filter_jit(run)

@@ -212,8 +212,10 @@ def sbc(
         rule = getattr(model, "lambda2", None)
         if isinstance(rule, str):
             raise InputError(f"lambda2 must be a number here: {rule!r} is no prior to draw from.")
-    truth = Assumed(problem, prior, noise, where, when)
-    fit = Fit(truth, *((prior, noise) if fitted is None else fitted), method, draws)
+    assumed = [_prepared(model, problem) for model in (prior, noise)]
+    truth = Assumed(problem, *assumed, where, when)
+    other = assumed if fitted is None else [_prepared(model, problem) for model in fitted]
+    fit = Fit(truth, *other, method, draws)
     result = ranks(Simulate(truth), fit, n, key=key, **options)
     # the ranks number what was chosen; the reader wants the problem's own numbers
     places = itertools.product(where, range(problem.n_orients), when)
@@ -222,6 +224,11 @@ def sbc(
         for name in result.names
     ]
     return dataclasses.replace(result, names=tuple(names))
+
+
+def _prepared(model: Any, problem: Problem) -> Any:
+    """Prior or noise that knows the problem."""
+    return model.prepare(problem) if hasattr(model, "prepare") else model
 
 
 def _chosen(index: Any, default: Any, n: int, what: str) -> tuple[int, ...]:

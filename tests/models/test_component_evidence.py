@@ -85,3 +85,11 @@ def test_other_noise_keeps_the_dense_path(fixed):
         noise = ej.models.noise.LowRank(1).prepare(fixed)
     prior = ej.models.ARD(dist.InverseGamma(1.0, 0.1))
     assert Marginal(fixed, prior, noise).evidence is None
+
+
+def test_sensors_in_several_blocks(problem_factory):
+    """170 sensors are eliminated in two steps."""
+    problem = problem_factory(1, n_channels=170, n_locations=190, n_times=5)
+    marginal, hyper = case(problem, ej.models.noise.Scalar())
+    for derive in (lambda f: f, jax.grad):
+        same(derive(plain)(hyper, marginal), derive(fast)(hyper, marginal), 1e-9)
