@@ -18,7 +18,7 @@ Objective = Callable[[Float[Array, " size"]], Scalar]
 REACH = 30.0
 
 
-def minimiser(solver: Any, rtol: float, atol: float) -> optx.AbstractMinimiser:
+def minimiser(solver: Any, rtol: Any, atol: Any) -> optx.AbstractMinimiser:
     """Read a solver's name, an optimistix minimiser or an optax optimiser."""
     if isinstance(solver, optx.AbstractMinimiser):
         return solver
