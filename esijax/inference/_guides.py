@@ -20,9 +20,9 @@ class _Flow(autoguide.AutoIAFNormal):
 
     def _get_posterior(self):
         flow = super()._get_posterior()
-        loc = numpyro.param(f"{self.prefix}_loc", self._init_latent)
+        loc: Any = numpyro.param(f"{self.prefix}_loc", self._init_latent)
         small = jnp.full(self.latent_dim, 0.3)
-        scale = numpyro.param(f"{self.prefix}_scale", small, constraint=constraints.positive)
+        scale: Any = numpyro.param(f"{self.prefix}_scale", small, constraint=constraints.positive)
         moved = [*flow.transforms, AffineTransform(loc, scale)]
         return dist.TransformedDistribution(flow.base_dist, moved)
 

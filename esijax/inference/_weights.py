@@ -27,7 +27,7 @@ def importance_evidence(log_weights: LogWeights) -> Scalar:
     return jax.scipy.special.logsumexp(log_weights) - jnp.log(len(log_weights))
 
 
-def k_hat(log_weights: LogWeights) -> float:
+def k_hat(log_weights: Any) -> float:
     """Shape of the tail of concrete weights; infinite where a weight is not finite."""
     from arviz_stats.base import array_stats  # heavy: on first use
 
@@ -44,7 +44,7 @@ def k_limit(n_draws: int) -> float:
     return float(min(1.0 - 1.0 / np.log10(n_draws), 0.7))
 
 
-def weight_numbers(log_weights: LogWeights) -> dict[str, Any]:
+def weight_numbers(log_weights: Any) -> dict[str, Any]:
     """What the weights say, by name."""
     n = len(log_weights)
     shifted = np.exp(np.asarray(log_weights) - np.max(log_weights))
@@ -57,7 +57,7 @@ def weight_numbers(log_weights: LogWeights) -> dict[str, Any]:
     }
 
 
-def weight_doubts(log_weights: LogWeights) -> tuple[str, ...]:
+def weight_doubts(log_weights: Any) -> tuple[str, ...]:
     """Whether the tail of the weights is too heavy."""
     k, limit = k_hat(log_weights), k_limit(len(log_weights))
     if k <= limit:

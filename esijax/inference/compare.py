@@ -80,7 +80,7 @@ class Comparison:
         return f"<table>{line('th', _HEAD)}{body}</table>"
 
 
-def compare(estimates: Sequence[Estimate] | Mapping[str, Estimate]) -> Comparison:
+def compare(estimates: Any) -> Comparison:
     """Rank models of the same data by their evidence.
 
     Parameters

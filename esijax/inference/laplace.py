@@ -132,18 +132,17 @@ class Laplace(Method):
         evidence = search.objective(mode) + constant - log_det
         density = log_det - constant - 0.5 * jnp.sum(white**2, axis=1)
         weights = jax.lax.map(search.objective, frozen(points), batch_size=8) - density
-        checks = GaussianChecks(
+        quality = GaussianChecks(
             checks, values[0] / values[-1], definite, frozen(weights), jnp.asarray(size)
         )
-        converged = checks.search.converged
         return mixture_estimate(
             search.target.marginal,
             jax.vmap(lambda u: search.target.hyper(search.unravel(u)))(points),
             "Laplace",
             num_maps=self.num_maps,
             evidence=evidence,
-            diagnostics=checks,
-            result=RESULT.where(converged, RESULT.successful, RESULT.not_converged),
+            diagnostics=quality,
+            result=RESULT.where(checks.converged, RESULT.successful, RESULT.not_converged),
         )
 
 
