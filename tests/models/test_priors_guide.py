@@ -34,6 +34,7 @@ def session():
     return names
 
 
+@pytest.mark.slow
 def test_own_prior_learns_what_was_simulated(session):
     """Sources as strong as their depth: variance ~ 1 / power, exponent 1."""
     assert 0.6 < float(session["best"].hyper["exponent"]) < 1.4
@@ -41,6 +42,7 @@ def test_own_prior_learns_what_was_simulated(session):
     assert session["high"] - session["low"] < 1.2
 
 
+@pytest.mark.slow
 def test_own_prior_has_moments(session):
     posterior = session["posterior"]
     assert posterior.mean.shape == (30, 1, 40)
@@ -48,6 +50,7 @@ def test_own_prior_has_moments(session):
     assert np.all(np.asarray(posterior.std) > 0)
 
 
+@pytest.mark.slow
 def test_two_methods_suffice(session):
     """The class of the guide has `hyper` and `source_cov`, and nothing else."""
     own = {name for name in vars(session["LearnedDepth"]) if not name.startswith("_")}
