@@ -17,6 +17,7 @@ from esijax.estimate import RESULT, Diagnostics, Estimate
 from esijax.inference._em_accelerate import Walk, started, walked
 from esijax.inference._em_model import EMModel, Point, em_model, floor
 from esijax.inference._em_update import UPDATES, prior_shape, shape_of
+from esijax.inference._em_zero import leapt, promise
 from esijax.inference.answers import marginal, need_prior, point_estimate
 from esijax.inference.method import Method, Setup, State
 from esijax.inference.target import start_gamma
@@ -136,7 +137,7 @@ class EM(Method):
     """
 
     update: str = eqx.field(static=True, default="mm")
-    tol: Any = eqx.field(converter=scalar, default=1e-5)
+    tol: Any = eqx.field(converter=scalar, default=1e-4)
     max_iter: int = eqx.field(static=True, default=2000)
     accelerate: bool | int = eqx.field(static=True, default=True)
     differentiable: ClassVar[bool] = True
@@ -198,36 +199,51 @@ class EM(Method):
         point = model.at(jnp.maximum(jnp.log(theta), floor(theta)))
         trace = jnp.full(self.max_iter + 1, jnp.nan).at[0].set(point.value)
         carry = _Carry(
-            started(point, self.memory), trace, jnp.asarray(0), self._converged(model, point)
+            started(point, self.memory),
+            trace,
+            jnp.asarray(0),
+            self._converged(model, point),
         )
         return State(setup, carry, model)
 
     def step(self, state: State) -> State:
         """Some iterations, about a second."""
-        model, length = state.fixed, _chunk(state.fixed, self.max_iter)
-
-        def iterate(carry):
-            walk = walked(model, carry.walk)
-            trace = carry.trace.at[carry.count + 1].set(walk.point.value)
-            converged = self._converged(model, walk.point)
-            return _Carry(walk, trace, carry.count + 1, converged)
-
+        model, carry = state.fixed, state.carry
         if self.tol is None:
-            # the last chunk may be shorter: iterations beyond max_iter leave things as they are
-            def body(carry, _):
-                new = jax.checkpoint(iterate)(carry)
-                go = carry.count < self.max_iter
-                return jax.tree.map(lambda a, b: jnp.where(go, a, b), new, carry), None
-
-            carry = jax.lax.scan(body, state.carry, None, length=length)[0]
+            carry = self._counted(model, carry)
         else:
-            end = state.carry.count + length
-
-            def go(carry):
-                return (carry.count < end) & jnp.logical_not(self._stopped(carry))
-
-            carry = jax.lax.while_loop(go, iterate, state.carry)
+            carry = self._until(model, carry, _chunk(model, self.max_iter))
         return State(state.setup, carry, model)
+
+    def _iterated(self, model: EMModel, carry: _Carry) -> _Carry:
+        walk = walked(model, carry.walk)
+        if self.tol is not None:  # else near-zero components would take ages to come back
+            wants = promise(model, walk.point) > self.tol
+            still = (_gradient(model, walk.point) <= self.tol) & jnp.any(wants) & ~walk.plain
+            leap = leapt(model, walk.point, wants)
+            walk = eqx.tree_at(lambda w: w.trial, walk, jnp.where(still, leap, walk.trial))
+        trace = carry.trace.at[carry.count + 1].set(walk.point.value)
+        converged = self._converged(model, walk.point)
+        return _Carry(walk, trace, carry.count + 1, converged)
+
+    def _counted(self, model: EMModel, carry: _Carry) -> _Carry:
+        """A known number of iterations; those beyond max_iter leave things as they are."""
+
+        def body(carry, _):
+            new = jax.checkpoint(lambda c: self._iterated(model, c))(carry)
+            go = carry.count < self.max_iter
+            return jax.tree.map(lambda a, b: jnp.where(go, a, b), new, carry), None
+
+        return jax.lax.scan(body, carry, None, length=_chunk(model, self.max_iter))[0]
+
+    def _until(self, model: EMModel, carry: _Carry, length: int) -> _Carry:
+        """As many iterations as are needed, at most `length`."""
+        end = carry.count + length
+
+        def go(carry):
+            return (carry.count < end) & jnp.logical_not(self._stopped(carry))
+
+        return jax.lax.while_loop(go, lambda c: self._iterated(model, c), carry)
 
     def n_chunks(self, setup: Setup) -> int | None:
         """Known if the number of iterations is."""
@@ -264,10 +280,8 @@ class EM(Method):
 
     def _converged(self, model: EMModel, point: Point):
         """Small derivatives, and no component near zero that wants to grow."""
-        tol = 1e-5 if self.tol is None else self.tol
-        dims = 0.5 * model.n_columns * model.size * point.share
-        growth = point.slope / jnp.where(dims > 0, dims, 1.0)
-        return (_gradient(model, point) <= tol) & (jnp.max(growth) <= jnp.sqrt(tol))
+        tol = 1e-4 if self.tol is None else self.tol
+        return (_gradient(model, point) <= tol) & (jnp.max(promise(model, point)) <= tol)
 
 
 def _gradient(model: EMModel, point: Point) -> Scalar:
