@@ -79,7 +79,7 @@ def test_a_poor_guide_is_flagged(fixed):
 
 def test_a_start_is_worth_steps(fixed):
     """Few steps with a small rate stay where they begin: the start is what `init` holds."""
-    prior = regions()
+    prior = ej.models.Components(REGIONS, dist.InverseGamma(2.0, 0.3))
     first = ej.solve(fixed, prior, ej.inference.EM(tol=None, max_iter=3))
     method = SVI(steps=1, lr=1e-9)
     with np.errstate(all="ignore"):
