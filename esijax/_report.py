@@ -113,7 +113,9 @@ def facts(estimate: Estimate, summary: Summary) -> dict[str, str]:
         "result": RESULT[estimate.result],
     }
     for name, value in estimate.hyper.items():
-        rows[name] = np.array2string(np.asarray(value), precision=4, threshold=6)
+        rows[name] = _hyper_text(np.asarray(value), estimate.is_mixture)
+    for name, value in _checks(estimate).items():
+        rows[name] = value
     if estimate.explained_variance is not None:
         rows["explained variance"] = f"{100 * float(estimate.explained_variance):.1f} %"
     if estimate.log_evidence is not None:
@@ -124,6 +126,34 @@ def facts(estimate: Estimate, summary: Summary) -> dict[str, str]:
         f"esijax {__version__}, JAX {jax.__version__} on {jax.default_backend()}, "
         f"{problem.gain.dtype}"
     )
+    return rows
+
+
+def _hyper_text(value: np.ndarray, drawn: bool) -> str:
+    """Values, or what the draws say: of one number its interval, of several their medians."""
+    if not drawn:
+        return np.array2string(value, precision=4, threshold=6)
+    value = value.reshape(len(value), -1)
+    low, middle, high = np.quantile(value, [0.05, 0.5, 0.95], axis=0)
+    if value.shape[1] <= 6:
+        each = (f"{m:.3g} ({a:.3g} to {b:.3g})" for m, a, b in zip(middle, low, high, strict=True))
+        return ", ".join(each) + f", median and 90 % of {len(value)} draws"
+    return (
+        f"{value.shape[1]} values, posterior medians {middle.min():.3g} to {middle.max():.3g}, "
+        f"{len(value)} draws"
+    )
+
+
+def _checks(estimate: Estimate) -> dict[str, str]:
+    """What the method found of its own quality, as names and texts."""
+    if estimate.diagnostics is None:
+        return {}
+    found = estimate.diagnostics.verdict()
+    rows = {
+        name.replace("_", " "): f"{value:.4g}" if isinstance(value, float) else str(value)
+        for name, value in found.items()
+    }
+    rows["doubts"] = "; ".join(estimate.diagnostics.doubts()) or "none"
     return rows
 
 

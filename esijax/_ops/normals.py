@@ -66,7 +66,8 @@ def _search(mean, std, probability):
     centre = jnp.mean(mean, axis=0)
     total = jnp.mean(std**2 + (mean - centre) ** 2, axis=0)
     start = jnp.clip(centre + z * jnp.sqrt(total), low, high)
-    eps = 4 * jnp.finfo(mean.dtype).eps
+    eps = 64 * jnp.finfo(mean.dtype).eps
+    close = 10 * eps**0.75  # Newton's next step would be its square
     size = jnp.maximum(jnp.abs(low), jnp.abs(high)) + jnp.sqrt(total)
 
     def step(carry):
@@ -80,7 +81,7 @@ def _search(mean, std, probability):
         middle = (low + high) / 2
         usable = (new >= low) & (new <= high) & (i % 4 != 3)
         new = jnp.where(usable, new, middle)
-        done = (jnp.abs(new - x) <= eps * size) | (high - low <= eps * size)
+        done = usable & (jnp.abs(new - x) <= close * size) | (high - low <= eps * size)
         return i + 1, new, low, high, done
 
     def going(carry):

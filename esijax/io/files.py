@@ -19,11 +19,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpyro.distributions as dist
 
 from esijax._files import replacing
 from esijax._ops.memory import limit_bytes
 from esijax._types import InputError
 from esijax.estimate import RESULT, Estimate
+from esijax.models.hyperpriors import as_arrays
 
 FORMAT = 1
 _MARK = b"esijax format=%d sha256=" % FORMAT
@@ -145,8 +147,14 @@ def _encode(value: Any, arrays: dict[str, np.ndarray]) -> Any:
         name = f"a{len(arrays)}"
         arrays[name] = np.asarray(value)
         return {"array": name, "jax": isinstance(value, jax.Array)}
+    if isinstance(value, dist.Distribution):
+        return _encode_distribution(value, arrays)
     if dataclasses.is_dataclass(value):
         cls = type(value)
+        if not cls.__module__.startswith("esijax."):
+            raise InputError(
+                f"cannot store an object of the class {cls.__qualname__}, which is not of esijax."
+            )
         fields = {f.name: _encode(getattr(value, f.name), arrays) for f in dataclasses.fields(cls)}
         return {"class": f"{cls.__module__}:{cls.__qualname__}", "fields": fields}
     if isinstance(value, tuple | list):
@@ -158,6 +166,35 @@ def _encode(value: Any, arrays: dict[str, np.ndarray]) -> Any:
     raise InputError(f"cannot store an object of class {type(value).__name__}.")
 
 
+def _encode_distribution(value: dist.Distribution, arrays: dict[str, np.ndarray]) -> Any:
+    """Name and arguments of a distribution of numpyro.distributions; nothing else is known."""
+    name = type(value).__name__
+    if getattr(dist, name, None) is not type(value):
+        raise InputError(
+            f"cannot store the distribution {name}: only those of numpyro.distributions can be "
+            "made again."
+        )
+    given = {k: getattr(value, k) for k in value.arg_constraints if k in vars(value)}
+    try:  # a truncated or transformed distribution holds another one
+        made = _decode_distribution(name, given)
+        same = jax.tree.structure(made) == jax.tree.structure(as_arrays(value))
+    except TypeError:
+        same = False
+    if not same:
+        raise InputError(
+            f"cannot store {name}, which is built around another distribution: use a plain one of "
+            "numpyro.distributions."
+        )
+    return {"distribution": name, "arguments": _encode(given, arrays)}
+
+
+def _decode_distribution(name: str, given: dict[str, Any]) -> dist.Distribution:
+    cls = getattr(dist, name, None)
+    if not (isinstance(cls, type) and issubclass(cls, dist.Distribution)):
+        raise InputError(f"the file names the distribution {name!r}, which NumPyro does not have.")
+    return as_arrays(cls(**given))
+
+
 def _decode(node: Any, arrays: dict[str, np.ndarray]) -> Any:
     (kind, content), *rest = node.items()
     if kind == "array":
@@ -165,7 +202,16 @@ def _decode(node: Any, arrays: dict[str, np.ndarray]) -> Any:
         return jnp.asarray(value) if rest[0][1] else value
     if kind == "class":
         fields = {k: _decode(v, arrays) for k, v in node["fields"].items()}
-        return _our_class(content)(**fields)
+        cls = _our_class(content)
+        made = object.__new__(cls)  # as stored: some classes are made from other arguments
+        known = {f.name for f in dataclasses.fields(cls)}
+        if known != set(fields):
+            raise InputError(f"{content} has other fields in this version of esijax.")
+        for field, value in fields.items():
+            object.__setattr__(made, field, value)
+        return made
+    if kind == "distribution":
+        return _decode_distribution(content, _decode(node["arguments"], arrays))
     if kind == "tuple":
         return tuple(_decode(v, arrays) for v in content)
     if kind == "dict":

@@ -25,8 +25,8 @@ def to_mne(estimate: Estimate, what: str = "mean", pick_ori=None, *, threshold=N
     estimate : Estimate
         Of a problem from `from_mne`.
     what : "mean" | "std" | "exceedance"
-        Posterior mean, standard deviation (the same at all times), or the probability that the
-        norm over orients exceeds `threshold`.
+        Posterior mean, standard deviation (the same at all times unless hyper-parameters are
+        uncertain), or the probability that the norm over orients exceeds `threshold`.
     pick_ori : None | "vector" | "normal" | "magnitude"
         With three orients None and "vector" give the Vector class in head coordinates, "normal"
         the component along the surface normal, "magnitude" the norm (what MNE-Python calls
@@ -58,8 +58,9 @@ def to_mne(estimate: Estimate, what: str = "mean", pick_ori=None, *, threshold=N
         values = _mean(estimate, pick_ori)
     else:
         times, lead = estimate.problem.n_times, estimate.problem.data.shape[:-2]
-        values = _std(estimate, pick_ori)[..., None]
-        values = jnp.broadcast_to(values, (*lead, *values.shape[:-1], times))
+        values = _std(estimate, pick_ori)
+        own = values.shape[-3:-1] if _is_vector(estimate, what, pick_ori) else values.shape[-2:-1]
+        values = jnp.broadcast_to(values, (*lead, *own, times))
     values = np.asarray(values, dtype=float)
     n_map = 3 if _is_vector(estimate, what, pick_ori) else 2
     if values.ndim > n_map:
@@ -95,15 +96,19 @@ def _mean(estimate: Estimate, pick_ori):
 
 
 def _std(estimate: Estimate, pick_ori):
-    cov = estimate.cov
+    """Standard deviation, (..., locations, [3,] times or 1)."""
+    std = estimate.std
     if pick_ori == "magnitude":
-        return jnp.sqrt(jnp.trace(cov, axis1=1, axis2=2))
-    if cov.shape[-1] == 1 or pick_ori == "normal":
-        return jnp.sqrt(cov[:, -1, -1])
+        return jnp.linalg.norm(std, axis=-2)
+    if std.shape[-2] == 1 or pick_ori == "normal":
+        return std[..., -1, :]
     frames = estimate.problem.geometry.frames
-    if frames is not None:
-        cov = jnp.einsum("lod,lop,lpe->lde", frames, cov, frames)
-    return jnp.sqrt(jnp.maximum(jnp.diagonal(cov, axis1=1, axis2=2), 0.0))
+    if frames is None:
+        return std
+    cov = estimate.cov
+    cov = cov if estimate.is_mixture else cov[..., None]
+    turned = jnp.einsum("lod,...lopt,lpd->...ldt", frames, cov, frames)
+    return jnp.sqrt(jnp.maximum(turned, 0.0))
 
 
 def _stc(estimate: Estimate, values: np.ndarray):
@@ -138,7 +143,8 @@ def to_arviz(estimate: Estimate, *, n: int = 100, key=None, at: Any = None):
     -------
     tree : xarray.DataTree
         Groups ``posterior`` (source: chain, draw, location, orient, time), ``moments`` (mean,
-        std), ``observed_data`` (channel, time) and ``constant_data`` (positions).
+        std), ``hyper`` (the draws of the hyper-parameters by chain, where there are draws, or
+        their values), ``observed_data`` (channel, time) and ``constant_data`` (positions).
 
     Examples
     --------
@@ -162,16 +168,18 @@ def to_arviz(estimate: Estimate, *, n: int = 100, key=None, at: Any = None):
     }
     dims = (*lead, "location", "orient", "time")
     mean = np.asarray(estimate.mean)[..., locations, :, :][..., times]
-    std = np.asarray(estimate.std)[locations, :, 0]
+    std = np.asarray(estimate.std)
+    if estimate.is_mixture:
+        std, std_dims = std[..., locations, :, :][..., times], dims
+    else:
+        std, std_dims = std[locations, :, 0], ("location", "orient")
     groups = {
         "posterior": xr.Dataset(
             {"source": (("chain", "draw", *dims), draws[None])},
             coords={**coords, "chain": [0], "draw": np.arange(n)},
             attrs={"model": estimate.model, "method": estimate.method, "unit": estimate.unit},
         ),
-        "moments": xr.Dataset(
-            {"mean": (dims, mean), "std": (("location", "orient"), std)}, coords=coords
-        ),
+        "moments": xr.Dataset({"mean": (dims, mean), "std": (std_dims, std)}, coords=coords),
         "observed_data": xr.Dataset(
             {"data": ((*lead, "channel", "time"), np.asarray(problem.recording))},
             coords={"channel": list(problem.labels.ch_names), "time": problem.times},
@@ -182,7 +190,27 @@ def to_arviz(estimate: Estimate, *, n: int = 100, key=None, at: Any = None):
             {"position": (("location", "xyz"), np.asarray(problem.geometry.positions)[locations])},
             coords={"location": locations, "xyz": ["x", "y", "z"]},
         )
+    if estimate.hyper:
+        groups["hyper"] = _hyper(estimate)
     return xr.DataTree.from_dict(groups)
+
+
+def _hyper(estimate: Estimate):
+    """Hyper-parameters with named dimensions; draws of several chains apart where known."""
+    import xarray as xr
+
+    n_chains = np.shape(getattr(estimate.diagnostics, "potential", np.zeros((1, 1))))[0]
+    variables, coords = {}, {}
+    for full, value in estimate.hyper.items():
+        value, name = np.asarray(value), full.replace("/", "_")  # a slash would be a group
+        lead: tuple[str, ...] = ()
+        if estimate.is_mixture:
+            chains = n_chains if len(value) % n_chains == 0 else 1
+            value, lead = value.reshape(chains, -1, *value.shape[1:]), ("chain", "draw")
+            coords |= {"chain": np.arange(chains), "draw": np.arange(value.shape[1])}
+        own = tuple(f"{name}_dim_{i}" for i in range(value.ndim - len(lead)))
+        variables[name] = ((*lead, *own), value)
+    return xr.Dataset(variables, coords=coords)
 
 
 def write_stc(

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from esijax._ops.normals import mixture_crps, mixture_log_density, mixture_quantile
 from esijax.metrics import course, detection, point, proper
 from esijax.metrics.active import brier, calibration_error, reported_coverage
 from esijax.metrics.grid import distance_to_active
@@ -36,6 +37,8 @@ class SourceMap(eqx.Module):
         Standard deviation of the estimate, where it has one.
     prob_active : (locations,), optional
         Pr(active), where the method has it.
+    member_mean, member_std : (members, locations, orients), optional
+        Of a posterior that is a mixture of normals; `mean` and `std` are its moments.
     """
 
     mean: Float[Array, "locations orients"]
@@ -44,6 +47,8 @@ class SourceMap(eqx.Module):
     centres: Float[Array, "sources 3"]
     std: Float[Array, "locations orients"] | None = None
     prob_active: Float[Array, " locations"] | None = None
+    member_mean: Float[Array, "members locations orients"] | None = None
+    member_std: Float[Array, "members locations orients"] | None = None
 
 
 class Grid(eqx.Module):
@@ -138,16 +143,25 @@ def _uncertain(source_map: SourceMap, std: Array, chosen: Array) -> dict[str, Ar
     mean, truth, active = source_map.mean, source_map.truth, source_map.active
     groups = {"all": jnp.ones_like(active), "chosen": chosen, "active": active, "inactive": ~active}
     masks = jnp.stack(list(groups.values()))
-    card = interval_card(mean, std, truth, masks[..., None])
+    if source_map.member_mean is None:
+        card = interval_card(mean, std, truth, masks[..., None])
+        shares, widths = card.coverage, card.width
+        crps = proper.crps_gaussian(mean, std, truth)
+        log_score = proper.log_score_gaussian(mean, std, truth)
+    else:
+        members = source_map.member_mean, source_map.member_std
+        shares, widths = _mixture_card(source_map, masks)
+        crps = mixture_crps(truth, *members)
+        log_score = -mixture_log_density(truth, *members)
     out = {}
     for g, name in enumerate(groups):
         for i, level in enumerate(LEVELS):
-            out[f"coverage_{round(100 * level)}_{name}"] = card.coverage[g, i]
-            out[f"width_{round(100 * level)}_{name}"] = card.width[g, i]
+            out[f"coverage_{round(100 * level)}_{name}"] = shares[g, i]
+            out[f"width_{round(100 * level)}_{name}"] = widths[g, i]
     per_source = {
-        "crps_{}": proper.crps_gaussian(mean, std, truth),
-        "log_score_{}_nats": proper.log_score_gaussian(mean, std, truth),
-        "interval_score_90_{}": interval_score(*gaussian_interval(mean, std, 0.9), truth, 0.9),
+        "crps_{}": crps,
+        "log_score_{}_nats": log_score,
+        "interval_score_90_{}": interval_score(*_interval(source_map, 0.9), truth, 0.9),
     }
     for what, values in per_source.items():
         # an infinite score must not leak into groups that do not hold it: no product here
@@ -157,13 +171,34 @@ def _uncertain(source_map: SourceMap, std: Array, chosen: Array) -> dict[str, Ar
     return out
 
 
+def _interval(source_map: SourceMap, level: float) -> tuple[Array, Array]:
+    """Central interval of a normal, or of the mixture."""
+    if source_map.member_mean is None:
+        return gaussian_interval(source_map.mean, source_map.std, level)
+    tails = jnp.asarray([(1 - level) / 2, (1 + level) / 2])
+    low, high = (mixture_quantile(source_map.member_mean, source_map.member_std, p) for p in tails)
+    return low, high
+
+
+def _mixture_card(source_map: SourceMap, masks: Array) -> tuple[Array, Array]:
+    """Coverage and mean width, (groups, levels), of a mixture's intervals."""
+    share = masks / jnp.sum(masks, axis=1, keepdims=True)
+    coverage, width = [], []
+    for level in LEVELS:
+        low, high = _interval(source_map, level)
+        holds = (low <= source_map.truth) & (source_map.truth <= high)
+        coverage.append(share @ jnp.mean(holds, axis=1, dtype=share.dtype))
+        width.append(share @ jnp.mean(high - low, axis=1))
+    return jnp.stack(coverage, axis=1), jnp.stack(width, axis=1)
+
+
 def _probable(source_map: SourceMap, probability: Array) -> dict[str, Array]:
     out = {
         "brier": brier(probability, source_map.active),
         "calibration_error": calibration_error(probability, source_map.active),
     }
     if source_map.std is not None:
-        low, high = gaussian_interval(source_map.mean, source_map.std, 0.9)
+        low, high = _interval(source_map, 0.9)
         out["coverage_90_reported"] = reported_coverage(low, high, source_map.truth, probability)
     return out
 

@@ -15,6 +15,7 @@ from esijax.metrics import course, region
 from esijax.metrics.card import Grid, SourceMap, score_map
 from esijax.metrics.grid import distance_to_active
 from esijax.metrics.localisation import earth_mover, matched_error
+from esijax.posterior import scaled_members
 from esijax.problem import Problem
 
 _AMPLITUDES = ("width_", "crps_", "interval_score_")
@@ -105,8 +106,15 @@ def score(
         mean, truth = (np.linalg.norm(x, axis=1, keepdims=True) for x in (mean, truth))
         std = None
     here = _at(when, mean, truth, std)
+    members = _members(estimate, when) if std is not None else (None, None)
     source_map = SourceMap(
-        here[0], here[1], jnp.asarray(active), jnp.asarray(centres), here[2], estimate.prob_active
+        here[0],
+        here[1],
+        jnp.asarray(active),
+        jnp.asarray(centres),
+        here[2] if members[0] is None else _total(*members),
+        estimate.prob_active,
+        *members,
     )
     core = score_map(source_map, grid, *map(scalar, (radius, threshold, share)))
     out = {name: float(value) for name, value in jax.device_get(core).items()}
@@ -218,6 +226,20 @@ def _spread(estimate: Estimate, shape: tuple) -> np.ndarray | None:
     if estimate.std is None or estimate.method.startswith("LCMV"):
         return None
     return np.broadcast_to(np.asarray(estimate.std), shape)
+
+
+def _members(estimate: Estimate, when: int | None):
+    """Means and standard deviations of the members of a mixture, at a sample or of the mean."""
+    if not estimate.is_mixture:
+        return None, None
+    times = None if when is None else np.array([when])
+    mean, std = scaled_members(estimate.posterior, estimate.scale, None, times)
+    return jnp.mean(mean, axis=-1), std / np.sqrt(mean.shape[-1])
+
+
+def _total(mean, std):
+    """Standard deviation of a mixture."""
+    return jnp.sqrt(jnp.mean(std**2, axis=0) + jnp.var(mean, axis=0))
 
 
 def _grid(problem: Problem) -> Grid:

@@ -99,7 +99,7 @@ def plot_courses(estimate: Estimate, summary: Summary | None = None, level: floa
 def maps_of(estimate: Estimate, summary: Summary) -> dict[str, Map]:
     """Posterior mean, standard deviation and exceedance probability at the peak."""
     at, factor = summary.peak_time, summary.factor
-    std = np.asarray(np.sqrt(np.trace(np.asarray(estimate.cov), axis1=1, axis2=2)))
+    std = _std_at(estimate, at)
     probability = exceedance_at(estimate, summary.threshold, at)
     shown, top = summary.threshold * factor, float(summary.amplitude[:, at].max())
     return {
@@ -121,8 +121,18 @@ def maps_of(estimate: Estimate, summary: Summary) -> dict[str, Map]:
     }
 
 
+def _std_at(estimate: Estimate, at: int) -> np.ndarray:
+    """Root of the total variance of each location at one sample, trials averaged."""
+    std = np.asarray(estimate.std)
+    std = np.sqrt(np.mean(std**2, axis=0)) if std.ndim == 4 else std
+    return np.linalg.norm(std[..., at if estimate.is_mixture else 0], axis=-1)
+
+
 def exceedance_at(estimate: Estimate, threshold: float, at: int) -> np.ndarray:
     """Exceedance along the mean at one sample, trials averaged, without the other samples."""
+    if estimate.is_mixture:
+        found = np.asarray(estimate.exceedance(threshold, along="mean", at=(None, [at])))
+        return found.mean(axis=0)[:, 0] if found.ndim == 3 else found[:, 0]
     mean = estimate.mean[..., at : at + 1]
     mean = mean.mean(axis=0) if mean.ndim == 4 else mean
     return np.asarray(directed_exceedance(mean, estimate.cov, jnp.asarray(threshold, float)))[:, 0]
