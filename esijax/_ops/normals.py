@@ -71,7 +71,7 @@ def _search(mean, std, probability):
     size = jnp.maximum(jnp.abs(low), jnp.abs(high)) + jnp.sqrt(total)
 
     def step(carry):
-        i, x, low, high, _ = carry
+        i, x, low, high, done = carry
         value = mixture_cdf(x, mean, std)
         low = jnp.where(value <= probability, x, low)
         high = jnp.where(value >= probability, x, high)
@@ -81,7 +81,8 @@ def _search(mean, std, probability):
         middle = (low + high) / 2
         usable = (new >= low) & (new <= high) & (i % 4 != 3)
         new = jnp.where(usable, new, middle)
-        done = usable & (jnp.abs(new - x) <= close * size) | (high - low <= eps * size)
+        new = jnp.where(done, x, new)  # what has converged stays
+        done = done | usable & (jnp.abs(new - x) <= close * size) | (high - low <= eps * size)
         return i + 1, new, low, high, done
 
     def going(carry):

@@ -222,7 +222,7 @@ def _decode(node: Any, arrays: dict[str, np.ndarray]) -> Any:
     return content
 
 
-def _our_class(name: str) -> type:
+def _our_class(name: str) -> Any:
     """Look up one of esijax's own dataclasses; nothing else is ever imported or called."""
     module, _, cls_name = name.partition(":")
     if not module.startswith("esijax."):

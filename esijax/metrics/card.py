@@ -143,16 +143,16 @@ def _uncertain(source_map: SourceMap, std: Array, chosen: Array) -> dict[str, Ar
     mean, truth, active = source_map.mean, source_map.truth, source_map.active
     groups = {"all": jnp.ones_like(active), "chosen": chosen, "active": active, "inactive": ~active}
     masks = jnp.stack(list(groups.values()))
-    if source_map.member_mean is None:
+    members = source_map.member_mean, source_map.member_std
+    if members[0] is None or members[1] is None:
         card = interval_card(mean, std, truth, masks[..., None])
         shares, widths = card.coverage, card.width
         crps = proper.crps_gaussian(mean, std, truth)
         log_score = proper.log_score_gaussian(mean, std, truth)
     else:
-        members = source_map.member_mean, source_map.member_std
         shares, widths = _mixture_card(source_map, masks)
-        crps = mixture_crps(truth, *members)
-        log_score = -mixture_log_density(truth, *members)
+        crps = mixture_crps(truth, members[0], members[1])
+        log_score = -mixture_log_density(truth, members[0], members[1])
     out = {}
     for g, name in enumerate(groups):
         for i, level in enumerate(LEVELS):
@@ -173,10 +173,12 @@ def _uncertain(source_map: SourceMap, std: Array, chosen: Array) -> dict[str, Ar
 
 def _interval(source_map: SourceMap, level: float) -> tuple[Array, Array]:
     """Central interval of a normal, or of the mixture."""
-    if source_map.member_mean is None:
+    mean, std = source_map.member_mean, source_map.member_std
+    if mean is None or std is None:
+        assert source_map.std is not None
         return gaussian_interval(source_map.mean, source_map.std, level)
     tails = jnp.asarray([(1 - level) / 2, (1 + level) / 2])
-    low, high = (mixture_quantile(source_map.member_mean, source_map.member_std, p) for p in tails)
+    low, high = (mixture_quantile(mean, std, p) for p in tails)
     return low, high
 
 
