@@ -114,7 +114,8 @@ def linear_evidence(
             jnp.sum(seen**2, axis=(1, 2)),
             n,
         )
-    if member is None and isinstance(noise, LinearNoise):
+    if member is None:
+        assert isinstance(noise, LinearNoise)  # White has a variance for each dimension
         columns, index = noise.factor(problem.whitener)
         factor = jnp.concatenate([factor, columns], axis=1)
         group = jnp.concatenate([group, n_components + index])
