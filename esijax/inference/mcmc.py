@@ -24,7 +24,7 @@ from esijax.inference.method import Method, Setup, State
 from esijax.inference.target import Target, check_learnable
 from esijax.models.collapsed import Marginal
 
-DENSE_UP_TO = 500
+WARMUP_PER_UNKNOWN = 8  # for a dense mass matrix
 
 
 class Carry(eqx.Module):
@@ -55,7 +55,8 @@ class NUTS(Method):
         Mean acceptance probability that the step size aims at. 0.7 took half the steps per
         effective sample that 0.8 did; after divergences 0.9 is the next to try.
     dense_mass : bool | None
-        Whether the mass matrix has correlations; None: for up to 500 hyper-parameters.
+        Whether the mass matrix has correlations; None: where the warm-up has eight transitions or
+        more for each hyper-parameter (of fewer the estimate does more harm than good).
     num_maps : int
         Draws, evenly spaced, whose maps make up the posterior of the sources.
     chunk : int | None
@@ -204,7 +205,9 @@ class NUTS(Method):
         )
 
     def _dense(self, dim: int) -> bool:
-        return dim <= DENSE_UP_TO if self.dense_mass is None else self.dense_mass
+        if self.dense_mass is None:
+            return WARMUP_PER_UNKNOWN * dim <= self.num_warmup
+        return self.dense_mass
 
 
 _chunk: Any = eqx.filter_jit(run)
