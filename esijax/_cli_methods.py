@@ -44,7 +44,7 @@ def _patches(method: str) -> Callable[[Any], Recipe]:
     def make(_lambda2):
         from esijax import inference, models
 
-        prior = models.Components(models.components.Patches(200))
+        prior = models.Components(components=models.components.Patches(200))
         return Recipe(prior, getattr(inference, method)(), models.noise.PerType())
 
     return make
