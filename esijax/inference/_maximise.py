@@ -14,8 +14,11 @@ from esijax._types import InputError, Scalar
 from esijax.estimate import Diagnostics
 
 Points = Float[Array, "starts size"]
+Entries = Float[Array, " size"]
 Objective = Callable[[Float[Array, " size"]], Scalar]
 REACH = 30.0
+BACK = 5.0
+ROUNDS = 20
 
 
 def minimiser(solver: Any, rtol: Any, atol: Any) -> optx.AbstractMinimiser:
@@ -38,55 +41,104 @@ class Walk(eqx.Module):
 
     Parameters
     ----------
-    origin : (starts, size)
-        Where each began; it may move by at most `REACH` from there, which in a logarithm is
-        13 powers of ten: an optimum at zero or infinity ends there.
+    low, high : (starts, size)
+        `REACH` away from where each began, which in a logarithm is 13 powers of ten: an optimum
+        at zero or infinity ends there.
     point : (starts, size)
     state
         Of the solver, arrays with a leading axis of starts.
     scale : (starts,)
         The objective is divided by it, so that the first step moves nothing by more than 1.
     ended : (starts,)
+    rounds : (starts,)
+        How often entries came back from a bound.
     n_steps : ()
     """
 
-    origin: Points
+    low: Points
+    high: Points
     point: Points
     state: Any
     scale: Float[Array, " starts"]
     ended: Bool[Array, " starts"]
+    rounds: Int[Array, " starts"]
     n_steps: Int[Array, ""]
 
 
-def within(point: Float[Array, "*starts size"], origin: Float[Array, "*starts size"]):
-    """Point with each entry within reach of the origin."""
-    return jnp.clip(point, origin - REACH, origin + REACH)
-
-
-def begin(objective: Objective, solver: optx.AbstractMinimiser, points: Points) -> Walk:
-    """First state of each search."""
+def begin(
+    objective: Objective,
+    solver: optx.AbstractMinimiser,
+    points: Points,
+    typical: Float[Array, " size"],
+) -> Walk:
+    """First state of each search, its bounds out of reach of `typical` values too."""
 
     def one(point):
-        slope = jnp.abs(jax.grad(objective)(point))
-        scale = jnp.maximum(jnp.max(slope), 1.0)
-        return _initial(solver, point), jnp.where(jnp.isfinite(scale), scale, 1.0)
+        return _initial(solver, point), _scale(objective, point)
 
     state, scale = _each(one)(points)
-    ended = jnp.zeros(len(points), dtype=bool)
-    return Walk(points, points, eqx.filter(state, eqx.is_array), scale, ended, jnp.asarray(0))
+    low, high = jnp.minimum(points, typical) - REACH, jnp.maximum(points, typical) + REACH
+    none = jnp.zeros(len(points), dtype=int)
+    state = eqx.filter(state, eqx.is_array)
+    return Walk(low, high, points, state, scale, none > 0, none, jnp.asarray(0))
+
+
+def _scale(objective: Objective, point: Entries) -> Scalar:
+    steepest = jnp.max(jnp.abs(jax.grad(objective)(point)))
+    return jnp.where(jnp.isfinite(steepest), jnp.maximum(steepest, 1.0), 1.0)
+
+
+def at_bounds(objective: Objective, point: Entries, low: Entries, high: Entries, scale: Scalar):
+    """Entries at a bound, and those of them that would rather come back.
+
+    The slope in the logarithm is zero at zero whatever the slope in the variance; the latter
+    counts, in units of a variance within reach.
+    """
+    below, above = point <= low + 1e-3 * REACH, point >= high - 1e-3 * REACH
+    slope = jnp.exp(REACH) * jax.grad(objective)(point) / scale
+    least = jnp.sqrt(jnp.finfo(point.dtype).eps)
+    return below | above, (below & (slope > least)) | (above & (slope < -least))
 
 
 def advance(
     objective: Objective, solver: optx.AbstractMinimiser, walk: Walk, n_steps: int, max_steps: int
 ) -> Walk:
     """Up to `n_steps` more steps of each search, none where it has ended."""
+    walk = _walked(objective, solver, walk, n_steps, max_steps)
+    over = jnp.any(walk.ended & (walk.rounds < ROUNDS))
+    return jax.lax.cond(over, lambda w: _back(objective, solver, w), lambda w: w, walk)
+
+
+def _back(objective: Objective, solver: optx.AbstractMinimiser, walk: Walk) -> Walk:
+    """Begin anew where a search ended with entries at bounds that would rather come back."""
+
+    def one(low, high, point, state, scale, ended, rounds):
+        ends = jnp.clip(point, low, high)
+        stuck = at_bounds(objective, ends, low, high, scale)[1]
+        again = ended & (rounds < ROUNDS) & jnp.any(stuck)
+        inner = jnp.where(ends - low < high - ends, low + REACH - BACK, high - REACH + BACK)
+        new = jnp.where(stuck, inner, ends)
+        fresh = eqx.filter(_initial(solver, new), eqx.is_array)
+        state = jax.tree.map(lambda a, b: jnp.where(again, a, b), fresh, state)
+        point = jnp.where(again, new, point)
+        scale = jnp.where(again, _scale(objective, new), scale)
+        return low, high, point, state, scale, ended & ~again, rounds + again
+
+    w = walk
+    out = _each(one)(w.low, w.high, w.point, w.state, w.scale, w.ended, w.rounds)
+    return Walk(*out, w.n_steps)
+
+
+def _walked(
+    objective: Objective, solver: optx.AbstractMinimiser, walk: Walk, n_steps: int, max_steps: int
+) -> Walk:
     template = jax.ShapeDtypeStruct(walk.point.shape[1:], walk.point.dtype)
     still = eqx.filter_eval_shape(lambda p: _initial(solver, p), template)
     still = eqx.filter(still, lambda x: isinstance(x, jax.ShapeDtypeStruct), inverse=True)
 
-    def one(point, state, origin, scale, ended):
+    def one(low, high, point, state, scale, ended):
         def negative(p, _):
-            return -objective(within(p, origin)) / scale, None
+            return -objective(jnp.clip(p, low, high)) / scale, None
 
         whole = eqx.combine(state, still)
         new, whole, _ = solver.step(negative, point, None, {}, whole, frozenset())
@@ -105,8 +157,9 @@ def advance(
 
     def body(carry):
         i, w = carry
-        point, state, ended = _each(one)(w.point, w.state, w.origin, w.scale, w.ended)
-        return i + 1, Walk(w.origin, point, state, w.scale, ended, w.n_steps + 1)
+        out = _each(one)(w.low, w.high, w.point, w.state, w.scale, w.ended)
+        point, state, ended = out
+        return i + 1, Walk(w.low, w.high, point, state, w.scale, ended, w.rounds, w.n_steps + 1)
 
     return jax.lax.while_loop(go, body, (0, walk))[1]
 

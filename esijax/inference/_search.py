@@ -8,7 +8,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from esijax.inference._curvature import Unravel, settled
-from esijax.inference._maximise import REACH, Optimum, Walk, advance, begin, minimiser, within
+from esijax.inference._maximise import Optimum, Walk, advance, at_bounds, begin, minimiser
 from esijax.inference._start import first_sites, frozen, medians
 from esijax.inference.answers import marginal
 from esijax.inference.method import Setup
@@ -53,7 +53,8 @@ class Search:
         key = jax.random.key(0) if self.setup.key is None else self.setup.key
         others = jax.random.normal(key, (self.method.n_starts - 1, len(first)))
         points = jnp.concatenate([first[None], first[None] + JITTER * others])
-        return begin(self.objective, self.solver, points)
+        typical = ravel_pytree(self.target.free(medians(self.target.marginal)))[0]
+        return begin(self.objective, self.solver, points, typical)
 
     def advance(self, walk: Walk) -> Walk:
         """About a second of steps."""
@@ -67,13 +68,12 @@ class Search:
     def end(self, walk: Walk) -> tuple[Float[Array, " size"], Optimum]:
         """The best end, differentiable; and how the searches went."""
         walk = frozen(walk)
-        ends = within(walk.point, walk.origin)
+        ends = jnp.clip(walk.point, walk.low, walk.high)
         values = jnp.stack([self.objective(p) for p in ends])
         best = jnp.argmax(jnp.where(jnp.isfinite(values), values, -jnp.inf))
-        point, origin = ends[best], walk.origin[best]
-        held = jnp.abs(point - origin) >= 0.999 * REACH
-        slope = jax.grad(self.objective)(point)
-        inward = held & (slope * (origin - point) > 1e-6 * walk.scale[best])
+        point = ends[best]
+        bounds = walk.low[best], walk.high[best], walk.scale[best]
+        held, inward = at_bounds(self.objective, point, *bounds)
         free = settled(self.target, self.unravel, point, held, jacobian=self.jacobian)
         checks = Optimum(values, walk.ended, walk.n_steps, jnp.sum(held), jnp.sum(inward))
         return free, frozen(checks)

@@ -44,9 +44,7 @@ def first_sites(model: Marginal, hyper: dict[str, Any] | None, *, warm: bool) ->
     sites = medians(model)
     known = start_sites(model, hyper)
     if known is None:
-        if isinstance(model.noise, LinearNoise):
-            sites |= model.noise.start(jnp.ones(model.noise.n_variances))
-        return sites
+        return sites | model.noise.start(jnp.ones(model.noise.n_variances))
     fresh = warm and hyper is None and isinstance(model.noise, White | LinearNoise)
     return {**sites, **known, **(_warmed(model, known) if fresh else {})}
 

@@ -15,7 +15,6 @@ from numpyro.infer.util import constrain_fn, log_density, potential_energy, unco
 
 from esijax._types import InputError, Scalar
 from esijax.models.collapsed import Marginal
-from esijax.models.noise import LinearNoise
 from esijax.models.priors.linear import LinearPrior
 
 Sites = dict[str, Array]
@@ -55,8 +54,7 @@ def check_learnable(marginal: Marginal, method: str, *, proper: bool) -> None:
     """Refuse a model without hyper-parameters, or an improper one where draws are asked for."""
     prior, noise = marginal.prior, marginal.noise
     flat_prior = isinstance(prior, LinearPrior) and not prior.proper
-    flat_noise = isinstance(noise, LinearNoise) and not noise.variance.proper
-    if proper and (flat_prior or flat_noise):
+    if proper and (flat_prior or not noise.proper):
         raise InputError(
             f"{method} needs a posterior to sample from, and a flat hyper-prior gives none: use a "
             "distribution, e.g. ARD(numpyro.distributions.InverseGamma(1.0, 0.1))."
@@ -111,8 +109,10 @@ def start_sites(marginal: Marginal, hyper: dict[str, Any] | None = None) -> Site
     if not isinstance(prior, LinearPrior):
         return None
     sites = prior.start(start_gamma(marginal, hyper), marginal.sizes)
-    if isinstance(noise, LinearNoise):
-        variance = (hyper or {}).get("noise_var", jnp.ones(noise.n_variances))
-        variance = jnp.mean(variance.reshape(-1, noise.n_variances), axis=0)
-        sites |= noise.start(variance)
-    return sites
+    n = noise.n_variances
+    variance = (hyper or {}).get("noise_var", jnp.ones(n))
+    if n == 0 or variance.shape[-1:] != (n,):  # of another noise model
+        variance = jnp.ones(n)
+    else:
+        variance = jnp.mean(variance.reshape(-1, n), axis=0)
+    return sites | noise.start(variance)

@@ -162,7 +162,8 @@ def test_a_noise_scale_alone(fixed):
         fixed, ej.models.MinimumNorm(), Evidence(), noise=ej.models.noise.Scalar(None)
     )
     v = float(estimate.hyper["noise_var"][0])
-    sensor = ej.models.MinimumNorm().source_cov({"lambda2": 1 / 9}, fixed).sensor(fixed.gain)
+    lambda2 = jnp.asarray(1 / 9)
+    sensor = ej.models.MinimumNorm().source_cov({"lambda2": lambda2}, fixed).sensor(fixed.gain)
 
     def value(w):
         cov = np.asarray(sensor) + w * np.eye(fixed.rank)
