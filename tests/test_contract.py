@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from promises import check_gradients, close, finite, loss_of, small_problems, traces_of
 
 import esijax as ej
 
@@ -72,8 +73,7 @@ def model_of(name, problem, lambda2=0.3):
 @pytest.fixture(scope="module")
 def problems(problem_factory):
     """More samples than channels, for the beamformer's covariance."""
-    size = {"n_channels": 8, "n_locations": 9, "n_times": 20, "loose": 0.3}
-    return {"fixed": problem_factory(1, **size), "free": problem_factory(3, **size)}
+    return small_problems(problem_factory, 20)
 
 
 @pytest.fixture
@@ -86,11 +86,6 @@ def pair(request, problems):
     orients, name = request.param
     model, method = TABLE[name]
     return problems[orients], model_of(model, problems[orients]), method
-
-
-def close(got, want, rtol):
-    want = np.asarray(want)
-    np.testing.assert_allclose(got, want, rtol=0, atol=rtol * np.abs(want).max())
 
 
 def test_the_promises(pair):
@@ -106,8 +101,7 @@ def test_the_promises(pair):
     assert estimate.cov.shape == (n, kept, kept)
     draws = estimate.sample(jax.random.key(0), 2)
     assert draws.shape == (2, n, kept, times)
-    for value in (estimate.mean, estimate.std, estimate.cov, draws, *estimate.interval()):
-        assert np.isfinite(value).all()
+    finite(estimate.mean, estimate.std, estimate.cov, draws, *estimate.interval())
 
     # jit = eager
     @eqx.filter_jit
@@ -131,7 +125,6 @@ def test_gradients(pair):
     """With respect to data, lead field and lambda2, along random directions."""
     problem, model, method = pair
     assert method.differentiable
-    rng = np.random.default_rng(0)
 
     @jax.jit
     def loss(data, gain, log_lambda2):
@@ -139,37 +132,17 @@ def test_gradients(pair):
         m = None
         if model is not None:
             m = eqx.tree_at(lambda m: m.lambda2, model, jnp.exp(log_lambda2))
-        estimate = ej.solve(p, m, method)
-        probe = jnp.sum((estimate.mean / estimate.scale.mean()) ** 2) / p.n_times
-        probe = probe + jnp.sum(jnp.log(estimate.std))
-        return probe if estimate.log_evidence is None else probe + estimate.log_evidence
+        return loss_of(ej.solve(p, m, method))
 
     at = (problem.recording, problem.gain, jnp.log(jnp.asarray(0.3)))
     grads = jax.jit(jax.grad(loss, argnums=(0, 1, 2)))(*at)
-    for i, (x, grad) in enumerate(zip(at, grads, strict=True)):
-        if i == 2 and model is None:
-            continue
-        direction = jnp.asarray(rng.standard_normal(x.shape)) * jnp.sqrt(jnp.mean(x**2))
-        step = 3e-5
-        ends = [loss(*at[:i], x + k * step * direction, *at[i + 1 :]) for k in (1, -1)]
-        want = float(ends[0] - ends[1]) / (2 * step)
-        got = float(jnp.sum(grad * direction))
-        assert got == pytest.approx(want, rel=2e-4, abs=1e-6 * abs(float(ends[0]))), i
+    check_gradients(loss, grads, at, skip=(2,) if model is None else ())
 
 
 @pytest.fixture
 def count_traces(monkeypatch):
     """How often `finish` is traced."""
-    counts = []
-
-    def counted(self, state):
-        counts.append(type(self).__name__)
-        return originals[type(self)](self, state)
-
-    originals = {cls: cls.finish for cls in (ej.inference.Linear, ej.inference.LCMV)}
-    for cls in originals:
-        monkeypatch.setattr(cls, "finish", counted)
-    return counts
+    return traces_of(monkeypatch, (ej.inference.Linear, ej.inference.LCMV))
 
 
 def test_new_numbers_compile_nothing(pair, count_traces):

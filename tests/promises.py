@@ -1,0 +1,62 @@
+"""What the tables of models and methods check alike."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+
+def small_problems(problem_factory, n_times):
+    """One of each kind of orientation."""
+    size = {"n_channels": 8, "n_locations": 9, "n_times": n_times, "loose": 0.3}
+    return {"fixed": problem_factory(1, **size), "free": problem_factory(3, **size)}
+
+
+def close(got, want, rtol):
+    want = np.asarray(want)
+    np.testing.assert_allclose(got, want, rtol=0, atol=rtol * np.abs(want).max())
+
+
+def finite(*values):
+    for value in values:
+        assert np.isfinite(value).all()
+
+
+def loss_of(estimate):
+    """A number that mean, spread and evidence enter."""
+    times = estimate.problem.n_times
+    probe = jnp.sum((estimate.mean / estimate.scale.mean()) ** 2) / times
+    probe = probe + jnp.sum(jnp.log(estimate.std)) / estimate.std.shape[-1]
+    return probe if estimate.log_evidence is None else probe + estimate.log_evidence
+
+
+def check_gradients(loss, grads, at, skip=(), rel=2e-4):
+    """Finite differences along one random direction per argument."""
+    rng = np.random.default_rng(0)
+    for i, (x, grad) in enumerate(zip(at, grads, strict=True)):
+        if i in skip:
+            continue
+        direction = jnp.asarray(rng.standard_normal(x.shape)) * jnp.sqrt(jnp.mean(x**2))
+        step = 3e-5
+        ends = [loss(*at[:i], x + k * step * direction, *at[i + 1 :]) for k in (1, -1)]
+        want = float(ends[0] - ends[1]) / (2 * step)
+        got = float(jnp.sum(grad * direction))
+        assert got == pytest.approx(want, rel=rel, abs=1e-6 * abs(float(ends[0]))), i
+
+
+def traces_of(monkeypatch, classes, names=("finish",)):
+    """List that grows whenever one of the named functions of the classes is traced."""
+    counts = []
+
+    def counted(cls, name):
+        original = getattr(cls, name)
+
+        def wrapper(self, state):
+            counts.append(f"{cls.__name__}.{name}")
+            return original(self, state)
+
+        monkeypatch.setattr(cls, name, wrapper)
+
+    for cls in classes:
+        for name in names:
+            counted(cls, name)
+    return counts
