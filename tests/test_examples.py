@@ -7,10 +7,15 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pytest
 
-EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("plot_*.py"))
+# samplers and searches on real data: half a minute and more
+SLOW = {"plot_new_prior", "plot_one_prior_five_inferences", "plot_what_a_point_estimate_hides"}
+EXAMPLES = [
+    pytest.param(path, id=path.stem, marks=pytest.mark.slow if path.stem in SLOW else ())
+    for path in sorted((Path(__file__).parents[1] / "examples").glob("plot_*.py"))
+]
 
 
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", EXAMPLES)
 def test_example_runs_and_draws(path, monkeypatch, request):
     if "ESIJAX_DATA" in path.read_text():
         monkeypatch.setenv("ESIJAX_DATA", str(request.getfixturevalue("data_dir").parent))
