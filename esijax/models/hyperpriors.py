@@ -173,8 +173,9 @@ class HierarchicalLogNormal(HyperPrior):
 
     What is drawn is :math:`z_k \sim N(c\mu, \tau^{2c})` with
     :math:`\log \gamma_k = \mu + \tau^{1-c} (z_k - c\mu)`: the same distribution for each c, and
-    another shape for samplers to walk in. Data say much about the variances of components
-    (hundreds of samples in time), and many components pin down :math:`\tau`: c = 1 is the default.
+    another shape for samplers to walk in. Many components pin down :math:`\tau` and data of
+    hundreds of samples each :math:`\gamma_k`: there 1 is good. A handful of components leave
+    :math:`\tau` free to vanish, a funnel in which a chain with c = 1 gets stuck: there 0 is.
 
     Parameters
     ----------
@@ -182,8 +183,8 @@ class HierarchicalLogNormal(HyperPrior):
         :math:`\mu_0` and :math:`\sigma_0`.
     spread : float
         :math:`\tau_0`.
-    centred : float
-        c, from 0 (for a handful of components that the data hardly see) to 1.
+    centred : float | None
+        c, from 0 to 1; None: 0 for fewer than 20 components, else 1.
 
     References
     ----------
@@ -193,19 +194,19 @@ class HierarchicalLogNormal(HyperPrior):
     level: Any = eqx.field(converter=scalar, default=-2.0)
     level_scale: Any = eqx.field(converter=scalar, default=2.0)
     spread: Any = eqx.field(converter=scalar, default=2.0)
-    centred: float = eqx.field(static=True, default=1.0)
+    centred: float | None = eqx.field(static=True, default=None)
 
     def __check_init__(self):
         check_positive(self.level_scale, "level_scale")
         check_positive(self.spread, "spread")
-        if not 0 <= self.centred <= 1:
+        if self.centred is not None and not 0 <= self.centred <= 1:
             raise InputError(f"centred must lie between 0 and 1, got {self.centred!r}.")
 
     def sample(self, n: int, sizes: dict[str, int]) -> dict[str, Array]:  # noqa: ARG002
         """Draw level, spread and the logarithms, more or less standardised."""
         level = _draw("mu", dist.Normal(self.level, self.level_scale))
         spread = _draw("tau", dist.HalfNormal(self.spread))
-        c = self.centred
+        c = self._centred(n)
         z = _draw("z", dist.Normal(jnp.full(n, c * level), spread**c).to_event(1))
         log = level + spread ** (1.0 - c) * (z - c * level)
         gamma = _record("gamma", jnp.exp(log))
@@ -217,8 +218,13 @@ class HierarchicalLogNormal(HyperPrior):
         level = jnp.median(log)
         spread = jnp.clip(jnp.std(log), 0.3 * self.spread, 2.0 * self.spread)
         z = jnp.clip((log - level) / spread, -3.0, 3.0)
-        c = self.centred
+        c = self._centred(len(gamma))
         return {"mu": level, "tau": spread, "z": c * level + spread**c * z}
+
+    def _centred(self, n: int) -> float:
+        if self.centred is None:
+            return 0.0 if n < 20 else 1.0
+        return self.centred
 
 
 class SparseSimplex(HyperPrior):
