@@ -69,7 +69,8 @@ def run(condition, options):
     left, right, probability = peaks(estimate, low, high)
     scales = np.asarray(estimate.hyper["noise_scale"])
     print(f"\n{condition}: {wall:.0f} s, {cpu:.0f} CPU-s")
-    print({k: v if isinstance(v, str) else np.round(v, 3) for k, v in verdict.items() if v != ()})
+    print({k: round(v, 3) if isinstance(v, float) else v for k, v in verdict.items()})
+    print("doubts:", estimate.diagnostics.doubts())
     print(f"peak left {left:.2e}, right {right:.2e}, Pr(left) {probability:.2f}; known: {side}")
     for name, column in zip(noise.types, scales.T, strict=True):
         print(f"noise scale {name}: {column.mean():.3f} +- {column.std():.3f}", flush=True)
