@@ -18,8 +18,19 @@ from jaxtyping import Array, Bool, Float, Int
 
 from esijax._types import Scalar
 from esijax.estimate import Diagnostics
+from esijax.models.collapsed import Marginal
 
 LogWeights = Float[Array, " draws"]
+ENOUGH = 4000  # weights, of which k-hat has an error of about 0.05
+WORK = 8e10  # operations spent on them: about two seconds
+
+
+def n_weights(model: Marginal, num_samples: int) -> int:
+    """Weights to look at: as many as draws, or more where they are cheap."""
+    rank = model.problem.rank
+    columns = rank if model.factor is None else model.factor.shape[1]
+    affordable = int(WORK / (4.0 * rank**2 * (rank + columns)))
+    return max(num_samples, min(affordable, ENOUGH))
 
 
 def importance_evidence(log_weights: LogWeights) -> Scalar:
@@ -36,7 +47,7 @@ def k_hat(log_weights: Any) -> float:
         return float("inf")
     if np.ptp(values) < 1e-9:  # all equal: the approximation is the posterior
         return float("-inf")
-    return float(array_stats.psislw(values)[1])
+    return float(array_stats.psislw(-values)[1])  # it takes logarithms of the inverse
 
 
 def k_limit(n_draws: int) -> float:
@@ -80,6 +91,7 @@ class GaussianChecks(Diagnostics):
     definite : ()
         Whether they are positive definite.
     log_weights : (draws,)
+        Of the draws, and of more where they are cheap: k-hat is a noisy number.
     n_unknowns : ()
     """
 
@@ -115,6 +127,7 @@ class GuideChecks(Diagnostics):
     Parameters
     ----------
     log_weights : (draws,)
+        Of the draws, and of more where they are cheap: k-hat is a noisy number.
     losses : (steps,)
         Minus the ELBO of each step; NaN where it was not reached.
     """

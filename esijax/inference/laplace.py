@@ -19,7 +19,7 @@ from esijax.estimate import RESULT, Estimate
 from esijax.inference._curvature import DENSE, hessian
 from esijax.inference._search import Search
 from esijax.inference._start import check_sites, frozen
-from esijax.inference._weights import GaussianChecks
+from esijax.inference._weights import GaussianChecks, n_weights
 from esijax.inference.answers import mixture_estimate
 from esijax.inference.evidence import check_search
 from esijax.inference.method import Method, Setup, State
@@ -125,7 +125,8 @@ class Laplace(Method):
         lift = jnp.where(definite, 0.0, 1.0 - values[0])
         size = len(mode)
         chol = jnp.linalg.cholesky(curvature + lift * jnp.eye(size))
-        white = jax.random.normal(state.setup.key, (self.num_samples, size))
+        n_draws = n_weights(search.target.marginal, self.num_samples)
+        white = jax.random.normal(state.setup.key, (n_draws, size))
         points = mode + jsl.solve_triangular(chol.T, white.T, lower=False).T
         log_det = jnp.sum(jnp.log(jnp.diag(chol)))
         constant = 0.5 * size * jnp.log(2 * jnp.pi)
@@ -137,7 +138,7 @@ class Laplace(Method):
         )
         return mixture_estimate(
             search.target.marginal,
-            jax.vmap(lambda u: search.target.hyper(search.unravel(u)))(points),
+            jax.vmap(lambda u: search.target.hyper(search.unravel(u)))(points[: self.num_samples]),
             "Laplace",
             num_maps=self.num_maps,
             evidence=evidence,

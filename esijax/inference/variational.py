@@ -23,7 +23,7 @@ from esijax.inference._curvature import DENSE
 from esijax.inference._guides import guide_class, make_guide
 from esijax.inference._search import WORK
 from esijax.inference._start import check_sites, first_sites, frozen
-from esijax.inference._weights import GuideChecks, importance_evidence
+from esijax.inference._weights import GuideChecks, importance_evidence, n_weights
 from esijax.inference.answers import marginal, mixture_estimate
 from esijax.inference.laplace import check_draws
 from esijax.inference.method import Method, Setup, State
@@ -69,7 +69,7 @@ class SVI(Method):
     `estimate.log_evidence` is the logarithm of the average importance weight. On average it is a
     lower bound of the evidence, tighter than the ELBO, which the verdict has too; where k-hat is
     above its limit it may be far below. The number of steps is fixed, so that the answer for a
-    given key is differentiable through the steps, in data, lead field and hyper-priors.
+    given key and start is differentiable through the steps, in data, lead field and hyper-priors.
 
     References
     ----------
@@ -178,11 +178,12 @@ class SVI(Method):
                 hyper = model.hyper()
             return hyper, log_density(model, (), {}, sites)[0] - log_q
 
-        keys = jax.random.split(jax.random.fold_in(key, 0), self.num_samples)
+        n_draws = n_weights(model, self.num_samples)
+        keys = jax.random.split(jax.random.fold_in(key, 0), n_draws)
         hyper, weights = jax.lax.map(draw, keys, batch_size=8)
         return mixture_estimate(
             model,
-            hyper,
+            jax.tree.map(lambda x: x[: self.num_samples], hyper),
             "SVI",
             num_maps=self.num_maps,
             evidence=importance_evidence(weights),
@@ -191,7 +192,8 @@ class SVI(Method):
 
     def _svi(self, setup: Setup, model: Marginal) -> numpyro.infer.SVI:
         hyper = None if setup.start is None else setup.start.hyper
-        guide = make_guide(self.guide, model, first_sites(model, hyper, warm=False))
+        start = frozen(first_sites(model, hyper, warm=False))  # NumPyro checks it in a loop
+        guide = make_guide(self.guide, model, start)
         rate = optax.cosine_decay_schedule(self.lr, self.steps, LAST_RATE)
         loss = numpyro.infer.Trace_ELBO(self.num_particles)
         return numpyro.infer.SVI(model, guide, optax.adam(rate), loss)
