@@ -37,7 +37,7 @@ class LinearPrior(Prior):
         """How many variances there are."""
 
     @abc.abstractmethod
-    def gamma(self, hyper: dict[str, Array]) -> Float[Array, " components"]:
+    def gamma(self, hyper: dict[str, Array]) -> Float[Array, "*draws components"]:
         """Variances among the hyper-parameters."""
 
     @abc.abstractmethod
@@ -63,7 +63,7 @@ class OneLevel(LinearPrior):
         """Draw the variances."""
         return self.local.sample(self.n_components(sizes), sizes)
 
-    def gamma(self, hyper: dict[str, Array]) -> Float[Array, " components"]:
+    def gamma(self, hyper: dict[str, Array]) -> Float[Array, "*draws components"]:
         """Entry "gamma"."""
         return hyper["gamma"]
 
@@ -132,10 +132,10 @@ class Sum(LinearPrior):
             out |= {f"part{i}/{name}": value for name, value in own.items()}
         return out
 
-    def gamma(self, hyper: dict[str, Array]) -> Float[Array, " components"]:
+    def gamma(self, hyper: dict[str, Array]) -> Float[Array, "*draws components"]:
         """All variances side by side."""
         own = [prior.gamma(_own(hyper, i)) for i, prior in enumerate(self.priors)]
-        return jnp.concatenate(own)
+        return jnp.concatenate(own, axis=-1)
 
     def start(self, gamma: Float[Array, " components"], sizes: dict[str, int]) -> dict[str, Array]:
         """Start each."""
