@@ -10,6 +10,7 @@ import abc
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro
@@ -217,17 +218,19 @@ class PerType(LinearNoise):
                 "noise.PerType looks at the whitener and cannot see through jit, vmap or grad: "
                 "call `noise = noise.prepare(problem)` outside, and use that inside."
             )
-        names = list(dict.fromkeys(kinds))
-        groups = _coupled(problem.whitener, np.array([names.index(k) for k in kinds]), len(names))
-        member = jnp.asarray([groups[names.index(k)] for k in kinds])
-        types = tuple(
-            "+".join(n for n, g in zip(names, groups, strict=True) if g == group)
-            for group in range(max(groups) + 1)
-        )
-        own = _own_dimensions(problem.whitener, np.asarray(member), len(types))
-        onto = jnp.stack([_onto(problem.whitener, member == t) for t in range(len(types))])
-        # sums of products are kept: a sampler asks for the covariance thousands of times
-        within = onto @ jnp.swapaxes(onto, 1, 2)
+        with jax.ensure_compile_time_eval():  # the whitener is known, also while jit traces
+            names = list(dict.fromkeys(kinds))
+            kind = np.array([names.index(k) for k in kinds])
+            groups = _coupled(problem.whitener, kind, len(names))
+            member = jnp.asarray([groups[k] for k in kind])
+            types = tuple(
+                "+".join(n for n, g in zip(names, groups, strict=True) if g == group)
+                for group in range(max(groups) + 1)
+            )
+            own = _own_dimensions(problem.whitener, np.asarray(member), len(types))
+            onto = jnp.stack([_onto(problem.whitener, member == t) for t in range(len(types))])
+            # sums of products are kept: a sampler asks for the covariance thousands of times
+            within = onto @ jnp.swapaxes(onto, 1, 2)
         return PerType(self.variance, types, member, within, own)
 
     def dimensions(self, whitener: Whitener) -> Int[Array, " rank"] | None:  # noqa: ARG002
