@@ -79,6 +79,7 @@ def start_gamma(marginal: Marginal, hyper: dict[str, Any] | None = None) -> Arra
         return jnp.maximum(found, 1e-8 * jnp.max(found))
     power, columns = marginal.data.power, marginal.data.n_columns
     factor, group, eye = marginal.factor, marginal.group, jnp.eye(len(marginal.data.power))
+    assert factor is not None
     spread, modes = jnp.linalg.eigh(factor @ factor.T)  # the same for all levels
     energy = jnp.einsum("ri,rs,si->i", modes, power, modes)
     levels = 10.0 ** jnp.arange(-4.0, 4.0)
@@ -94,13 +95,13 @@ def start_gamma(marginal: Marginal, hyper: dict[str, Any] | None = None) -> Arra
 
 def _earlier(prior: LinearPrior, hyper: dict[str, Any] | None, n: int) -> Array | None:
     """Variances of an earlier estimate of the same components."""
+    named = {k: v for k, v in (hyper or {}).items() if k.endswith("gamma")}
+    means = {k: jnp.mean(v.reshape(-1, v.shape[-1]), axis=0) for k, v in named.items()}
     try:
-        gamma = prior.gamma(hyper or {})
+        gamma = prior.gamma(means)
     except (KeyError, ValueError):
         return None
-    if gamma.shape[-1:] != (n,):
-        return None
-    return jnp.mean(gamma.reshape(-1, n), axis=0)
+    return gamma if gamma.shape == (n,) else None
 
 
 def start_sites(marginal: Marginal, hyper: dict[str, Any] | None = None) -> Sites | None:

@@ -92,6 +92,7 @@ def test_equals_em(free, solver):
     np.testing.assert_allclose(got.mean, want.mean, rtol=1e-5, atol=1e-6 * abs(want.mean).max())
 
 
+@pytest.mark.slow
 def test_optax_comes_to_the_same(fixed):
     prior = regions(dist.InverseGamma(2.0, 0.3))
     want = ej.solve(fixed, prior, Evidence())
@@ -119,6 +120,7 @@ def test_flat_sparse_optimum_meets_its_conditions(problem_factory, orients):
     assert slope[~on].max() < 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jacobian", [True, False])
 @pytest.mark.parametrize("noise", [None, ej.models.noise.PerType()])
 def test_second_derivatives(free, jacobian, noise):
@@ -131,6 +133,7 @@ def test_second_derivatives(free, jacobian, noise):
     np.testing.assert_allclose(got, want, atol=1e-10 * abs(want).max())
 
 
+@pytest.mark.slow
 def test_several_starts(fixed):
     prior = ej.models.ARD(dist.InverseGamma(1.0, 0.1))
     many = ej.solve(fixed, prior, Evidence(n_starts=4), key=jax.random.key(1))
@@ -188,6 +191,7 @@ def test_gradient_by_the_implicit_function_theorem(fixed):
     np.testing.assert_allclose(jax.jvp(value, (1.0,), (1.0,))[1], want, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_jit_and_vmap(fixed):
     prior = regions(dist.InverseGamma(2.0, 0.3))
     data = jnp.stack([fixed.recording, 2.0 * fixed.recording])
@@ -208,6 +212,7 @@ def small_chunks(monkeypatch):
     jax.clear_caches()
 
 
+@pytest.mark.slow
 def test_ctrl_c_and_checkpoint(fixed, small_chunks, monkeypatch, tmp_path):
     prior = ej.models.ARD(dist.InverseGamma(1.0, 0.1))
     whole = ej.solve(fixed, prior, Evidence())

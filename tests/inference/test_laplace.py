@@ -63,6 +63,7 @@ def test_mode_spread_and_evidence_of_one_variance():
     assert abs(draws.std() / std - 1) < 0.1
 
 
+@pytest.mark.slow
 def test_map_is_the_average_over_draws():
     problem, prior, *_ = one_variance()
     estimate = ej.solve(problem, prior, Laplace(num_samples=200, num_maps=200), key=KEY)
@@ -105,6 +106,7 @@ def test_doubts(fixed):
     assert verdict["n_unknowns"] == 21
 
 
+@pytest.mark.slow
 def test_a_ridge_is_said(fixed, monkeypatch):
     """Second derivatives that are not negative definite are lifted, and said."""
     from esijax.inference import laplace
@@ -129,13 +131,18 @@ def test_k_hat():
     assert k_limit(10**6) == 0.7
 
 
+@pytest.mark.slow
 def test_starts_from_an_earlier_estimate(fixed):
     prior = ej.models.Components(REGIONS, dist.LogNormal(-1.0, 1.0))
     first = ej.solve(fixed, prior, Evidence())
-    fresh = ej.solve(fixed, prior, Laplace(), key=KEY)
-    again = ej.solve(fixed, prior, Laplace(), key=KEY, init=first)
+
+    @eqx.filter_jit  # compiled, a solution does not warn of its k-hat
+    def solve(init):
+        return ej.solve(fixed, prior, Laplace(), key=KEY, init=init)
+
+    fresh, again = solve(None), solve(first)
     np.testing.assert_allclose(again.hyper["gamma"], fresh.hyper["gamma"], rtol=1e-6)
-    third = ej.solve(fixed, prior, Laplace(), key=KEY, init=fresh)
+    third = solve(fresh)
     np.testing.assert_allclose(third.hyper["gamma"], fresh.hyper["gamma"], rtol=1e-6)
 
 
@@ -149,7 +156,7 @@ def test_gradient(fixed):
         estimate = ej.solve(problem, prior, method, key=KEY)
         return estimate.log_evidence + jnp.sum(jnp.sin(10 * estimate.mean / problem.source_unit))
 
-    want = (value(1 + 1e-4) - value(1 - 1e-4)) / 2e-4
+    want = (value(1 + 1e-6) - value(1 - 1e-6)) / 2e-6
     np.testing.assert_allclose(jax.grad(value)(1.0), want, rtol=1e-6)
 
 

@@ -77,6 +77,7 @@ def test_a_poor_guide_is_flagged(fixed):
     assert verdict["n_steps"] == 300
 
 
+@pytest.mark.slow
 def test_a_start_is_worth_steps(fixed):
     """Few steps with a small rate stay where they begin: the start is what `init` holds."""
     prior = ej.models.Components(REGIONS, dist.InverseGamma(2.0, 0.3))
@@ -99,6 +100,7 @@ def small_chunks(monkeypatch):
     jax.clear_caches()
 
 
+@pytest.mark.slow
 def test_ctrl_c_and_checkpoint(fixed, small_chunks, monkeypatch, tmp_path):
     method = SVI("full", steps=90)
     whole = eqx.filter_jit(lambda p: ej.solve(p, regions(), method, key=KEY))(fixed)
@@ -139,6 +141,7 @@ def test_gradient_through_the_steps(fixed):
     np.testing.assert_allclose(jax.jvp(value, (1.0,), (1.0,))[1], want, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_vmap_over_data(fixed):
     method = SVI("mean-field", steps=20, num_samples=100, num_maps=5)
     data = jnp.stack([fixed.recording, 2.0 * fixed.recording])
@@ -151,6 +154,7 @@ def test_vmap_over_data(fixed):
     np.testing.assert_allclose(jax.vmap(gamma)(data), want, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_compiles_once(fixed, monkeypatch):
     traced = []
     step = SVI.step
