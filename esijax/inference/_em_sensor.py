@@ -62,11 +62,15 @@ class Filter(eqx.Module):
 
     def energy(self, part: Float[Array, "rank _"]) -> tuple[Array, Array]:
         """Summands of q and z for each column."""
-        own = self.white @ part
-        z = jnp.sum(own**2, axis=0)
+        # the upper right quarter of W is zero
+        half = len(self.white) // 2
+        top, low = self.white[:half, :half] @ part[:half], self.white[half:] @ part
+        z = jnp.sum(top**2, axis=0) + jnp.sum(low**2, axis=0)
         if self.pooled:
+            own = jnp.concatenate([top, low])
             return jnp.sum(own * (self.data @ own), axis=0), z
-        return jnp.sum((self.data.T @ own) ** 2, axis=0), z
+        course = self.data[:half].T @ top + self.data[half:].T @ low
+        return jnp.sum(course**2, axis=0), z
 
 
 def whitened(sigma: Square, data: Float[Array, "rank columns"], *, pooled: bool) -> Filter:
