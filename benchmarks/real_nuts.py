@@ -60,8 +60,17 @@ def run(condition, options):
     start, cpu = time.perf_counter(), time.process_time()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        rough = ej.solve(
+            known, prior, ej.inference.Laplace(num_maps=5), noise=noise, key=jax.random.key(1)
+        )
         estimate = ej.solve(
-            known, prior, method, noise=noise, key=jax.random.key(0), progress=options.progress
+            known,
+            prior,
+            method,
+            noise=noise,
+            init=rough,
+            key=jax.random.key(0),
+            progress=options.progress,
         )
     wall, cpu = time.perf_counter() - start, time.process_time() - cpu
     verdict = estimate.verdict()

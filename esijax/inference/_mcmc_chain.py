@@ -23,6 +23,7 @@ class Settings(NamedTuple):
     max_tree_depth: int
     target_accept: float
     dense: bool
+    adapt_mass: bool
 
 
 class Stats(eqx.Module):
@@ -157,6 +158,7 @@ def _kernel(settings: Settings, target: Target):
             position,
             settings.num_warmup,
             inverse_mass_matrix=inverse_mass,
+            adapt_mass_matrix=settings.adapt_mass,
             dense_mass=settings.dense,
             target_accept_prob=settings.target_accept,
             trajectory_length=None,

@@ -24,14 +24,20 @@ from esijax.inference.method import Method, Setup, State
 from esijax.inference.target import Target, check_learnable
 from esijax.models.collapsed import Marginal
 
-WARMUP_PER_UNKNOWN = 8  # for a dense mass matrix
+WARMUP_PER_UNKNOWN = 8  # for a dense mass matrix that the warm-up estimates
+DENSE_UP_TO = 1000  # for one from draws of an earlier estimate
 
 
 class Carry(eqx.Module):
-    """What changes: the chains; `chunk` transitions take about a second."""
+    """What changes: the chains; `chunk` transitions take about a second.
+
+    `settled` tells that an earlier estimate gave the mass matrix: its draws know the shape of the
+    posterior better than a window of the warm-up does.
+    """
 
     chains: tuple[Chain, ...]
     chunk: Array
+    settled: bool = eqx.field(static=True)
 
 
 class NUTS(Method):
@@ -55,13 +61,19 @@ class NUTS(Method):
         Mean acceptance probability that the step size aims at. 0.7 took half the steps per
         effective sample that 0.8 did; after divergences 0.9 is the next to try.
     dense_mass : bool | None
-        Whether the mass matrix has correlations; None: where the warm-up has eight transitions or
-        more for each hyper-parameter (of fewer the estimate does more harm than good).
+        Whether the mass matrix has correlations; None: where an earlier estimate gave draws, or
+        the warm-up has eight transitions or more for each hyper-parameter (of fewer the estimate
+        does more harm than good).
     num_maps : int
         Draws, evenly spaced, whose maps make up the posterior of the sources.
     chunk : int | None
         Transitions between two looks at the clock; None adapts it to about a second. The draws do
         not depend on it.
+
+    Notes
+    -----
+    Start from Laplace's approximation (``init=``) where it can be had: its draws give the mass
+    matrix, the warm-up can be short (150), and trajectories become tens of times shorter.
 
     Raises
     ------
@@ -118,31 +130,35 @@ class NUTS(Method):
         target = Target(marginal(setup))
         k_place, k_chain = jax.random.split(setup.key)
         hyper = None if setup.start is None else setup.start.hyper
-        first = begin(target, hyper, k_place, self.num_chains, self._dense)
-        settings = self._settings(first.places.shape[1])
+        first = begin(
+            target, hyper, k_place, self.num_chains, dense=lambda dim: self._dense(dim, True)
+        )
+        settled = first.inverse_mass is not None
+        settings = self._settings(first.places.shape[1], settled)
         # keys as plain integers: a checkpoint stores them
         seeds = jax.random.bits(k_chain, (self.num_chains,))
         chains = tuple(
             start(settings, target, jax.random.PRNGKey(s), z, first.inverse_mass)
             for s, z in zip(seeds, first.places, strict=True)
         )
-        return State(setup, Carry(chains, jnp.asarray(self.chunk or 1)), target)
+        return State(setup, Carry(chains, jnp.asarray(self.chunk or 1), settled), target)
 
     def step(self, state: State) -> State:
         """All transitions, chain by chain: under jit nobody looks between."""
         carry = state.carry
-        chains, settings = carry.chains, self._settings(carry.chains[0].draws.shape[1])
+        chains = carry.chains
+        settings = self._settings(chains[0].draws.shape[1], carry.settled)
         stacked = jax.tree.map(lambda *x: jnp.stack(x), *chains)
         total = jnp.asarray(self.num_warmup + self.num_samples)
         ended = jax.lax.map(lambda c: run(settings, state.fixed, c, total), stacked)
         chains = tuple(jax.tree.map(lambda x, i=i: x[i], ended) for i in range(self.num_chains))
-        return State(state.setup, Carry(chains, carry.chunk), state.fixed)
+        return State(state.setup, Carry(chains, carry.chunk, carry.settled), state.fixed)
 
     def advance(self, state: State) -> State:
         """About a second's worth of transitions, chains side by side in threads."""
         carry = state.carry
         _check_start(carry.chains)
-        settings = self._settings(carry.chains[0].draws.shape[1])
+        settings = self._settings(carry.chains[0].draws.shape[1], carry.settled)
         begin = time.perf_counter()
         with ThreadPoolExecutor(min(self.num_chains, len(os.sched_getaffinity(0)))) as pool:
             tasks = [
@@ -153,7 +169,7 @@ class NUTS(Method):
         chunk = carry.chunk
         if self.chunk is None:
             chunk = jnp.asarray(_paced(int(chunk), time.perf_counter() - begin))
-        return State(state.setup, Carry(chains, chunk), state.fixed)
+        return State(state.setup, Carry(chains, chunk, carry.settled), state.fixed)
 
     def done(self, state: State) -> Any:
         """Whether all chains have all their draws."""
@@ -170,7 +186,9 @@ class NUTS(Method):
         chains = tuple(
             Chain(c.state, c.draws[:cut], jax.tree.map(lambda x: x[:cut], c.stats)) for c in chains
         )
-        return State(state.setup, Carry(chains, state.carry.chunk), state.fixed)
+        return State(
+            state.setup, Carry(chains, state.carry.chunk, state.carry.settled), state.fixed
+        )
 
     def finish(self, state: State) -> Estimate:
         """Mixture over the draws of all chains."""
@@ -195,19 +213,20 @@ class NUTS(Method):
             target.marginal, flat, "NUTS", num_maps=self.num_maps, diagnostics=diagnostics
         )
 
-    def _settings(self, dim: int) -> Settings:
+    def _settings(self, dim: int, settled: bool) -> Settings:
         return Settings(
             self.num_warmup,
             self.num_samples,
             self.max_tree_depth,
             self.target_accept,
-            self._dense(dim),
+            self._dense(dim, settled),
+            not settled,
         )
 
-    def _dense(self, dim: int) -> bool:
-        if self.dense_mass is None:
-            return WARMUP_PER_UNKNOWN * dim <= self.num_warmup
-        return self.dense_mass
+    def _dense(self, dim: int, settled: bool) -> bool:
+        if self.dense_mass is not None:
+            return self.dense_mass
+        return dim <= DENSE_UP_TO if settled else WARMUP_PER_UNKNOWN * dim <= self.num_warmup
 
 
 _chunk: Any = eqx.filter_jit(run)
