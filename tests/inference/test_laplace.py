@@ -163,6 +163,10 @@ def test_gradient(fixed):
 def test_refused(fixed):
     with pytest.raises(ej.InputError, match="flat hyper-prior"):
         ej.solve(fixed, ej.models.ARD(None), Laplace(), key=KEY)
+    with pytest.warns(ej.EsijaxWarning, match="without a baseline"):
+        flat = ej.models.noise.LowRank(1, variance=None).prepare(fixed)
+    with pytest.raises(ej.InputError, match="flat hyper-prior"):
+        ej.solve(fixed, ej.models.Horseshoe(), Laplace(), noise=flat, key=KEY)
     with pytest.raises(ej.InputError, match="use Linear"):
         ej.solve(fixed, ej.models.MinimumNorm(), Laplace(), key=KEY)
     with pytest.raises(ej.InputError, match="pass key="):
