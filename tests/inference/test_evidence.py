@@ -186,7 +186,7 @@ def test_gradient_by_the_implicit_function_theorem(fixed):
         out = jnp.sum(jnp.sin(10 * estimate.mean / problem.source_unit))
         return out + estimate.log_evidence + estimate.hyper["gamma"][1]
 
-    want = (value(1 + 1e-4) - value(1 - 1e-4)) / 2e-4
+    want = (value(1 + 1e-5) - value(1 - 1e-5)) / 2e-5
     np.testing.assert_allclose(jax.grad(value)(1.0), want, rtol=1e-6)
     np.testing.assert_allclose(jax.jvp(value, (1.0,), (1.0,))[1], want, rtol=1e-6)
 
