@@ -29,7 +29,7 @@ noise_cov = ej.io.read_noise_cov(data / "audvis-cov.fif")
 peaks = {"Right visual": 0.10, "Left Auditory": 0.09}  # s
 
 # %%
-# One prior, two inferences. EM gives the sampler its start.
+# One prior, two inferences. Laplace's approximation gives the sampler its start and its metric.
 
 patches = ej.models.Components(ej.models.components.Patches(100))
 noise = ej.models.noise.PerType()
@@ -41,8 +41,10 @@ for row, (condition, peak) in zip(axes, peaks.items(), strict=True):
     problem = ej.from_mne(evoked, forward, noise_cov, loose=0.0)
     prior, kinds = patches.prepare(problem), noise.prepare(problem).types
     mode = ej.solve(problem, prior, ej.inference.EM(), noise=noise)
-    sampler = ej.inference.NUTS(300, 400, 2, num_maps=100)
-    whole = ej.solve(problem, prior, sampler, noise=noise, init=mode, key=jax.random.key(0))
+    laplace = ej.inference.Laplace(num_maps=5)
+    rough = ej.solve(problem, prior, laplace, noise=noise, key=jax.random.key(0))
+    sampler = ej.inference.NUTS(150, 500, 4, num_maps=100)
+    whole = ej.solve(problem, prior, sampler, noise=noise, init=rough, key=jax.random.key(1))
     print(
         condition, whole.verdict()["result"], {k: whole.verdict()[k] for k in ("rhat", "ess_bulk")}
     )
