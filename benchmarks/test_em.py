@@ -4,7 +4,7 @@
 unit noise. The peers run a given number of iterations, every covariance that they factorise is
 caught and its evidence computed by one function; esijax is timed to the iteration at which its
 evidence is as high. CPU time on the cores given, so that a busy machine does not count.
-ESIJAX_PEERS names a python with CaliBrain; without it CaliBrain is left out.
+ESIJAX_PEERS_PYTHON names a python with CaliBrain; without it CaliBrain is left out.
 """
 
 import os
@@ -25,7 +25,7 @@ from esijax.models.collapsed import Marginal
 pytestmark = pytest.mark.bench
 N_SOURCES = 5124
 ITERATIONS = int(os.environ.get("ESIJAX_EM_ITERATIONS", "100"))
-PEERS = os.environ.get("ESIJAX_PEERS")
+PEERS = os.environ.get("ESIJAX_PEERS_PYTHON")
 
 
 @pytest.fixture(scope="module", params=[50, 200], ids="T = {}".format)
@@ -100,7 +100,7 @@ def test_seconds_to_their_evidence(whitened, tmp_path, benchmark, who, mode, upd
     """The peer's iterations against ours at the evidence where they end."""
     problem, factor, data = whitened
     if who == "calibrain" and PEERS is None:
-        pytest.skip("no CaliBrain: set ESIJAX_PEERS")
+        pytest.skip("no CaliBrain: set ESIJAX_PEERS_PYTHON")
     if who == "mne":
         seen = gamma_map_peers.of_mne(factor, data, mode, ITERATIONS)
     else:

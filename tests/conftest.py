@@ -23,6 +23,19 @@ from threadpoolctl import threadpool_limits  # noqa: E402
 if "PYTEST_XDIST_WORKER" in os.environ:  # BLAS threads of two workers on two cores fight
     threadpool_limits(1, "blas")
 
+
+@pytest.fixture(autouse=True, scope="module")
+def few_programs():
+    """Forget compiled programs before their memory maps run out (65,530 per process on Linux).
+
+    XLA then ends the process with a segmentation fault, some thousand programs on.
+    """
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.exists() and maps.read_text().count("\n") > 20_000:
+        jax.clear_caches()
+
+
 CONDITIONS = ("Left Auditory", "Right Auditory", "Left visual", "Right visual")
 BADS = ["MEG 2443", "EEG 053"]
 
