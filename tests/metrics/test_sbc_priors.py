@@ -106,7 +106,7 @@ class ScaledPrior(eqx.Module):
 class Mixture(GaussianPosterior):
     """One Gaussian posterior per draw of gamma."""
 
-    each: GaussianPosterior
+    each: Any = None
 
     def draw(self, key, n, locations, times):
         def one(key, posterior):
