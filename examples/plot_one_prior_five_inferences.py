@@ -34,8 +34,9 @@ data = gain @ sources + 0.3 * rng.standard_normal((24, 25))
 problem = ej.from_arrays(gain, data, noise_cov=0.09)
 
 # %%
-# One prior, five inferences. Each starts from the minimum norm solution. Laplace and the variational
-# family judge themselves by their k-hat (above 0.7 they miss part of the posterior), NUTS by R-hat.
+# One prior, five inferences. Each starts from the minimum norm solution. Laplace and the
+# variational family judge themselves by their k-hat (above 0.7 they miss part of the posterior),
+# NUTS by R-hat.
 
 prior = ej.models.ARD(dist.InverseGamma(1.0, 0.05))
 key = jax.random.key(0)
