@@ -181,8 +181,8 @@ class PerType(LinearNoise):
 
     .. math:: N = \sum_t v_t\, E_t C E_t
 
-    with :math:`E_t` the channels of type t. C must not couple types (MNE-Python's whitener does
-    not); kinds that are coupled, as by signal space separation, get one factor together.
+    with :math:`E_t` the channels of type t. Types that C couples get one factor together:
+    magnetometers and gradiometers do, where their noise was estimated in common.
 
     Parameters
     ----------
@@ -192,7 +192,7 @@ class PerType(LinearNoise):
     Attributes
     ----------
     types : tuple of str
-        Sensor types in the order of the factors, known once the problem is: ("grad", "mag", "eeg").
+        Sensor types in the order of the factors, known once the problem is: ("grad+mag", "eeg").
 
     Examples
     --------
