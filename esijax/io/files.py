@@ -120,7 +120,10 @@ def _parse(content: bytes, path: Path) -> Any:
             )
             for info in z.infolist()
         }
-    return _decode(json.loads(arrays.pop("header").tobytes()), arrays)
+    try:
+        return _decode(json.loads(arrays.pop("header").tobytes()), arrays)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
 
 
 def _refuse_bombs(z: zipfile.ZipFile, path: Path) -> None:

@@ -273,7 +273,7 @@ def test_bad_inputs(fixed, short):
         ej.solve(fixed, ej.models.MinimumNorm(), short, key=KEY)
     with pytest.raises(ej.InputError, match="key"):
         ej.solve(fixed, ej.models.ARD(SPARSE), short)
-    for options in ({"num_warmup": 0}, {"num_chains": 1.5}, {"num_maps": True}):
+    for options in ({"num_warmup": 0}, {"num_chains": -1}, {"num_maps": 0}):
         with pytest.raises(ej.InputError, match="positive integer"):
             ej.inference.NUTS(**options)
     with pytest.raises(ej.InputError, match="target_accept"):
