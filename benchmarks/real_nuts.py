@@ -90,7 +90,7 @@ if __name__ == "__main__":
     parser.add_argument("conditions", nargs="*", default=list(KNOWN))
     parser.add_argument("--patches", type=int, default=200)
     parser.add_argument("--loose", type=float, default=0.0)
-    parser.add_argument("--warmup", type=int, default=500)
+    parser.add_argument("--warmup", type=int, default=200)
     parser.add_argument("--samples", type=int, default=500)
     parser.add_argument("--progress", action="store_true")
     options = parser.parse_args()

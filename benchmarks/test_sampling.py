@@ -82,8 +82,9 @@ def test_gradient():
     assert longer[1] < 1.3 * longer[0]
 
 
+@pytest.mark.parametrize("start", ["analytic", "Laplace"])
 @pytest.mark.parametrize("name", ["iid", "hierarchical"])
-def test_effective_samples(name):
+def test_effective_samples(name, start):
     """At least 15 a CPU-second in the median component, a third of that when hierarchical."""
     from arviz_stats.base import array_stats
 
@@ -103,13 +104,17 @@ def test_effective_samples(name):
     local = IID if name == "iid" else HierarchicalLogNormal()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        estimate = ej.solve(known, prior(local), method, key=jax.random.key(0))
+        rough = None
+        if start == "Laplace":
+            settle = ej.inference.Laplace(num_maps=1)
+            rough = ej.solve(known, prior(local), settle, key=jax.random.key(1))
+        estimate = ej.solve(known, prior(local), method, init=rough, key=jax.random.key(0))
     gamma = np.moveaxis(np.asarray(estimate.diagnostics.draws["gamma"]), 2, 0)
     ess = array_stats.ess(gamma, method="bulk")
     seconds, moved = np.sum(spent, axis=0)
     rate = ess / method.num_samples * moved / seconds
     print(
-        f"\n{name}: {np.median(rate):.1f} effective samples per CPU-s in the median component, "
+        f"\n{name}, start {start}: {np.median(rate):.1f} effective samples per CPU-s in the median component, "
         f"least {rate.min():.1f}; {float(estimate.diagnostics.steps.mean()):.1f} steps a draw, "
         f"{int(estimate.diagnostics.diverging.sum())} divergences"
     )

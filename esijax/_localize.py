@@ -45,7 +45,7 @@ def run(
     estimate : Estimate
     """
     screen = console()
-    model, how, noise = METHODS[method](lambda2)
+    recipe = METHODS[method](lambda2)
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out}: not a folder.")
     logging.getLogger("esijax").setLevel(logging.INFO)
@@ -61,10 +61,8 @@ def run(
         problem = _within(problem, window)
         screen.log(f"solving with {method}")
         status.stop()  # the bar of the steps takes its line
-        direct = isinstance(how, inference.Linear | inference.LCMV)
-        key = jax.random.key(0)
-        answer = inference.solve(problem, model, how, noise=noise, key=key, progress=not direct)
-        estimate = jax.block_until_ready(answer)
+        direct = isinstance(recipe.method, inference.Linear | inference.LCMV)
+        estimate = jax.block_until_ready(recipe.solve(problem, progress=not direct))
         status.start()
         screen.log("writing estimate, stc files, pictures and report")
         _write(estimate, out)

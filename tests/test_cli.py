@@ -206,7 +206,10 @@ def check_side(folder, condition):
     assert (std.data > 0).all()
 
 
-@pytest.mark.parametrize("condition", WHERE)
+@pytest.mark.parametrize(
+    "condition",
+    [c if c == "Left visual" else pytest.param(c, marks=pytest.mark.slow) for c in WHERE],
+)
 def test_localize_finds_the_side(esijax, data_dir, tmp_path, condition):
     code, out, err = localize(esijax, data_dir, "oct5", tmp_path / "out", condition)
     assert (code, err) == (0, "")

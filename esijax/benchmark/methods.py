@@ -2,8 +2,6 @@
 
 from collections.abc import Callable
 
-import jax
-
 from esijax import inference
 from esijax._cli_methods import METHODS as OFFERED
 from esijax._cli_methods import SAMPLERS
@@ -13,10 +11,11 @@ from esijax.estimate import Estimate
 
 def _method(name: str, lambda2: float | str = 1 / 9) -> Callable[[Case], Estimate]:
     def run(case: Case) -> Estimate:
-        model, how, noise = OFFERED[name](lambda2)
+        recipe = OFFERED[name](lambda2)
+        how = recipe.method
         if isinstance(how, inference.LCMV):
             how = inference.LCMV(case.data_cov, how.reg, how.pick_ori, how.weight_norm)
-        return inference.solve(case.problem, model, how, noise=noise, key=jax.random.key(0))
+        return recipe._replace(method=how).solve(case.problem)
 
     return run
 

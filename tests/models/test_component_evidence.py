@@ -53,8 +53,15 @@ def same(left, right, rtol):
         np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol * np.abs(a).max())
 
 
-@pytest.mark.parametrize("noise", NOISES)
-@pytest.mark.parametrize("shape", SHAPES)
+def pairs():
+    """Each shape and each noise in the default run, not each pair."""
+    for i, shape in enumerate(SHAPES):
+        for j, noise in enumerate(NOISES):
+            daily = i % len(NOISES) == j
+            yield pytest.param(shape, noise, marks=() if daily else pytest.mark.slow)
+
+
+@pytest.mark.parametrize(("shape", "noise"), pairs())
 def test_fast_equals_plain(problem_factory, shape, noise):
     problem = problem_factory(1, **SHAPES[shape])
     marginal, hyper = case(problem, NOISES[noise]())
