@@ -161,11 +161,14 @@ class Estimate(eqx.Module):
         return scaled_cov(self.posterior, self.scale)
 
     @property
-    def std(self) -> Float[Array, "*trials locations orients some"]:
+    def std(self) -> Float[Array, "*trials locations orients some"] | None:
         """Posterior standard deviation, (locations, orients, 1) where it is the same at all times.
 
-        Where hyper-parameters are uncertain too it follows the data: (..., orients, times).
+        Where hyper-parameters are uncertain too it follows the data: (..., orients, times). None
+        for a point estimate.
         """
+        if not self.posterior.spread:
+            return None
         return jnp.sqrt(scaled_variance(self.posterior, self.scale))
 
     @property

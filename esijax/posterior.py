@@ -16,6 +16,7 @@ class Posterior(eqx.Module):
     """Distribution of X given the data, in normalised units; X is (locations, orients, times)."""
 
     steady: ClassVar[bool] = True  # the spread is the same at all times
+    spread: ClassVar[bool] = True  # there is one
 
     @abc.abstractmethod
     def mean(self, scale: Any = 1.0) -> Float[Array, "*trials locations orients times"]:

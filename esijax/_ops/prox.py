@@ -1,0 +1,33 @@
+r"""Proximal maps of block norms, and norms whose derivative at zero is zero.
+
+.. math:: \operatorname{prox}_{\tau \lVert \cdot \rVert}(x) = x \, (1 - \tau / \lVert x \rVert)_+
+"""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+Blocks = Float[Array, "*lead locations orients times"]
+
+
+def safe_sqrt(square: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Square root with the derivative 0 at 0, where that of sqrt is infinite."""
+    positive = square > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1.0)), 0.0)
+
+
+def block_norms(x: Blocks) -> Float[Array, "*lead locations"]:
+    """Frobenius norm of each location's orients x times."""
+    return safe_sqrt(jnp.sum(x**2, axis=(-2, -1)))
+
+
+def block_soft_threshold(x: Blocks, threshold: Float[Array, "*#lead #locations"]) -> Blocks:
+    """Shrink each location's block towards zero by `threshold` in norm; exact zeros below it."""
+    norms = block_norms(x)
+    keep = norms > threshold
+    factor = jnp.where(keep, 1.0 - threshold / jnp.where(keep, norms, 1.0), 0.0)
+    return x * factor[..., None, None]
+
+
+def soft_threshold(x: Float[Array, "..."], threshold: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Shrink each entry towards zero by `threshold`."""
+    return jnp.sign(x) * jnp.maximum(jnp.abs(x) - threshold, 0.0)

@@ -1,0 +1,71 @@
+"""An answer without a spread: the most probable sources of a penalty."""
+
+from typing import Any, ClassVar, NoReturn
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from esijax._types import InputError, Sensors, Sources
+from esijax.posterior import Posterior
+
+
+def _refuse(what: str) -> NoReturn:
+    raise InputError(
+        f"a point estimate has no {what}: take a prior that integrates (GroupLaplace, Horseshoe, "
+        "ARD) with EM, Laplace, SVI or NUTS."
+    )
+
+
+class PointPosterior(Posterior):
+    """All mass at one map.
+
+    Parameters
+    ----------
+    sources : (..., locations, orients, times)
+        Normalised units; zeros are exact.
+    prediction : (..., rank, times)
+        Whitened data that they predict.
+    """
+
+    sources: Sources
+    prediction: Sensors
+    spread: ClassVar[bool] = False
+
+    def mean(self, scale: Any = 1.0) -> Sources:
+        """The map."""
+        return self.sources * scale
+
+    def kernel(self) -> NoReturn:
+        """Not linear in the data."""
+        _refuse("kernel: it is not linear in the data")
+
+    def cov(self) -> NoReturn:
+        """None."""
+        _refuse("covariance")
+
+    def draw(self, key: PRNGKeyArray, n: int, locations: Any, times: Any) -> NoReturn:  # noqa: ARG002
+        """None."""
+        _refuse("draws")
+
+    def combine(self, weights: Float[Array, "courses locations orients"]):
+        """Combinations of the map; their variance is unknown."""
+        mean = jnp.einsum("klo,...lot->...kt", weights, self.sources)
+        return mean, jnp.full(len(weights), jnp.nan)
+
+    def members(self, locations: Any, times: Any) -> NoReturn:  # noqa: ARG002
+        """None."""
+        _refuse("interval")
+
+    def quantiles(self, probabilities: Array, locations: Any, times: Any) -> NoReturn:  # noqa: ARG002
+        """None."""
+        _refuse("interval")
+
+    def exceedance(
+        self, scale: Array, threshold: Array, along: str, locations: Any, times: Any  # noqa: ARG002
+    ) -> NoReturn:
+        """None."""
+        _refuse("exceedance")
+
+    def fitted(self) -> Sensors:
+        """The prediction."""
+        return self.prediction

@@ -1,0 +1,224 @@
+r"""Least squares with a sum of location norms: Newton on a working set, proved on all locations.
+
+.. math:: \min_X \; \tfrac12 \lVert Y - G X \rVert_F^2 + \sum_l \lambda_l \lVert X_l \rVert_F
+
+A round solves the problem of the w locations whose gradients are largest relative to their
+weights (the active ones first) in Gram form, and looks at all others: one pass over the gain.
+w doubles when the set overflows, so that few programs are ever compiled. Data that are longer
+than the rank are rotated first: with :math:`Y = B V^\top`, V orthonormal, :math:`X V` has the norms
+of X, and nothing else enters.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from esijax._ops.prox import block_norms
+from esijax._types import Scalar
+from esijax.inference._block_newton import (
+    Curvature,
+    Quadratic,
+    block_kkt,
+    curvature,
+    degrees,
+    minimise,
+    solved,
+)
+from esijax.inference._gap import Certificate, certificate
+
+FIRST = 64
+Gain = Float[Array, "rank locations orients"]
+Data = Float[Array, "rank times"]
+Sources = Float[Array, "locations orients times"]
+Weights = Float[Array, " locations"]
+
+
+class Task(NamedTuple):
+    """One problem: the gain is ``gain * scale``."""
+
+    gain: Gain
+    scale: Float[Array, "locations orients"]
+    data: Data
+    weight: Weights
+
+    def columns(self, index: Int[Array, " w"]) -> Float[Array, "rank columns"]:
+        """Scaled columns of some locations."""
+        some = self.gain[:, index] * self.scale[index]
+        return some.reshape(len(some), -1)
+
+    def slope(self, residual: Data) -> Sources:
+        """G' R."""
+        return jnp.tensordot(self.gain, residual, axes=(0, 0)) * self.scale[..., None]
+
+
+class Point(NamedTuple):
+    """Where the rounds are."""
+
+    x: Sources
+    fitted: Data
+    ratio: Weights  # gradient norms over weights
+    proof: Certificate
+    alpha_max: Scalar  # largest ratio at zero
+    rounds: Int[Array, ""]
+    steps: Int[Array, ""]
+    wanted: Int[Array, ""]  # size of the next working set
+    stalled: Int[Array, ""]  # rounds that neither moved nor had anybody to add
+
+
+def sizes(n_locations: int) -> tuple[int, ...]:
+    """Working sets that are compiled."""
+    out = [FIRST]
+    while out[-1] < n_locations:
+        out.append(2 * out[-1])
+    return (*out[:-1], n_locations)
+
+
+def rotation(data: Data) -> tuple[Data, Float[Array, "times rank"] | None]:
+    """Data in as few columns as they have rows, and the orthonormal rows they are made of."""
+    if data.shape[1] <= data.shape[0]:
+        return data, None
+    basis, triangle = jnp.linalg.qr(data.T)
+    return triangle.T, basis
+
+
+def first_point(task: Task) -> Point:
+    """At zero: the gradient shows whom to begin with."""
+    ratio = block_norms(task.slope(task.data)) / task.weight
+    largest = jnp.max(ratio)
+    none, zero = jnp.zeros_like(largest), jnp.zeros((), dtype=int)
+    x = jnp.zeros((*task.scale.shape, task.data.shape[1]), dtype=task.data.dtype)
+    proof = certificate(task.data, none, none, largest, jnp.maximum(largest - 1, 0))
+    wanted = zero + FIRST
+    return Point(
+        x, jnp.zeros_like(task.data), ratio, proof, largest, zero, zero, wanted, zero
+    )
+
+
+def point_at(task: Task, x: Sources) -> Point:
+    """At an earlier answer; one that is not sparse only ranks the locations."""
+    zero = first_point(task)
+    strength = block_norms(x)
+    count = jnp.sum(strength > 0)
+    few = 4 * count <= len(strength) + 3
+    top = jnp.max(strength)
+    ranked = zero.ratio + strength * (zero.alpha_max / jnp.where(top > 0, top, 1.0))
+    fitted = jnp.tensordot(task.gain, x * task.scale[..., None], axes=2)
+    residual = task.data - fitted
+    slope = task.slope(residual)
+    ratio = block_norms(slope) / task.weight
+    penalty = jnp.sum(task.weight * block_norms(x))
+    kkt = jnp.max(block_kkt(-slope, x, task.weight))
+    proof = certificate(residual, penalty, jnp.sum(x * slope), jnp.max(ratio), kkt)
+    wanted = jnp.maximum(count + jnp.minimum(jnp.sum(ratio > 1), FIRST // 2), FIRST)
+    there = zero._replace(x=x, fitted=fitted, ratio=ratio, proof=proof, wanted=wanted)
+    better = few & (proof.primal <= zero.proof.primal)
+    return jax.tree.map(
+        lambda a, b: jnp.where(better, a, b), there, zero._replace(ratio=ranked)
+    )
+
+
+def converged(point: Point, tol: Scalar):
+    """Gap and distance to the subdifferential are both small; zero is proved at once."""
+    return (point.proof.gap <= tol * point.proof.primal) & (point.proof.kkt <= 100 * tol)
+
+
+def round_of(size: int, task: Task, point: Point, tol: Scalar, max_iter: Int[Array, ""]) -> Point:
+    """Solve on the `size` most promising locations, look at all."""
+    active = block_norms(point.x) > 0
+    _, index = jax.lax.top_k(jnp.where(active, jnp.inf, point.ratio), size)
+    columns = task.columns(index)
+    quad = Quadratic(
+        columns.T @ columns,
+        (columns.T @ task.data).reshape(size, task.scale.shape[1], -1),
+        task.weight[index],
+    )
+    walk = minimise(quad, point.x[index], jnp.minimum(10 * tol, 0.1), max_iter - point.steps)
+    flat = walk.x.reshape(columns.shape[1], -1)
+    residual = task.data - columns @ flat
+    slope = task.slope(residual)
+    ratio = block_norms(slope) / task.weight
+    inside = block_kkt(-slope[index], walk.x, task.weight[index])
+    outside = jnp.maximum(ratio - 1.0, 0.0).at[index].set(0.0)
+    penalty = jnp.sum(task.weight[index] * block_norms(walk.x))
+    agreement = jnp.sum(walk.x * slope[index])
+    kkt = jnp.maximum(jnp.max(inside), jnp.max(outside))
+    proof = certificate(residual, penalty, agreement, jnp.max(ratio), kkt)
+    count = jnp.sum(block_norms(walk.x) > 0)
+    missing = jnp.sum(outside > 10 * tol)
+    wanted = count + jnp.minimum(missing, jnp.maximum(count, FIRST // 2))
+    idle = (walk.count <= 1) & (jnp.max(outside) <= 100 * tol)
+    x = jnp.zeros_like(point.x).at[index].set(walk.x)
+    return Point(
+        x,
+        task.data - residual,
+        ratio,
+        proof,
+        point.alpha_max,
+        point.rounds + 1,
+        point.steps + walk.count,
+        jnp.maximum(wanted, jnp.minimum(size, wanted + FIRST)),
+        jnp.where(idle, point.stalled + 1, 0),
+    )
+
+
+def stopped(point: Point, tol: Scalar, max_iter):
+    """Converged, out of steps, or at the end of what the number type can tell."""
+    lost = ~jnp.isfinite(point.proof.primal)
+    return converged(point, tol) | (point.steps >= max_iter) | (point.stalled >= 2) | lost
+
+
+def rungs(n_locations: int) -> tuple[int, ...]:
+    """The few sizes that are branches of one compiled loop."""
+    return tuple(n for n in (FIRST, 8 * FIRST) if n < n_locations) + (n_locations,)
+
+
+def rounds(task: Task, point: Point, tol: Scalar, max_iter: Int[Array, ""]) -> Point:
+    """All rounds within one compiled loop."""
+    ladder = rungs(task.scale.shape[0])
+    branches = [lambda p, n=n: round_of(n, task, p, tol, max_iter) for n in ladder]
+
+    def body(point: Point) -> Point:
+        return jax.lax.switch(_rung(ladder, point.wanted), branches, point)
+
+    return jax.lax.while_loop(lambda p: ~stopped(p, tol, max_iter), body, point)
+
+
+def _rung(ladder: tuple[int, ...], wanted: Int[Array, ""]) -> Int[Array, ""]:
+    return jnp.searchsorted(jnp.asarray(ladder), jnp.minimum(wanted, ladder[-1]))
+
+
+def on_support(task: Task, x: Sources, use):
+    """Call `use(index, quad, x[index])` on a working set that holds the support."""
+    norms = block_norms(x)
+    ladder = rungs(x.shape[0])
+
+    def branch(size: int):
+        _, index = jax.lax.top_k(norms, size)
+        columns = task.columns(index)
+        linear = jnp.zeros_like(x[index])
+        quad = Quadratic(columns.T @ columns, linear, task.weight[index])
+        return use(index, quad, x[index])
+
+    rung = _rung(ladder, jnp.sum(norms > 0))
+    return jax.lax.switch(rung, [lambda n=n: branch(n) for n in ladder])
+
+
+def inverse_hessian(task: Task, x: Sources, right: Sources) -> Sources:
+    """Solve with the Hessian on the support of `x`; zero elsewhere."""
+
+    def use(index, quad, some):
+        out = solved(_curve(quad, some), right[index])
+        return jnp.zeros_like(right).at[index].set(out)
+
+    return on_support(task, x, use)
+
+
+def degrees_of_freedom(task: Task, x: Sources, n_times: int) -> Scalar:
+    """Trace of the derivative of the fitted data with respect to the data."""
+    return on_support(task, x, lambda _, quad, some: degrees(_curve(quad, some), n_times))
+
+
+def _curve(quad: Quadratic, x: Sources) -> Curvature:
+    return curvature(quad, x, 1e-14 * jnp.trace(quad.gram) / len(quad.gram))

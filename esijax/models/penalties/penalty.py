@@ -1,0 +1,126 @@
+r"""What every penalty has: a value and a proximal map; convex norms have a polar too.
+
+.. math:: \min_Z \; \tfrac12 \lVert Y - G P Z \rVert_F^2 + \alpha\, \Omega(Z), \qquad X = P Z
+
+with P the scale of the problem (depth weighting, loose orientation), as for the priors.
+"""
+
+import abc
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from esijax._types import InputError, Scalar, check_positive, is_traced, scalar
+from esijax.problem import Problem
+
+Weights = Float[Array, " locations"]
+
+
+class Relative(eqx.Module):
+    r"""A share of :math:`\alpha_{max}`; `solve` replaces it by a number. Made by `relative`."""
+
+    fraction: Scalar = eqx.field(converter=scalar)
+
+    def __check_init__(self):
+        check_positive(self.fraction, "the fraction of alpha_max")
+
+
+def relative(fraction: float) -> Relative:
+    r"""Weight of a penalty as a share of the smallest one at which every source is zero.
+
+    .. math:: \alpha = \text{fraction} \cdot \alpha_{max}
+
+    Parameters
+    ----------
+    fraction : float
+        Between 0 and 1; MNE-Python's ``alpha=40`` is 0.4 here.
+
+    Raises
+    ------
+    InputError
+        If it is not positive.
+
+    Examples
+    --------
+    >>> import numpy as np, esijax as ej
+    >>> gain = np.random.default_rng(0).standard_normal((8, 12))
+    >>> problem = ej.from_arrays(gain, 9 * gain[:, 3:4], noise_cov=1.0)
+    >>> estimate = ej.solve(problem, ej.models.L21(ej.relative(0.4)), ej.inference.MAP())
+    >>> int(abs(estimate.mean[:, 0, 0]).argmax())
+    3
+    """
+    return Relative(fraction)
+
+
+def weight_of(value: Any) -> Any:
+    """Alpha as a strong float, or what is resolved later."""
+    return value if isinstance(value, Relative) else scalar(value)
+
+
+def weights_of(value: Any) -> Any:
+    """Weights per location as floats."""
+    return None if value is None else jnp.asarray(value, dtype=float)
+
+
+class Penalty(eqx.Module):
+    r"""A penalty of the normalised sources Z; a new one is one class with `value` and `prox`.
+
+    Parameters
+    ----------
+    alpha : float | relative
+        Weight, absolute (it grows with the data), or a share of alpha_max.
+    weights : (locations,), optional
+        Weight of each location beside alpha; the larger, the less a source is expected.
+
+    Raises
+    ------
+    InputError
+        For an alpha or weights that are not positive and finite.
+    """
+
+    alpha: Any = eqx.field(converter=weight_of)
+    weights: Weights | None = eqx.field(converter=weights_of, default=None)
+    convex: ClassVar[bool] = True
+    # whose norms are added up: those of a "location", of an "entry", or None: something else
+    block: ClassVar[str | None] = None
+
+    def __check_init__(self):
+        if not isinstance(self.alpha, Relative):
+            check_positive(self.alpha, "alpha (absolute, or relative(0.4))")
+        if self.weights is None or is_traced(self.weights):
+            return
+        weights = np.asarray(self.weights)
+        if weights.ndim != 1 or not (np.isfinite(weights).all() and (weights > 0).all()):
+            raise InputError("weights must be positive and finite, one for each location.")
+
+    def prepare(self, problem: Problem) -> "Penalty":
+        """Check the sizes against a problem."""
+        n = problem.n_locations
+        if self.weights is not None and self.weights.shape != (n,):
+            raise InputError(f"weights must be ({n},), got {self.weights.shape}.")
+        return self
+
+    @abc.abstractmethod
+    def value(self, x: Float[Array, "locations orients times"]) -> Scalar:
+        """Weight times norm, alpha included."""
+
+    @abc.abstractmethod
+    def prox(
+        self, x: Float[Array, "locations orients times"], step: Scalar
+    ) -> Float[Array, "locations orients times"]:
+        r""":math:`\arg\min_z \tfrac12 \lVert z - x \rVert^2 + step \cdot value(z)`."""
+
+    def polar(self, slope: Float[Array, "locations orients times"]) -> Scalar | None:  # noqa: ARG002
+        r"""Smallest alpha at which zero is the answer to this gradient; None where unknown.
+
+        The dual norm of a norm: with it `MAP` gives a duality gap.
+        """
+        return None
+
+    def location_weights(self, n_locations: int) -> Weights:
+        """Alpha times the weights."""
+        ones = jnp.ones(n_locations) if self.weights is None else self.weights
+        return self.alpha * ones
