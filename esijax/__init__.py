@@ -8,13 +8,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from esijax import inference, io, metrics, models, simulate
+    from esijax import forward, inference, io, metrics, models, simulate
     from esijax._report import report
     from esijax._types import EsijaxWarning, InputError
     from esijax.arrays import from_arrays
     from esijax.estimate import Estimate
     from esijax.inference import compare, solve
     from esijax.io import from_mne, load, save, to_arviz, to_mne
+    from esijax.models.penalties import relative
     from esijax.problem import Geometry, Problem, Whitener
 
 __version__ = "0.1.0"
@@ -26,6 +27,7 @@ __all__ = [
     "Problem",
     "Whitener",
     "compare",
+    "forward",
     "from_arrays",
     "from_mne",
     "inference",
@@ -33,6 +35,7 @@ __all__ = [
     "load",
     "metrics",
     "models",
+    "relative",
     "report",
     "save",
     "simulate",
@@ -52,13 +55,14 @@ _HOME = {
     "from_arrays": "esijax.arrays",
     "from_mne": "esijax.io",
     "load": "esijax.io",
+    "relative": "esijax.models.penalties",
     "report": "esijax._report",
     "save": "esijax.io",
     "solve": "esijax.inference",
     "to_arviz": "esijax.io",
     "to_mne": "esijax.io",
 }
-_ROOMS = ("inference", "io", "metrics", "models", "simulate")
+_ROOMS = ("forward", "inference", "io", "metrics", "models", "simulate")
 
 
 def __getattr__(name: str):

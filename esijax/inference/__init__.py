@@ -9,17 +9,20 @@ from esijax.inference.laplace import Laplace
 from esijax.inference.linear import Linear
 from esijax.inference.mcmc import NUTS
 from esijax.inference.method import Method, solve
+from esijax.inference.proximal import MAP, Reweighted
 from esijax.inference.variational import SVI
 
 __all__ = [
     "EM",
     "LCMV",
+    "MAP",
     "NUTS",
     "SVI",
     "Evidence",
     "Laplace",
     "Linear",
     "Method",
+    "Reweighted",
     "compare",
     "select",
     "solve",

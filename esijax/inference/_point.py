@@ -60,9 +60,7 @@ class PointPosterior(Posterior):
         """None."""
         _refuse("interval")
 
-    def exceedance(
-        self, scale: Array, threshold: Array, along: str, locations: Any, times: Any  # noqa: ARG002
-    ) -> NoReturn:
+    def exceedance(self, *_: Any) -> NoReturn:
         """None."""
         _refuse("exceedance")
 

@@ -29,6 +29,7 @@ from esijax.inference._block_newton import (
 from esijax.inference._gap import Certificate, certificate
 
 FIRST = 64
+STALLED = 4  # each time the working set is solved a hundred times more exactly
 Gain = Float[Array, "rank locations orients"]
 Data = Float[Array, "rank times"]
 Sources = Float[Array, "locations orients times"]
@@ -91,9 +92,7 @@ def first_point(task: Task) -> Point:
     x = jnp.zeros((*task.scale.shape, task.data.shape[1]), dtype=task.data.dtype)
     proof = certificate(task.data, none, none, largest, jnp.maximum(largest - 1, 0))
     wanted = zero + FIRST
-    return Point(
-        x, jnp.zeros_like(task.data), ratio, proof, largest, zero, zero, wanted, zero
-    )
+    return Point(x, jnp.zeros_like(task.data), ratio, proof, largest, zero, zero, wanted, zero)
 
 
 def point_at(task: Task, x: Sources) -> Point:
@@ -114,9 +113,7 @@ def point_at(task: Task, x: Sources) -> Point:
     wanted = jnp.maximum(count + jnp.minimum(jnp.sum(ratio > 1), FIRST // 2), FIRST)
     there = zero._replace(x=x, fitted=fitted, ratio=ratio, proof=proof, wanted=wanted)
     better = few & (proof.primal <= zero.proof.primal)
-    return jax.tree.map(
-        lambda a, b: jnp.where(better, a, b), there, zero._replace(ratio=ranked)
-    )
+    return jax.tree.map(lambda a, b: jnp.where(better, a, b), there, zero._replace(ratio=ranked))
 
 
 def converged(point: Point, tol: Scalar):
@@ -134,7 +131,8 @@ def round_of(size: int, task: Task, point: Point, tol: Scalar, max_iter: Int[Arr
         (columns.T @ task.data).reshape(size, task.scale.shape[1], -1),
         task.weight[index],
     )
-    walk = minimise(quad, point.x[index], jnp.minimum(10 * tol, 0.1), max_iter - point.steps)
+    inside = jnp.minimum(10 * tol, 0.1) * 0.01**point.stalled
+    walk = minimise(quad, point.x[index], inside, max_iter - point.steps)
     flat = walk.x.reshape(columns.shape[1], -1)
     residual = task.data - columns @ flat
     slope = task.slope(residual)
@@ -166,12 +164,12 @@ def round_of(size: int, task: Task, point: Point, tol: Scalar, max_iter: Int[Arr
 def stopped(point: Point, tol: Scalar, max_iter):
     """Converged, out of steps, or at the end of what the number type can tell."""
     lost = ~jnp.isfinite(point.proof.primal)
-    return converged(point, tol) | (point.steps >= max_iter) | (point.stalled >= 2) | lost
+    return converged(point, tol) | (point.steps >= max_iter) | (point.stalled >= STALLED) | lost
 
 
 def rungs(n_locations: int) -> tuple[int, ...]:
     """The few sizes that are branches of one compiled loop."""
-    return tuple(n for n in (FIRST, 8 * FIRST) if n < n_locations) + (n_locations,)
+    return (*(n for n in (FIRST, 8 * FIRST) if n < n_locations), n_locations)
 
 
 def rounds(task: Task, point: Point, tol: Scalar, max_iter: Int[Array, ""]) -> Point:

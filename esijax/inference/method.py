@@ -21,6 +21,7 @@ from esijax.estimate import RESULT, Estimate, combine_notes
 from esijax.inference._checkpoint import restore, store
 from esijax.inference.select import resolved
 from esijax.models.noise import Noise, White
+from esijax.models.penalties import Penalty
 from esijax.models.priors.prior import Prior
 from esijax.problem import Labels, Problem
 
@@ -64,6 +65,10 @@ class Method(eqx.Module):
     def init(self, setup: Setup) -> State:
         """First state."""
         return State(setup)
+
+    def whole(self, setup: Setup) -> State | None:  # noqa: ARG002
+        """Final state within a transformation, for a method with a derivative rule of its own."""
+        return None
 
     def step(self, state: State) -> State:
         """Next state."""
@@ -148,14 +153,16 @@ def solve(
     # names stay outside the compiled part: another subject or condition must not retrace
     core = dataclasses.replace(problem, labels=Labels((), (), surf_ori=problem.labels.surf_ori))
     model = resolved(core, model)
-    if isinstance(model, Prior):
+    if isinstance(model, Prior | Penalty):
         model = model.prepare(problem)
     noise = None if noise is None else noise.prepare(problem)
     start = None if init is None else dataclasses.replace(init, problem=core, notes=())
     setup = Setup(core, model, noise, key, start)
     method.check(setup)
     if is_traced((problem, model, method, noise, init, key)):
-        estimate = method.finish(_loop(method, method.init(setup)))
+        final = method.whole(setup)
+        final = _loop(method, method.init(setup)) if final is None else final
+        estimate = method.finish(final)
         return dataclasses.replace(estimate, problem=problem)
     estimate = _host_loop(method, setup, progress, checkpoint)
     notes = combine_notes(problem.labels.notes, estimate.notes, _notes(problem))

@@ -23,6 +23,7 @@ from jaxtyping import Array, Float
 
 from esijax._checks import warn
 from esijax._types import InputError, Scalar, is_traced, scalar
+from esijax.models.penalties import Penalty, Relative
 from esijax.models.priors.gaussian import ELORETA, GaussianPrior
 from esijax.problem import Problem
 
@@ -125,8 +126,61 @@ def by_lcurve(problem: Problem, model: GaussianPrior) -> GaussianPrior:
 RULES = {"evidence": by_evidence, "gcv": by_gcv, "lcurve": by_lcurve}
 
 
+def alpha_max(problem: Problem, penalty: Penalty) -> Scalar:
+    r"""Smallest alpha at which every source is zero.
+
+    .. math:: \alpha_{max} = \Omega^\circ(P G^\top Y)
+
+    with the dual norm of the penalty; its weights count, its alpha does not.
+
+    Parameters
+    ----------
+    problem : Problem
+    penalty : Penalty
+
+    Returns
+    -------
+    alpha_max : ()
+
+    Raises
+    ------
+    InputError
+        For a penalty whose dual norm is not known.
+
+    Examples
+    --------
+    >>> import numpy as np, esijax as ej
+    >>> problem = ej.from_arrays(np.eye(3), np.array([[4.0], [0.0], [3.0]]), noise_cov=1.0)
+    >>> penalty = ej.models.L21(ej.relative(0.5))
+    >>> float(ej.inference.select.alpha_max(problem, penalty))
+    4.0
+    """
+    if not isinstance(penalty, Penalty):
+        raise InputError(f"alpha_max is of a penalty (L21, L1, ...), not {type(penalty).__name__}.")
+    largest = _alpha_max(problem, penalty.prepare(problem))
+    if largest is None:
+        raise InputError(f"{type(penalty).__name__} has no `polar`: give alpha as a number.")
+    return largest
+
+
+@eqx.filter_jit
+def _alpha_max(problem: Problem, penalty: Penalty):
+    def one(data):
+        slope = jnp.tensordot(problem.gain, data, axes=(0, 0))
+        return penalty.polar(slope * problem.prior_scale[..., None])
+
+    if problem.data.ndim == 2:
+        return one(problem.data)
+    found = [one(data) for data in problem.data]
+    return None if found[0] is None else jnp.max(jnp.stack(found))
+
+
 def resolved(problem: Problem, model):
     """Replace a rule's name by the number it gives; other models pass through."""
+    if isinstance(getattr(model, "alpha", None), Relative):
+        largest = alpha_max(problem, dataclasses.replace(model, alpha=1.0))
+        alpha = jax.lax.stop_gradient(model.alpha.fraction * largest)
+        return dataclasses.replace(model, alpha=jnp.where(alpha > 0, alpha, 1.0))
     rule = getattr(model, "lambda2", None)
     return RULES[rule](problem, model) if isinstance(rule, str) else model
 

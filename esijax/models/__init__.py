@@ -2,6 +2,7 @@
 
 from esijax.models import components, hyperpriors, noise
 from esijax.models.collapsed import collapsed
+from esijax.models.penalties import L1, L21, Lrq, Penalty
 from esijax.models.priors.components import Components
 from esijax.models.priors.gaussian import ELORETA, LORETA, MinimumNorm, WeightedMinimumNorm
 from esijax.models.priors.linear import Sum
@@ -11,11 +12,15 @@ from esijax.models.priors.scale_mixture import ARD, GroupLaplace, Horseshoe, Stu
 __all__ = [
     "ARD",
     "ELORETA",
+    "L1",
+    "L21",
     "LORETA",
     "Components",
     "GroupLaplace",
     "Horseshoe",
+    "Lrq",
     "MinimumNorm",
+    "Penalty",
     "Prior",
     "StudentT",
     "Sum",

@@ -1,0 +1,175 @@
+r"""Each kind of penalty brought to what the solvers take, for one recording.
+
+Powers :math:`\lVert Z_l \rVert^q` are majorised: with :math:`Z_l = f_l X_l`, :math:`f_l =
+\lVert Z^k_l \rVert^{1 - q} / q`, each turn is the convex problem of X with the gain :math:`G_l f_l`
+and the same alpha; locations at zero stay there.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.sparse.linalg import gmres
+from jaxtyping import Array, Float
+
+from esijax._ops.prox import block_norms
+from esijax._types import Scalar
+from esijax.inference import _fista
+from esijax.inference._implicit import minimum
+from esijax.inference._working_set import Task, point_at
+from esijax.models.penalties import Lrq, Penalty
+
+MAX_TURNS = 300
+Sources = Float[Array, "locations orients times"]
+
+
+class Answer(NamedTuple):
+    """Minimiser in units of the prior's scale, and what `_implicit.INFO` names."""
+
+    z: Sources
+    info: Float[Array, " info"]
+
+
+class Limits(NamedTuple):
+    """When to stop."""
+
+    tol: Scalar
+    max_iter: Array
+
+
+def frozen(tree):
+    """Cut derivatives."""
+    return jax.tree.map(jax.lax.stop_gradient, tree)
+
+
+def factor_of(norms: Float[Array, " locations"], q: float) -> Float[Array, " locations"]:
+    r"""Inverse weights of the majoriser, :math:`\lVert Z_l \rVert^{1-q} / q`; zero at zero."""
+    on = norms > 0
+    return jnp.where(on, jnp.where(on, norms, 1.0) ** (1.0 - q) / q, 0.0)
+
+
+def shrunk(x: Array, factor: Float[Array, " locations"]) -> Array:
+    """Divide by the factor; zero where it is."""
+    on = factor > 0
+    return x * jnp.where(on, 1.0 / jnp.where(on, factor, 1.0), 0.0)[:, None, None]
+
+
+def convex(task: Task, block: str, start: Sources, limits: Limits) -> Answer:
+    """Sum of the norms of locations, or of entries, each time by itself."""
+    if block == "location":
+        return Answer(*minimum(*task, start, *limits))
+    rank, n, n_orients = task.gain.shape
+    gain, scale = task.gain.reshape(rank, -1, 1), task.scale.reshape(-1, 1)
+    weight = jnp.repeat(task.weight, n_orients)
+
+    def at(data, start):
+        return minimum(gain, scale, data[:, None], weight, start[:, None, None], *limits)
+
+    z, info = jax.vmap(at, in_axes=(1, 1))(task.data, start.reshape(n * n_orients, -1))
+    z = jnp.moveaxis(z[..., 0, 0], 0, 1).reshape(n, n_orients, -1)
+    return Answer(z, combined(info))
+
+
+def combined(info: Float[Array, "parts info"]) -> Float[Array, " info"]:
+    """Add up what was solved apart; the worst distance, the largest alpha_max."""
+    total, worst = jnp.sum(info, axis=0), jnp.max(info, axis=0)
+    return jnp.stack([*total[:2], *worst[2:5], total[5]])
+
+
+def turned(task: Task, penalty: Lrq, z: Sources, limits: Limits) -> Answer:
+    """Solve the majoriser at `z`."""
+    return _majorised(task, penalty, z, factor_of(penalty.norms(z), penalty.q), limits)
+
+
+def _majorised(task: Task, penalty: Lrq, z: Sources, factor, limits: Limits) -> Answer:
+    task = task._replace(scale=task.scale * factor[:, None])
+    block = penalty.majoriser.block
+    assert block is not None
+    x, info = convex(task, block, frozen(shrunk(z, factor)), limits)
+    return Answer(x * factor[:, None, None], info)
+
+
+def distance(task: Task, penalty: Lrq, z: Sources) -> Scalar:
+    """Largest distance to the subdifferential of a power, relative to the majoriser's weights."""
+    factor = factor_of(penalty.norms(z), penalty.q)
+    task, x = task._replace(scale=task.scale * factor[:, None]), shrunk(z, factor)
+    if penalty.r == 2:
+        return point_at(task, x).proof.kkt
+    residual = task.data - jnp.tensordot(task.gain, x * task.scale[..., None], axes=2)
+    slope = task.slope(residual) / task.weight[:, None, None]
+    off = jnp.where(x == 0, jnp.maximum(jnp.abs(slope) - 1, 0), jnp.abs(slope - jnp.sign(x)))
+    return jnp.max(off)
+
+
+def reweighted(task: Task, penalty: Lrq, start: Sources, n: int, limits: Limits) -> Answer:
+    """Take n turns, the first with the plain weights unless there is a start."""
+    first = opening(task, penalty, start, limits)
+
+    def body(answer, _):
+        new = turned(task, penalty, answer.z, limits)
+        return Answer(new.z, _joined(answer.info, new.info)), None
+
+    return jax.lax.scan(body, first, None, length=n - 1)[0]
+
+
+def opening(task: Task, penalty: Lrq, start: Sources, limits: Limits) -> Answer:
+    """First turn: the convex norm, or the majoriser at a start."""
+    norms = penalty.norms(start)
+    factor = jnp.where(jnp.any(norms > 0), factor_of(norms, penalty.q), 1.0)
+    return _majorised(task, penalty, start, factor, limits)
+
+
+def _joined(before: Array, after: Array) -> Array:
+    return after.at[3].set(before[3]).at[4:].add(before[4:])
+
+
+def stationary(task: Task, penalty: Lrq, start: Sources, limits: Limits) -> Answer:
+    """Turns until nothing moves; the derivative is that of the fixed point."""
+    fixed, some = frozen(task), frozen(penalty)
+
+    def body(carry):
+        answer, count, _ = carry
+        new = turned(fixed, some, answer.z, limits)
+        new = Answer(new.z, _joined(answer.info, new.info))
+        return new, count + 1, distance(fixed, some, new.z)
+
+    def go(carry):
+        _, count, far = carry
+        return (far > 100 * limits.tol) & (count < MAX_TURNS)
+
+    first = opening(fixed, some, start, limits)
+    carry = first, jnp.ones((), dtype=int), distance(fixed, some, first.z)
+    answer, _, far = jax.lax.while_loop(go, body, carry)
+    z = implicit(lambda z: turned(task, penalty, z, limits).z, answer.z)
+    return Answer(z, answer.info.at[2].set(far))
+
+
+def by_prox(task: Task, penalty: Penalty, start: Sources, limits: Limits) -> Answer:
+    """Any penalty, by accelerated proximal gradients."""
+    fixed, some = frozen(task), frozen(penalty)
+    end = _fista.glide(fixed, some, start, *limits)
+    bound = _fista.lipschitz(fixed)
+    x = implicit(lambda x: _fista.prox_step(task, penalty, x, bound), end.x)
+    polar = penalty.polar(task.slope(task.data))
+    alpha_max = jnp.full((), jnp.inf) if polar is None else polar
+    one = jnp.ones_like(alpha_max)
+    proof = (end.proof.primal, end.proof.gap, end.proof.kkt)
+    scale = jnp.max(jnp.asarray(alpha_max)) / penalty.alpha
+    parts = (*proof, scale, one, end.steps)
+    return Answer(x, frozen(jnp.stack([jnp.asarray(p, dtype=x.dtype) for p in parts])))
+
+
+def implicit(step, found: Array) -> Array:
+    """Give a fixed point the derivative of the implicit function theorem."""
+
+    def tangent(linear, right):
+        return gmres(linear, right, tol=1e-13, atol=0.0, restart=60, maxiter=30)[0]
+
+    return jax.lax.custom_root(
+        lambda x: step(x) - x, jax.lax.stop_gradient(found), lambda _, x: x, tangent
+    )
+
+
+def norm_of(penalty: Penalty, z: Sources) -> Float[Array, " locations"]:
+    """What is nonzero where a location is active."""
+    return penalty.norms(z) if isinstance(penalty, Lrq) else block_norms(z)
