@@ -22,7 +22,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import jax.scipy.linalg as jsl
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from esijax._ops.prox import block_norms, block_soft_threshold
 from esijax._types import Scalar
@@ -55,10 +55,18 @@ class Curvature(NamedTuple):
     unit: Block  # X / |X|
     inner: Square  # Cholesky factor of the Jacobi-scaled S
     jacobi: Float[Array, " w"]
+    bend: float
 
 
-def curvature(quad: Quadratic, x: Block, damping: Scalar | float = 0.0) -> Curvature:
-    """Factorise the Hessian on the support of `x`."""
+def curvature(
+    quad: Quadratic, x: Block, damping: Scalar | float = 0.0, bend: float = 1.0
+) -> Curvature:
+    r"""Factorise the Hessian on the support of `x`.
+
+    `bend` is 1 for norms and 2 - q for powers q of them: the Hessian of :math:`\lambda_l \lVert
+    X_l \rVert^q / (q \lVert X_l \rVert^{q-1})` is :math:`d_l (I - (2 - q) \hat X_l
+    \hat X_l^\top)`.
+    """
     n_orients, n = x.shape[1], len(quad.gram)
     norms = block_norms(x)
     on = norms > 0
@@ -68,13 +76,13 @@ def curvature(quad: Quadratic, x: Block, damping: Scalar | float = 0.0) -> Curva
     scaled = quad.gram * scale[:, None] * scale[None, :] + jnp.diag(damping * scale**2)
     chol = jnp.linalg.cholesky(scaled + jnp.eye(n))
     filtered = jsl.cho_solve((chol, True), scaled)
-    small = between(filtered, unit)
+    small = bend * between(filtered, unit) + (1.0 - bend) * jnp.eye(len(x))
     diagonal = jnp.diagonal(small)
     positive = on & (diagonal > 0)
     jacobi = jnp.where(positive, 1.0 / jnp.sqrt(jnp.where(positive, diagonal, 1.0)), 0.0)
     small = small * jacobi[:, None] * jacobi[None, :]
     small = jnp.where(jnp.eye(len(x), dtype=bool), 1.0 + 1e-14, small)
-    return Curvature(scale, chol, filtered, unit, jnp.linalg.cholesky(small), jacobi)
+    return Curvature(scale, chol, filtered, unit, jnp.linalg.cholesky(small), jacobi, bend)
 
 
 def between(matrix: Square, unit: Block) -> Float[Array, "w w"]:
@@ -90,7 +98,7 @@ def solved(curve: Curvature, right: Block) -> Block:
     flat = right.reshape(len(curve.scale), -1) * curve.scale[:, None]
     first = jsl.cho_solve((curve.chol, True), flat)
     along = jnp.sum(curve.unit * first.reshape(right.shape), axis=(1, 2)) * curve.jacobi
-    along = jsl.cho_solve((curve.inner, True), along) * curve.jacobi
+    along = jsl.cho_solve((curve.inner, True), along) * curve.jacobi * curve.bend
     more = (curve.unit * along[:, None, None]).reshape(flat.shape)
     out = first + jsl.cho_solve((curve.chol, True), more)
     return (out * curve.scale[:, None]).reshape(right.shape)
@@ -104,7 +112,9 @@ def degrees(curve: Curvature, n_times: int) -> Scalar:
     """
     f = curve.filtered
     inner = between(f - f @ f, curve.unit) * curve.jacobi[:, None] * curve.jacobi[None, :]
-    return n_times * jnp.trace(f) + jnp.trace(jsl.cho_solve((curve.inner, True), inner))
+    return n_times * jnp.trace(f) + curve.bend * jnp.trace(
+        jsl.cho_solve((curve.inner, True), inner)
+    )
 
 
 def pull(x: Block, weight: Float[Array, " w"]) -> Block:

@@ -7,6 +7,8 @@ At the minimum :math:`-G_l^\top R + \lambda_l \hat X_l = 0` on the support S, so
 with H the Hessian of `_block_newton`; elsewhere dX = 0, away from changes of the support.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from jax.custom_batching import sequential_vmap
@@ -22,7 +24,6 @@ from esijax.inference._working_set import (
     point_at,
     rotation,
     rounds,
-    stopped,
 )
 
 # what is known of a solve, in this order
@@ -64,10 +65,39 @@ def _known(tangent) -> bool:
 
 
 def _jvp(primals, tangents):
-    gain, scale, data, weight = primals[:4]
-    dgain, dscale, ddata, dweight = tangents[:4]
     x, info = minimum(*primals)
-    task = Task(gain, scale, data, weight)
+    return (x, info), (tangent(primals[:4], tangents[:4], x, 1.0), jnp.zeros_like(info))
+
+
+minimum.defjvp(_jvp, symbolic_zeros=True)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def stationary_point(q: float, gain, scale, data, weight, x):  # noqa: ARG001
+    """Give `x`, stationary for powers q of the norms, its derivative."""
+    return x
+
+
+def _stationary_jvp(q: float, primals, tangents):
+    x = stationary_point(q, *primals)
+    norms = block_norms(x)
+    on = norms > 0
+    slope = jnp.where(on, q * jnp.where(on, norms, 1.0) ** (q - 1.0), 0.0)
+    gain, scale, data, weight = primals[:4]
+    *others, dweight = tangents[:4]
+    dweight = dweight * slope if _known(dweight) else dweight
+    majoriser = (gain, scale, data, jnp.where(on, weight * slope, 1.0))
+    return x, tangent(majoriser, (*others, dweight), x, 2.0 - q)
+
+
+stationary_point.defjvp(_stationary_jvp, symbolic_zeros=True)
+
+
+def tangent(primals, tangents, x, bend: float):
+    """Derivative of the minimiser along (gain, scale, data, weight)."""
+    task = Task(*primals)
+    gain, scale, data, _ = primals
+    dgain, dscale, ddata, dweight = tangents
     change = jnp.zeros_like(data) + (ddata if _known(ddata) else 0.0)
     right = jnp.zeros_like(x)
     if _known(dgain) or _known(dscale):
@@ -81,19 +111,15 @@ def _jvp(primals, tangents):
     if _known(dweight):
         right = right - pull(x, dweight)
     on = (block_norms(x) > 0)[:, None, None]
-    dx = jax.lax.custom_linear_solve(
-        lambda v: _hessian(task, x, v),
+    return jax.lax.custom_linear_solve(
+        lambda v: _hessian(task, x, v, bend),
         jnp.where(on, right, 0.0),
-        lambda _, b: _direct(gain, scale, data, weight, x, b),
+        lambda _, b: _direct(jnp.asarray(bend), *primals, x, b),
         symmetric=True,
     )
-    return (x, info), (dx, jnp.zeros_like(info))
 
 
-minimum.defjvp(_jvp, symbolic_zeros=True)
-
-
-def _hessian(task: Task, x, v):
+def _hessian(task: Task, x, v, bend: float):
     """Hessian on the support, the identity elsewhere."""
     norms = block_norms(x)
     on = norms > 0
@@ -101,11 +127,11 @@ def _hessian(task: Task, x, v):
     inside = jnp.where(on[:, None, None], v, 0.0)
     smooth = task.slope(jnp.tensordot(task.gain, inside * task.scale[..., None], axes=2))
     unit = x / safe
-    across = inside - unit * jnp.sum(unit * inside, axis=(1, 2))[:, None, None]
+    across = inside - bend * unit * jnp.sum(unit * inside, axis=(1, 2))[:, None, None]
     bent = smooth + across * task.weight[:, None, None] / safe
     return jnp.where(on[:, None, None], bent, v)
 
 
 @sequential_vmap
-def _direct(gain, scale, data, weight, x, right):
-    return inverse_hessian(Task(gain, scale, data, weight), x, right)
+def _direct(bend, gain, scale, data, weight, x, right):
+    return inverse_hessian(Task(gain, scale, data, weight), x, right, bend)

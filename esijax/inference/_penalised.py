@@ -12,10 +12,9 @@ import jax.numpy as jnp
 from jax.scipy.sparse.linalg import gmres
 from jaxtyping import Array, Float
 
-from esijax._ops.prox import block_norms
-from esijax._types import Scalar
+from esijax._types import InputError, Scalar
 from esijax.inference import _fista
-from esijax.inference._implicit import minimum
+from esijax.inference._implicit import minimum, stationary_point
 from esijax.inference._working_set import Task, point_at
 from esijax.models.penalties import Lrq, Penalty
 
@@ -140,8 +139,25 @@ def stationary(task: Task, penalty: Lrq, start: Sources, limits: Limits) -> Answ
     first = opening(fixed, some, start, limits)
     carry = first, jnp.ones((), dtype=int), distance(fixed, some, first.z)
     answer, _, far = jax.lax.while_loop(go, body, carry)
-    z = implicit(lambda z: turned(task, penalty, z, limits).z, answer.z)
+    z = answer.z
+    if penalty.r == 2:
+        z = stationary_point(penalty.q, *task, frozen(z))
+    else:
+        z = _without_derivative(z, task.data)
     return Answer(z, answer.info.at[2].set(far))
+
+
+@jax.custom_jvp
+def _without_derivative(z: Array, data: Array) -> Array:  # noqa: ARG001
+    return z
+
+
+@_without_derivative.defjvp
+def _refused(primals, tangents):  # noqa: ARG001
+    raise InputError(
+        "the stationary point of Lrq with r = 1 and q < 1 has no derivative rule here: take "
+        "inference.Reweighted(n), whose n convex problems have one."
+    )
 
 
 def by_prox(task: Task, penalty: Penalty, start: Sources, limits: Limits) -> Answer:
@@ -149,7 +165,7 @@ def by_prox(task: Task, penalty: Penalty, start: Sources, limits: Limits) -> Ans
     fixed, some = frozen(task), frozen(penalty)
     end = _fista.glide(fixed, some, start, *limits)
     bound = _fista.lipschitz(fixed)
-    x = implicit(lambda x: _fista.prox_step(task, penalty, x, bound), end.x)
+    x = fixed_point(task, penalty, bound, frozen(end.x))
     polar = penalty.polar(task.slope(task.data))
     alpha_max = jnp.full((), jnp.inf) if polar is None else polar
     one = jnp.ones_like(alpha_max)
@@ -159,17 +175,26 @@ def by_prox(task: Task, penalty: Penalty, start: Sources, limits: Limits) -> Ans
     return Answer(x, frozen(jnp.stack([jnp.asarray(p, dtype=x.dtype) for p in parts])))
 
 
-def implicit(step, found: Array) -> Array:
-    """Give a fixed point the derivative of the implicit function theorem."""
+@jax.custom_jvp
+def fixed_point(task: Task, penalty: Penalty, bound: Scalar, x: Sources) -> Sources:  # noqa: ARG001
+    """Give `x`, fixed by a proximal step, the derivative of the implicit function theorem."""
+    return x
 
-    def tangent(linear, right):
-        return gmres(linear, right, tol=1e-13, atol=0.0, restart=60, maxiter=30)[0]
 
-    return jax.lax.custom_root(
-        lambda x: step(x) - x, jax.lax.stop_gradient(found), lambda _, x: x, tangent
+@fixed_point.defjvp
+def _fixed_point_jvp(primals, tangents):
+    task, penalty, bound, x = primals
+
+    def step(task, penalty, x):
+        return _fista.prox_step(task, penalty, x, bound)
+
+    _, right = jax.jvp(lambda t, p: step(t, p, x), (task, penalty), tangents[:2])
+    _, linear = jax.linearize(lambda x: step(task, penalty, x), x)
+
+    def solve(matvec, b):
+        return gmres(matvec, b, tol=1e-13, atol=0.0, restart=60, maxiter=30)[0]
+
+    dx = jax.lax.custom_linear_solve(
+        lambda v: v - linear(v), right, solve=solve, transpose_solve=solve
     )
-
-
-def norm_of(penalty: Penalty, z: Sources) -> Float[Array, " locations"]:
-    """What is nonzero where a location is active."""
-    return penalty.norms(z) if isinstance(penalty, Lrq) else block_norms(z)
+    return x, dx
