@@ -3,6 +3,7 @@
 from esijax.inference import select
 from esijax.inference.beamformer import LCMV
 from esijax.inference.compare import compare
+from esijax.inference.debias import debias
 from esijax.inference.em import EM
 from esijax.inference.evidence import Evidence
 from esijax.inference.laplace import Laplace
@@ -24,6 +25,7 @@ __all__ = [
     "Method",
     "Reweighted",
     "compare",
+    "debias",
     "select",
     "solve",
 ]

@@ -11,7 +11,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
-from jax.custom_batching import sequential_vmap
+from jax.custom_batching import custom_vmap, sequential_vmap
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float
 
@@ -102,8 +102,8 @@ def tangent(primals, tangents, x, bend: float):
     right = jnp.zeros_like(x)
     if _known(dgain) or _known(dscale):
         moved = jnp.zeros_like(gain)
-        moved = moved + dgain * scale if _known(dgain) else moved
-        moved = moved + gain * dscale if _known(dscale) else moved
+        moved = moved + dgain * scale[None] if _known(dgain) else moved
+        moved = moved + gain * dscale[None] if _known(dscale) else moved
         change = change - jnp.tensordot(moved, x, axes=2)
         residual = data - jnp.tensordot(gain, x * scale[..., None], axes=2)
         right = right + jnp.tensordot(moved, residual, axes=(0, 0))
@@ -132,6 +132,25 @@ def _hessian(task: Task, x, v, bend: float):
     return jnp.where(on[:, None, None], bent, v)
 
 
-@sequential_vmap
+@custom_vmap
 def _direct(bend, gain, scale, data, weight, x, right):
+    return inverse_hessian(Task(gain, scale, data, weight), x, right, bend)
+
+
+@_direct.def_vmap
+def _direct_batch(axis_size, batched, *args):  # noqa: ARG001
+    """Right-hand sides of one Hessian together; Hessians one after the other."""
+    if not any(batched[:-1]):
+        return jax.vmap(_plain, (None,) * 6 + (0,))(*args), True
+    fixed = [None if b else a for a, b in zip(args, batched, strict=True)]
+    moving = [a if b else None for a, b in zip(args, batched, strict=True)]
+
+    def one(some):
+        both = [m if f is None else f for f, m in zip(fixed, some, strict=True)]
+        return _direct(*both)
+
+    return jax.lax.map(one, moving), True
+
+
+def _plain(bend, gain, scale, data, weight, x, right):
     return inverse_hessian(Task(gain, scale, data, weight), x, right, bend)

@@ -46,7 +46,7 @@ class Task(NamedTuple):
 
     def columns(self, index: Int[Array, " w"]) -> Float[Array, "rank columns"]:
         """Scaled columns of some locations."""
-        some = self.gain[:, index] * self.scale[index]
+        some = self.gain[:, index] * self.scale[None, index]
         return some.reshape(len(some), -1)
 
     def slope(self, residual: Data) -> Sources:
