@@ -114,8 +114,8 @@ def test_effective_samples(name, start):
     seconds, moved = np.sum(spent, axis=0)
     rate = ess / method.num_samples * moved / seconds
     print(
-        f"\n{name}, start {start}: {np.median(rate):.1f} effective samples per CPU-s in the median component, "
-        f"least {rate.min():.1f}; {float(estimate.diagnostics.steps.mean()):.1f} steps a draw, "
+        f"\n{name}, start {start}: {np.median(rate):.1f} effective samples per CPU-s in the median "
+        f"component, least {rate.min():.1f}; {float(estimate.diagnostics.steps.mean()):.1f} steps a draw, "
         f"{int(estimate.diagnostics.diverging.sum())} divergences"
     )
     assert np.median(rate) > (15 if name == "iid" else 5)

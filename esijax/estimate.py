@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from esijax._ops.memory import refuse_if_too_large
 from esijax._ops.normals import mixture_quantile
 from esijax._types import InputError, is_number, is_traced
+from esijax._where import flips, indices, region_of
 from esijax.posterior import (
     Posterior,
     scaled_combined,
@@ -249,8 +250,8 @@ class Estimate(eqx.Module):
         if n < 1:
             raise InputError(f"n must be at least 1, got {n}.")
         locations, times = (None, None) if at is None else at
-        locations = self._index(locations, self.problem.n_locations, "locations")
-        times = self._index(times, self.problem.n_times, "times")
+        locations = indices(locations, self.problem.n_locations, "locations")
+        times = indices(times, self.problem.n_times, "times")
         self._refuse(n * len(locations) / self.problem.n_locations, f"{n} draws", len(times))
         draws = self.posterior.draw(key, n, locations, times)
         scale = self.scale if self.norm is None else self.scale[locations]
@@ -276,9 +277,9 @@ class Estimate(eqx.Module):
         -------
         course : Course
         """
-        index = self._label_index(vertices)
+        index = region_of(vertices, self.problem)
         weights = np.zeros((self.problem.n_locations, self.n_orients))
-        weights[index, orient] = self._flips(index, mode) / len(index)
+        weights[index, orient] = flips(self.problem.geometry.normals, index, mode) / len(index)
         scaled = jnp.asarray(weights) * jnp.reshape(self.scale, (-1, 1))
         tails = jnp.asarray(_tails(level))
         members, var = scaled_combined(self.posterior, scaled[None])
@@ -343,8 +344,8 @@ class Estimate(eqx.Module):
             return None, None
         p, (locations, times) = self.problem, at
         return (
-            None if locations is None else self._index(locations, p.n_locations, "locations"),
-            None if times is None else self._index(times, p.n_times, "times"),
+            None if locations is None else indices(locations, p.n_locations, "locations"),
+            None if times is None else indices(times, p.n_times, "times"),
         )
 
     def _refuse(self, copies: float, what: str, n_times: int | None = None) -> None:
@@ -354,53 +355,6 @@ class Estimate(eqx.Module):
         refuse_if_too_large(
             shape, p.gain.dtype.itemsize, what, "ask for fewer locations, times or draws (`at`)"
         )
-
-    @staticmethod
-    def _index(which: Any, n: int, what: str) -> np.ndarray:
-        index = np.arange(n)
-        index = index if which is None else np.atleast_1d(index[_checked(which, n, what)])
-        if index.size == 0:
-            raise InputError(f"`at` selects no {what}.")
-        return index
-
-    def _label_index(self, region: Any) -> np.ndarray:
-        labels = self.problem.labels
-        if hasattr(region, "vertices") and hasattr(region, "hemi"):  # an mne.Label
-            if len(labels.vertices) < 2:
-                raise InputError("a Label needs a surface source space with two hemispheres.")
-            side = 0 if region.hemi == "lh" else 1
-            hit = np.flatnonzero(np.isin(labels.vertices[side], region.vertices))
-            index = hit + (len(labels.vertices[0]) if side else 0)
-            if index.size == 0:
-                raise InputError(f"label {region.name!r} holds none of the source locations.")
-            return index
-        return self._index(region, self.problem.n_locations, "locations")
-
-    def _flips(self, index: np.ndarray, mode: str) -> np.ndarray:
-        if mode not in ("mean", "mean_flip"):
-            raise InputError(f"mode must be 'mean' or 'mean_flip', got {mode!r}.")
-        normals = self.problem.geometry.normals
-        if mode == "mean" or normals is None:
-            return np.ones(len(index))
-        normals = np.asarray(normals)[index]
-        main = np.linalg.svd(normals, full_matrices=False)[2][0]
-        flips = np.where(normals @ main < 0, -1.0, 1.0)
-        return flips if flips.sum() >= 0 else -flips
-
-
-def _checked(which: Any, n: int, what: str) -> Any:
-    if isinstance(which, slice):
-        return which
-    which = np.asarray(which)
-    if which.size == 0:
-        return which.astype(int)
-    if which.dtype == bool:
-        if which.shape != (n,):
-            raise InputError(f"a mask of {what} must have {n} entries, got {which.shape}.")
-        return which
-    if which.dtype.kind not in "iu" or which.min() < -n or which.max() >= n:
-        raise InputError(f"{what} must be integers below {n}.")
-    return which
 
 
 def _float(value: Any) -> float | None:

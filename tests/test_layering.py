@@ -18,6 +18,7 @@ ORDER = (
     "problem",
     "arrays",
     "posterior",
+    "_where",
     "estimate",
     "forward",
     "models",

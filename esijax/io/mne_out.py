@@ -11,6 +11,7 @@ import mne
 import numpy as np
 
 from esijax._types import InputError
+from esijax._where import indices
 from esijax.estimate import Estimate
 
 WHATS = ("mean", "std", "exceedance")
@@ -155,8 +156,8 @@ def to_arviz(estimate: Estimate, *, n: int = 100, key=None, at: Any = None):
 
     problem = estimate.problem
     locations, times = (None, None) if at is None else at
-    locations = estimate._index(locations, problem.n_locations, "locations")
-    times = estimate._index(times, problem.n_times, "times")
+    locations = indices(locations, problem.n_locations, "locations")
+    times = indices(times, problem.n_times, "times")
     key = jax.random.key(0) if key is None else key
     draws = np.asarray(estimate.sample(key, n, at=(locations, times)))
     lead = ("trial",) if problem.data.ndim == 3 else ()

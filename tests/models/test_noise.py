@@ -14,6 +14,7 @@ from numpyro.infer.util import log_density
 import esijax as ej
 from esijax.models import noise as models
 from esijax.models.collapsed import Marginal
+from esijax.models.noise.noise import variance_prior
 
 TYPES = np.array(["eeg"] * 3 + ["mag"] * 9)
 
@@ -244,7 +245,7 @@ def test_new_values_compile_nothing(apart):
 
     for rate in (1.0, 2.0):
         other = eqx.tree_at(
-            lambda n: n.variance, noise, models._variance_prior(dist.InverseGamma(2.0, rate))
+            lambda n: n.variance, noise, variance_prior(dist.InverseGamma(2.0, rate))
         )
         density(other, noise.start(jnp.ones(2)))
     assert count == 1
