@@ -1,0 +1,82 @@
+r"""Magnetic fields of current dipoles at coils: in free space, and in a sphere (Sarvas).
+
+A coil reads :math:`\sum_k c_k \cdot B(r_k)` with :math:`c_k` weight times normal. The loop over the
+few points of a coil is written out; pairs of channels and locations are the vectorised axes.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+MU0_4PI = 1e-7  # T m / A
+
+
+def dipole_field(
+    points: Float[Array, "channels points 3"],
+    vectors: Float[Array, "channels points 3"],
+    positions: Float[Array, "locations 3"],
+) -> Float[Array, "channels locations 3"]:
+    r"""Field of unit current dipoles in free space, without the factor mu0 / 4 pi.
+
+    .. math:: \sum_k \frac{(r_k - r_0) \times c_k}{|r_k - r_0|^3}
+
+    (Mosher, Leahy and Lewis 1999, doi:10.1109/10.748978.)
+    """
+    total = [jnp.zeros((), positions.dtype)] * 3
+    for k in range(points.shape[1]):
+        dx, dy, dz = _difference(points[:, k], positions)
+        cx, cy, cz = _columns(vectors[:, k])
+        square = dx * dx + dy * dy + dz * dz
+        cube = jax.lax.rsqrt(square) / square
+        total[0] += (dy * cz - dz * cy) * cube
+        total[1] += (dz * cx - dx * cz) * cube
+        total[2] += (dx * cy - dy * cx) * cube
+    return jnp.stack(total, axis=-1)
+
+
+def sarvas_field(
+    points: Float[Array, "channels points 3"],
+    vectors: Float[Array, "channels points 3"],
+    positions: Float[Array, "locations 3"],
+) -> Float[Array, "channels locations 3"]:
+    r"""Field of unit dipoles in any spherical conductor around the origin, without mu0 / 4 pi.
+
+    .. math::
+
+        B = \frac{F \, Q \times r_0 - (Q \times r_0 \cdot r) \nabla F}{F^2}, \qquad
+        F = a (r a + r^2 - r_0 \cdot r), \quad a = r - r_0
+
+    so that :math:`c \cdot B = Q \cdot (r_0 \times A)` with
+    :math:`A = c / F - r \, (c \cdot \nabla F) / F^2`
+    (Sarvas 1987, doi:10.1088/0031-9155/32/1/004).
+    """
+    total = [jnp.zeros((), positions.dtype)] * 3
+    x0, y0, z0 = (c[None] for c in positions.T)
+    for k in range(points.shape[1]):
+        x, y, z = _columns(points[:, k])
+        cx, cy, cz = _columns(vectors[:, k])
+        dx, dy, dz = x - x0, y - y0, z - z0
+        square = dx * dx + dy * dy + dz * dz
+        inverse = jax.lax.rsqrt(square)
+        a, r = square * inverse, jnp.sqrt(x * x + y * y + z * z)
+        along = x * dx + y * dy + z * dz  # r . a
+        f = a * (r * a + along)
+        slope_r = square / r + along * inverse + 2.0 * (a + r)
+        slope_0 = a + 2.0 * r + along * inverse
+        c_grad = slope_r * (cx * x + cy * y + cz * z) - slope_0 * (cx * x0 + cy * y0 + cz * z0)
+        one, two = 1.0 / f, c_grad / (f * f)
+        total[0] += cx * one - x * two
+        total[1] += cy * one - y * two
+        total[2] += cz * one - z * two
+    ax, ay, az = total
+    return jnp.stack([y0 * az - z0 * ay, z0 * ax - x0 * az, x0 * ay - y0 * ax], axis=-1)
+
+
+def _columns(vectors: Float[Array, "channels 3"]) -> tuple:
+    return tuple(vectors[:, i, None] for i in range(3))
+
+
+def _difference(
+    points: Float[Array, "channels 3"], positions: Float[Array, "locations 3"]
+) -> tuple:
+    return tuple(points[:, i, None] - positions[None, :, i] for i in range(3))

@@ -1,0 +1,74 @@
+r"""Rigid motions: the six numbers of a co-registration.
+
+.. math:: x \mapsto R(\omega) x + t, \qquad R = \exp [\omega]_\times
+"""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from esijax._types import InputError
+
+__all__ = ["move", "rigid", "turn"]
+
+
+def rigid(parameters) -> Float[Array, "4 4"]:
+    r"""Make a rigid motion from six parameters, differentiable everywhere.
+
+    .. math:: x \mapsto \exp([\omega]_\times) x + t
+
+    Parameters
+    ----------
+    parameters : (6,)
+        Translation :math:`t` (m), then the rotation vector :math:`\omega` (rad).
+
+    Returns
+    -------
+    (4, 4)
+
+    Raises
+    ------
+    InputError
+        If there are not six numbers.
+
+    References
+    ----------
+    Rodrigues' formula, e.g. Murray, Li and Sastry 1994, doi:10.1201/9781315136370.
+
+    Examples
+    --------
+    >>> import numpy as np, esijax as ej
+    >>> bool(np.allclose(ej.forward.rigid(np.zeros(6)), np.eye(4)))
+    True
+    """
+    parameters = jnp.asarray(parameters, dtype=float)
+    if parameters.shape != (6,):
+        raise InputError(f"a rigid motion has six parameters, got {parameters.shape}.")
+    shift, omega = parameters[:3], parameters[3:]
+    squared = omega @ omega
+    small = squared < 1e-4  # the fourth term of the series is below 1e-15
+    safe = jnp.where(small, 1.0, squared)
+    angle = jnp.sqrt(safe)
+    sinc = jnp.where(
+        small, 1 - squared / 6 * (1 - squared / 20 * (1 - squared / 42)), jnp.sin(angle) / angle
+    )
+    versin = jnp.where(
+        small,
+        0.5 - squared / 24 * (1 - squared / 30 * (1 - squared / 56)),
+        (1 - jnp.cos(angle)) / safe,
+    )
+    x, y, z = omega
+    zero = jnp.zeros_like(x)
+    cross = jnp.stack([zero, -z, y, z, zero, -x, -y, x, zero]).reshape(3, 3)
+    rotation = jnp.eye(3, dtype=omega.dtype) + sinc * cross + versin * cross @ cross
+    upper = jnp.concatenate([rotation, shift[:, None]], axis=1)
+    return jnp.concatenate([upper, jnp.array([[0.0, 0.0, 0.0, 1.0]], dtype=omega.dtype)])
+
+
+def move(transform, points: Float[Array, "*n 3"]) -> Float[Array, "*n 3"]:
+    """Apply a transform (4, 4) to points."""
+    return turn(transform, points) + transform[:3, 3]
+
+
+def turn(transform, vectors: Float[Array, "*n 3"]) -> Float[Array, "*n 3"]:
+    """Apply the rotation of a transform (4, 4) to directions."""
+    return jnp.einsum("...d,ed->...e", vectors, transform[:3, :3])

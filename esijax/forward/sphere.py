@@ -1,0 +1,229 @@
+r"""A head of concentric spheres: EEG by the exact series, MEG by Sarvas' formula."""
+
+from functools import partial
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from esijax import _checks
+from esijax._types import InputError, is_traced
+from esijax.forward._by_location import by_location
+from esijax.forward._coil_field import MU0_4PI, sarvas_field
+from esijax.forward._shells import surface_potential
+from esijax.forward.leadfield import LeadField, axes_of
+from esijax.forward.sensors import Sensors
+
+__all__ = ["SphereModel"]
+
+TERMS = (1, 32, 64, 128, 256, 512, 1024, 2048, 4096)
+TERMS_TRACED = 256
+LEFT_OUT = 1e-14  # bound of what follows the last term, relative to the potential
+
+
+class SphereModel(eqx.Module):
+    r"""Concentric spherical shells, one to five.
+
+    .. math::
+
+        u(r) = \frac{1}{4 \pi \sigma_1 R^2} \sum_{n \ge 1} h_n x^{n-1}
+        \left[ n \, q_r P_n(\cos \gamma) + q_t \cos\beta \, P_n^1(\cos \gamma) \right], \qquad
+        B(r) = \frac{\mu_0}{4 \pi F^2} \left[ F \, q \times r_0 - (q \times r_0 \cdot r) \nabla F
+        \right]
+
+    Differentiable to any order in positions, orientations, radii, conductivities and sensors.
+    Electrodes are taken to the outermost sphere along the line from its centre. MEG does not
+    depend on radii and conductivities.
+
+    Parameters
+    ----------
+    centre : (3,)
+        Head coordinates, m.
+    radii : (shells,)
+        Outer radius of each shell from the inside outwards, m.
+    conductivities : (shells,)
+        S/m. The defaults are MNE-Python's: brain, cerebrospinal fluid, skull, scalp.
+    n_terms : int, optional
+        Terms of the series beyond the asymptotic ones. None: as many as double precision needs
+        for these positions (256 where they cannot be looked at).
+
+    Raises
+    ------
+    InputError
+        For radii that do not grow, conductivities that are not positive, or no head's size.
+
+    References
+    ----------
+    Sarvas 1987, doi:10.1088/0031-9155/32/1/004; de Munck and Peters 1993, doi:10.1109/10.245626.
+
+    Examples
+    --------
+    >>> import numpy as np, esijax as ej
+    >>> sphere = ej.forward.SphereModel((0, 0, 0.04), (0.08, 0.086, 0.092), (0.3, 0.006, 0.3))
+    >>> cap = ej.forward.Sensors.eeg([[0.0, 0.0, 0.132], [0.092, 0.0, 0.04]])
+    >>> gain = sphere.leadfield([[0.0, 0.0, 0.1]], [[0.0, 0.0, 1.0]], cap).gain
+    >>> [round(float(g)) for g in gain[:, 0, 0]]  # V / (A m): above the dipole, and beside
+    [384, 10]
+    """
+
+    centre: Float[Array, "3"] = eqx.field(
+        converter=lambda c: jnp.asarray(c, dtype=float), default=(0.0, 0.0, 0.04)
+    )
+    radii: Float[Array, " shells"] = eqx.field(
+        converter=lambda r: jnp.atleast_1d(jnp.asarray(r, dtype=float)),
+        default=(0.081, 0.0828, 0.0873, 0.09),
+    )
+    conductivities: Float[Array, " shells"] = eqx.field(
+        converter=lambda s: jnp.atleast_1d(jnp.asarray(s, dtype=float)),
+        default=(0.33, 1.0, 0.004, 0.33),
+    )
+    n_terms: int | None = eqx.field(static=True, default=None)
+
+    def __check_init__(self):
+        radii, sigma = self.radii, self.conductivities
+        if not all(isinstance(leaf, Array) for leaf in (self.centre, radii, sigma)):
+            return  # a placeholder of a transformation
+        if radii.ndim != 1 or radii.shape != sigma.shape or not 1 <= radii.size <= 5:
+            raise InputError(
+                "one to five radii and as many conductivities, got "
+                f"{radii.shape} and {sigma.shape}."
+            )
+        if not is_traced(radii):
+            r = np.asarray(radii)
+            if not (np.isfinite(r).all() and (r > 0).all() and (np.diff(r) > 0).all()):
+                raise InputError(f"radii must be positive and grow outwards, got {r.tolist()}.")
+            if not 0.02 <= r[-1] <= 0.3:
+                raise InputError(f"an outer radius of {r[-1]:g} is no head's: radii are in metres.")
+        if not is_traced(sigma):
+            s = np.asarray(sigma)
+            wrong = np.flatnonzero(~(np.isfinite(s) & (s > 0)))
+            if wrong.size:
+                raise InputError(
+                    f"conductivity {s[wrong[0]]:g} S/m of shell {wrong[0] + 1} (from the inside): "
+                    "it must be positive and finite."
+                )
+        if not is_traced(self.centre) and not np.isfinite(np.asarray(self.centre)).all():
+            raise InputError(f"centre must be three finite numbers (m), got {self.centre}.")
+
+    def leadfield(self, positions, orientations, sensors: Sensors) -> LeadField:
+        """Compute the lead field of dipoles.
+
+        Parameters
+        ----------
+        positions : (locations, 3)
+            Head coordinates, m; inside the innermost sphere.
+        orientations : None | (locations, 3) | (locations, orients, 3)
+            Moments per unit amplitude; None: the three axes.
+        sensors : Sensors
+
+        Returns
+        -------
+        LeadField
+
+        Raises
+        ------
+        InputError
+            For positions outside the innermost sphere (or in mm), coils inside the head,
+            electrodes far from it, wrong shapes. Traced values are not looked at.
+        """
+        positions = jnp.asarray(positions, dtype=float)
+        if positions.ndim != 2 or positions.shape[1] != 3:
+            raise InputError(f"positions must be (locations, 3), got {positions.shape}.")
+        self._check_positions(positions)
+        self._check_sensors(sensors)
+        axes = axes_of(orientations, len(positions))
+        given = None if orientations is None else axes
+        parts = []
+        if sensors.coils is not None:
+            parts.append(_meg(self.centre, positions, given, sensors.coils))
+        if sensors.electrodes is not None:
+            shells = (self.centre, self.radii, self.conductivities)
+            n_terms = self._terms(positions)
+            parts.append(_eeg(shells, positions, given, sensors.electrodes, n_terms=n_terms))
+        gain = parts[0] if len(parts) == 1 else jnp.concatenate(parts)[sensors.order]
+        return LeadField(gain, positions, axes, sensors.ch_names, sensors.ch_types)
+
+    def _terms(self, positions) -> int:
+        """Terms needed: what is left out falls with the depth and with the gaps of the shells."""
+        if self.n_terms is not None:
+            return self.n_terms
+        if len(self.radii) == 1:
+            return 1  # the closed forms are exact
+        if is_traced((self.radii, self.centre)):
+            return TERMS_TRACED
+        radii = np.asarray(self.radii)
+        x = radii[0] / radii[-1]
+        if not is_traced(positions) and len(positions):
+            offset = np.asarray(positions) - np.asarray(self.centre)
+            x = np.linalg.norm(offset, axis=1).max() / radii[-1]
+        gap = np.max(radii[:-1] / radii[1:])
+        for n in TERMS[1:]:
+            if n * x**n * max((1 - x) ** 2 / n**2, gap ** (2 * n)) < LEFT_OUT:
+                return n
+        return TERMS[-1]
+
+    def _check_positions(self, positions) -> None:
+        if is_traced((positions, self.centre, self.radii)):
+            return
+        places = np.asarray(positions)
+        if not np.isfinite(places).all():
+            wrong = np.flatnonzero(~np.isfinite(places).all(axis=1))
+            raise InputError(f"positions of sources {_checks.names(wrong)} are NaN or infinite.")
+        distance = np.linalg.norm(places - np.asarray(self.centre), axis=1)
+        inner = float(self.radii[0])
+        outside = np.flatnonzero(distance >= inner * (1 - 1e-12))
+        if outside.size:
+            far = distance[outside].max()
+            why = ": are positions in mm instead of m?" if far > 1 else ""
+            raise InputError(
+                f"{outside.size} of {len(places)} sources do not lie inside the innermost sphere "
+                f"(radius {1e3 * inner:.1f} mm), up to {1e3 * far:.1f} mm from its centre: "
+                f"{_checks.names(outside)}{why}."
+            )
+
+    def _check_sensors(self, sensors: Sensors) -> None:
+        if is_traced((sensors, self.centre, self.radii)):
+            return
+        centre, outer = np.asarray(self.centre), float(self.radii[-1])
+        meg = [n for n, k in zip(sensors.ch_names, sensors.ch_types, strict=True) if k != "eeg"]
+        if sensors.coils is not None:
+            points = np.asarray(sensors.coils.in_head[0]) - centre
+            inside = np.linalg.norm(points, axis=2).min(axis=1) < outer
+            if inside.any():
+                wrong = [name for name, bad in zip(meg, inside, strict=True) if bad]
+                raise InputError(
+                    f"{len(wrong)} MEG sensors lie inside the sphere of {1e3 * outer:.1f} mm: "
+                    f"{_checks.names(wrong)}. Is dev_head right, and are positions in metres?"
+                )
+        if sensors.electrodes is not None:
+            away = np.linalg.norm(np.asarray(sensors.electrodes.positions) - centre, axis=1)
+            wrong = np.flatnonzero((away < 0.5 * outer) | (away > 2 * outer))
+            if wrong.size:
+                raise InputError(
+                    f"{wrong.size} electrodes lie {1e3 * away[wrong[0]]:.1f} mm and the like from "
+                    f"the centre of a sphere of {1e3 * outer:.1f} mm: {_checks.names(wrong)}. Are "
+                    "they in head coordinates and in metres?"
+                )
+
+
+@jax.jit
+def _meg(centre, positions, axes, coils):
+    points, vectors = coils.in_head
+    points, vectors = points - centre, vectors * MU0_4PI
+    field = partial(sarvas_field, points, vectors)
+    return by_location(field, positions - centre, axes, len(points))
+
+
+@partial(jax.jit, static_argnames="n_terms")
+def _eeg(shells, positions, axes, electrodes, n_terms: int):
+    centre, radii, conductivities = shells
+    away = electrodes.positions - centre
+    directions = away / jnp.linalg.norm(away, axis=1, keepdims=True)
+
+    def field(some):
+        potential = surface_potential(directions, some, radii, conductivities, n_terms)
+        return jnp.tensordot(electrodes.montage, potential, 1)
+
+    return by_location(field, positions - centre, axes, len(electrodes.montage))
