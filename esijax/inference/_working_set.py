@@ -76,7 +76,9 @@ def sizes(n_locations: int) -> tuple[int, ...]:
     return (*out[:-1], n_locations)
 
 
-def rotation(data: Data) -> tuple[Data, Float[Array, "times rank"] | None]:
+def rotation(
+    data: Data,
+) -> tuple[Float[Array, "rank columns"], Float[Array, "times columns"] | None]:
     """Data in as few columns as they have rows, and the orthonormal rows they are made of."""
     if data.shape[1] <= data.shape[0]:
         return data, None

@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 from esijax._types import EsijaxWarning, InputError, is_traced
 from esijax.estimate import RESULT, Estimate, combine_notes
 from esijax.inference._checkpoint import restore, store
-from esijax.inference.select import resolved
+from esijax.inference._lambda2 import resolved
 from esijax.models.noise import Noise, White
 from esijax.models.penalties import Penalty
 from esijax.models.priors.prior import Prior

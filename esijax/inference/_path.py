@@ -1,0 +1,81 @@
+"""One solve after the other, each from the answer of the last."""
+
+import dataclasses
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from esijax._types import EsijaxWarning, InputError
+from esijax.estimate import Estimate
+from esijax.inference._lambda2 import alpha_max
+from esijax.inference.method import solve
+from esijax.inference.proximal import MAP
+from esijax.models.penalties import Penalty
+from esijax.problem import Problem
+
+# shares of alpha_max, from sparse to dense
+GRID = tuple(float(x) for x in np.geomspace(0.95, 0.1, 16))
+
+
+def alphas_of(problem: Problem, penalty: Penalty, fractions: Sequence[float]) -> np.ndarray:
+    """Absolute weights, from large to small."""
+    fractions = np.sort(np.asarray(fractions, dtype=float))[::-1]
+    if fractions.ndim != 1 or fractions.size == 0 or not (np.isfinite(fractions).all()):
+        raise InputError("fractions must be numbers, at least one.")
+    if fractions[-1] <= 0:
+        raise InputError(f"fractions of alpha_max must be positive, got {fractions[-1]:g}.")
+    largest = float(alpha_max(problem, dataclasses.replace(penalty, alpha=1.0)))
+    if largest == 0:
+        raise InputError("the data are all zero: there is no alpha to choose.")
+    return largest * fractions
+
+
+def steps(problem: Problem, penalty: Penalty, alphas: Any, method: MAP) -> Iterator[Estimate]:
+    """Estimates at the given weights, each started at the last; empty answers are not warned of."""
+    last = None
+    for alpha in alphas:
+        model = dataclasses.replace(penalty, alpha=float(alpha))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "MAP: every source is zero", EsijaxWarning)
+            warnings.filterwarnings("ignore", "the map explains", EsijaxWarning)
+            last = solve(problem, model, method, init=last)
+        yield last
+
+
+def path(
+    problem: Problem, penalty: Penalty, fractions: Sequence[float] = GRID, method: MAP | None = None
+) -> list[Estimate]:
+    r"""Solve for many weights of a penalty, from the largest down, each started at the last.
+
+    Parameters
+    ----------
+    problem : Problem
+    penalty : L21 | L1 | Lrq | Penalty
+        Its own alpha does not matter.
+    fractions : sequence of float
+        Shares of alpha_max.
+    method : MAP, optional
+
+    Returns
+    -------
+    estimates : list of Estimate
+        In the order of falling alpha.
+
+    Raises
+    ------
+    InputError
+        For fractions that are not positive, data that are all zero.
+
+    Examples
+    --------
+    >>> import numpy as np, esijax as ej
+    >>> gain = np.random.default_rng(0).standard_normal((8, 12))
+    >>> problem = ej.from_arrays(gain, 5 * gain[:, [3]], noise_cov=1.0)
+    >>> found = ej.inference.select.path(problem, ej.models.L21(1.0), [0.9, 0.5])
+    >>> [int(e.diagnostics.n_active) for e in found]
+    [1, 1]
+    """
+    method = MAP() if method is None else method
+    return list(steps(problem, penalty, alphas_of(problem, penalty, fractions), method))
