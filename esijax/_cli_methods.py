@@ -72,6 +72,15 @@ def _patches(sampled: bool) -> Callable[[Any], Recipe]:
     return make
 
 
+def _penalty(name: str, method: str) -> Callable[[Any], Recipe]:
+    def make(_lambda2):
+        from esijax import inference, models
+
+        return Recipe(getattr(models, name)(models.relative(0.4)), getattr(inference, method)())
+
+    return make
+
+
 METHODS: dict[str, Callable[[Any], Recipe]] = {
     "MNE": _linear("MinimumNorm", None),
     "dSPM": _linear("MinimumNorm", "dSPM"),
@@ -82,6 +91,9 @@ METHODS: dict[str, Callable[[Any], Recipe]] = {
     "LCMV-max-power": _lcmv("max-power"),
     "Champagne": _sparse("ARD"),
     "StudentT": _sparse("StudentT"),
+    "MxNE": _penalty("L21", "MAP"),
+    "irMxNE": _penalty("L21", "Reweighted"),
+    "MCE": _penalty("L1", "MAP"),
     "patches": _patches(sampled=False),
     "patches-NUTS": _patches(sampled=True),
 }

@@ -78,7 +78,8 @@ def _write(estimate: Estimate, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     io.save(estimate, out / "estimate.npz")
     io.write_stc(estimate, out / "mean")
-    io.write_stc(estimate, out / "std", "std")
+    if estimate.std is not None:
+        io.write_stc(estimate, out / "std", "std")
     figure = figures.plot_map(estimate)
     figure.savefig(out / "map.png", dpi=110)
     plt.close(figure)

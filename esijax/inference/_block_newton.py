@@ -55,11 +55,11 @@ class Curvature(NamedTuple):
     unit: Block  # X / |X|
     inner: Square  # Cholesky factor of the Jacobi-scaled S
     jacobi: Float[Array, " w"]
-    bend: float
+    bend: Scalar | float
 
 
 def curvature(
-    quad: Quadratic, x: Block, damping: Scalar | float = 0.0, bend: float = 1.0
+    quad: Quadratic, x: Block, damping: Scalar | float = 0.0, bend: Scalar | float = 1.0
 ) -> Curvature:
     r"""Factorise the Hessian on the support of `x`.
 

@@ -205,7 +205,7 @@ def on_support(task: Task, x: Sources, use):
     return jax.lax.switch(rung, [lambda n=n: branch(n) for n in ladder])
 
 
-def inverse_hessian(task: Task, x: Sources, right: Sources, bend: float = 1.0) -> Sources:
+def inverse_hessian(task: Task, x: Sources, right: Sources, bend: Scalar | float = 1.0) -> Sources:
     """Solve with the Hessian on the support of `x`; zero elsewhere."""
 
     def use(index, quad, some):
@@ -220,5 +220,5 @@ def degrees_of_freedom(task: Task, x: Sources, n_times: int) -> Scalar:
     return on_support(task, x, lambda _, quad, some: degrees(_curve(quad, some), n_times))
 
 
-def _curve(quad: Quadratic, x: Sources, bend: float = 1.0) -> Curvature:
+def _curve(quad: Quadratic, x: Sources, bend: Scalar | float = 1.0) -> Curvature:
     return curvature(quad, x, 1e-14 * jnp.trace(quad.gram) / len(quad.gram), bend)

@@ -99,6 +99,8 @@ def _mean(estimate: Estimate, pick_ori):
 def _std(estimate: Estimate, pick_ori):
     """Standard deviation, (..., locations, [3,] times or 1)."""
     std = estimate.std
+    if std is None:
+        raise InputError(f"{estimate.method} gives a point: it has no standard deviation.")
     if pick_ori == "magnitude":
         return jnp.linalg.norm(std, axis=-2)
     if std.shape[-2] == 1 or pick_ori == "normal":

@@ -2,7 +2,7 @@
 
 from esijax.models import components, hyperpriors, noise
 from esijax.models.collapsed import collapsed
-from esijax.models.penalties import L1, L21, Lrq, Penalty
+from esijax.models.penalties import L1, L21, Lrq, Penalty, relative
 from esijax.models.priors.components import Components
 from esijax.models.priors.gaussian import ELORETA, LORETA, MinimumNorm, WeightedMinimumNorm
 from esijax.models.priors.linear import Sum
@@ -29,4 +29,5 @@ __all__ = [
     "components",
     "hyperpriors",
     "noise",
+    "relative",
 ]

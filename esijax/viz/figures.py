@@ -92,16 +92,29 @@ def plot_courses(estimate: Estimate, summary: Summary | None = None, level: floa
         ax.axvline(times[summary.peak_time], color="0.7", lw=0.8, zorder=0)
         ax.set(title=place_name(estimate, location), xlabel="time (ms)")
     axes[0, 0].set_ylabel(f"along the normal ({summary.unit})")
-    figure.suptitle(f"posterior mean and {100 * level:.0f} % credible band", fontsize=11)
+    band = "" if estimate.std is None else f" and {100 * level:.0f} % credible band"
+    what = "most probable amplitude" if estimate.std is None else "posterior mean"
+    figure.suptitle(what + band, fontsize=11)
     return figure
 
 
 def maps_of(estimate: Estimate, summary: Summary) -> dict[str, Map]:
     """Posterior mean, standard deviation and exceedance probability at the peak."""
     at, factor = summary.peak_time, summary.factor
+    top = float(summary.amplitude[:, at].max())
+    if estimate.std is None:
+        return {
+            "most probable": Map(
+                summary.amplitude[:, at],
+                summary.unit,
+                threshold=1e-6 * top,
+                cmap="inferno",
+                limits=(0.0, top or 1.0),
+            )
+        }
     std = _std_at(estimate, at)
     probability = exceedance_at(estimate, summary.threshold, at)
-    shown, top = summary.threshold * factor, float(summary.amplitude[:, at].max())
+    shown = summary.threshold * factor
     return {
         "posterior mean": Map(
             summary.amplitude[:, at],
