@@ -115,7 +115,7 @@ def test_effective_samples(name, start):
     rate = ess / method.num_samples * moved / seconds
     print(
         f"\n{name}, start {start}: {np.median(rate):.1f} effective samples per CPU-s in the median "
-        f"component, least {rate.min():.1f}; {float(estimate.diagnostics.steps.mean()):.1f} steps a draw, "
+        f"component, least {rate.min():.1f}; {float(estimate.diagnostics.steps.mean()):.0f} steps, "
         f"{int(estimate.diagnostics.diverging.sum())} divergences"
     )
     assert np.median(rate) > (15 if name == "iid" else 5)
