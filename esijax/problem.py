@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from esijax._types import Gain, InputError, Scalar, Sensors
+from esijax._types import Gain, InputError, Scalar, Sensors, is_traced
 
 __all__ = ["Geometry", "InputError", "Labels", "Problem", "Whitener"]
 
@@ -210,29 +210,63 @@ class Problem(eqx.Module):
         return eqx.tree_at(lambda p: (p.data, p.recording), self, (white, recording))
 
     def with_leadfield(self, leadfield) -> "Problem":
-        """Give the same problem in another head, keeping the prior's scale; differentiable.
+        r"""Give the same problem in another head, keeping the prior's scale; differentiable.
+
+        .. math:: G = u \, W L
+
+        The whitener `W`, the source unit `u`, `prior_scale` and the geometry stay: a new head
+        must not change what the hyper-parameters mean. An average-reference projector is part of
+        `W`, so EEG lead fields may have any reference.
 
         Parameters
         ----------
-        leadfield : (channels, locations) or (channels, locations, 3)
-            V / (A m), T / (A m). Three orients are the axes of the head frame.
+        leadfield : esijax.forward.LeadField | (channels, locations) or (channels, locations, 3)
+            V / (A m), T / (A m). An array has the channels of the problem in its order and, with
+            three orients, the axes of the head frame; a LeadField knows both itself and may have
+            more channels.
 
         Raises
         ------
         InputError
-            If the shape does not fit the problem.
+            If channels, locations or directions do not fit the problem.
         """
-        leadfield = jnp.asarray(leadfield, dtype=float)
-        if leadfield.ndim == 2:
-            leadfield = leadfield[..., None]
-        frames = self.geometry.frames
-        if leadfield.shape[-1] == 3 and frames is not None:
-            leadfield = jnp.einsum("cld,lod->clo", leadfield, frames)
+        if hasattr(leadfield, "ch_names"):
+            leadfield = self._oriented(leadfield)
+        else:
+            leadfield = jnp.asarray(leadfield, dtype=float)
+            if leadfield.ndim == 2:
+                leadfield = leadfield[..., None]
+            frames = self.geometry.frames
+            if leadfield.shape[-1] == 3 and frames is not None:
+                leadfield = jnp.einsum("cld,lod->clo", leadfield, frames)
         want = (self.whitener.matrix.shape[1], self.n_locations, self.n_orients)
         if leadfield.shape != want:
             raise InputError(f"the lead field must be {want}, got {leadfield.shape}.")
         gain = jnp.tensordot(self.whitener.matrix, leadfield, 1) * self.source_unit
         return eqx.tree_at(lambda p: p.gain, self, gain)
+
+    def _oriented(self, field) -> Float[Array, "channels locations orients"]:
+        """A LeadField in the channels and frames of the problem."""
+        frames = self.geometry.frames
+        field = field.pick(self.labels.ch_names)
+        if field.gain.shape[1] != self.n_locations:
+            raise InputError(
+                f"the lead field has {field.gain.shape[1]} locations, the problem "
+                f"{self.n_locations}."
+            )
+        if frames is None:
+            return field.gain
+        if field.gain.shape[2] == 3:
+            turn = jnp.einsum("lod,led->loe", frames, field.orientations)
+            return jnp.einsum("cle,loe->clo", field.gain, turn)
+        if self.n_orients == 1 and not is_traced((field.orientations, frames)):
+            along = jnp.sum(field.orientations[:, 0] * frames[:, 0], axis=1)
+            if not bool((along > 0.99).all()):
+                raise InputError(
+                    f"location {int(jnp.argmin(along))} of the lead field points elsewhere than in "
+                    "the problem: compute it with orientations None, or along its frames."
+                )
+        return field.gain
 
 
 def normalised(scale: np.ndarray, power: np.ndarray, rank: int) -> np.ndarray:

@@ -1,7 +1,5 @@
 """Whether sources, electrodes and coils are where they can be: refused where they are not."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +11,7 @@ from esijax.forward.surface import Surface, nearest
 NEAR = 0.03  # m: farthest an electrode may be from the scalp
 NEAR_ONE = 0.01  # m: with one layer, which is mostly the inner skull
 ON = 1e-3  # of the full solid angle
+TOUCHING = 1e-3  # rad
 
 
 def check_nested(omega: np.ndarray, counts, layers) -> None:
@@ -38,17 +37,16 @@ def check_nested(omega: np.ndarray, counts, layers) -> None:
 
 
 def share_seen(points: np.ndarray, surface: Surface) -> np.ndarray:
-    """Solid angle of a surface over the full one: 1 inside, 0 outside, about 1/2 on it."""
+    """Solid angle of a surface over the full one: 1 inside, 0 outside, 1/2 on it."""
     if not len(points):
         return np.zeros(0)
     size = 1 << int(np.ceil(np.log2(len(points))))  # few shapes, few compilations
     padded = np.concatenate([points, np.full((size - len(points), 3), 1e3)])
-    return np.asarray(_share(jnp.asarray(padded), surface.vertices, surface.triangles))[
-        : len(points)
-    ]
+    share = _share(jnp.asarray(padded), surface.vertices, surface.triangles)
+    return np.asarray(share)[: len(points)]
 
 
-@partial(jax.jit)
+@jax.jit
 def _share(points, vertices, triangles):
     a, b, c = (vertices[triangles[:, i]] for i in range(3))
 
@@ -58,7 +56,10 @@ def _share(points, vertices, triangles):
         det = jnp.sum(u * jnp.cross(v, w), axis=1)
         scale = lu * lv * lw + jnp.sum(u * v, axis=1) * lw
         scale += jnp.sum(v * w, axis=1) * lu + jnp.sum(w * u, axis=1) * lv
-        return jnp.sum(jnp.arctan2(det, scale)) / (2 * jnp.pi)
+        half = jnp.arctan2(det, scale)
+        # a triangle that fills half the sky is within a micrometre or so
+        touching = jnp.max(jnp.abs(half)) > jnp.pi - TOUCHING
+        return jnp.where(touching, 0.5, jnp.sum(half) / (2 * jnp.pi))
 
     return jax.lax.map(of, points, batch_size=min(64, len(points)))
 

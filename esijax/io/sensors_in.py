@@ -76,7 +76,7 @@ def _coils(chs: list, accuracy: str, dev_head_t) -> Coils:
     if compensated:
         raise InputError(
             f"{_checks.names(compensated)} are gradient-compensated, which these lead fields do "
-            "not know: use the data without it (raw.apply_gradient_compensation(0)), or compute the "
+            "not know: use data without it (raw.apply_gradient_compensation(0)), or compute the "
             "forward with mne.make_forward_solution."
         )
     if dev_head_t is None:

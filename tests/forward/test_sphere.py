@@ -179,7 +179,8 @@ def smooth(centre, radii, sigma, places, moments, sensors):
     return jnp.sum(jnp.sin(gain * weight[:, None, None]))
 
 
-def test_gradients_of_second_order(shells, places, both):
+@pytest.mark.parametrize("order", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_gradients(shells, places, both, order):
     """In position, orientation, radii, conductivities, sensors and centre, against differences."""
     centre, radii, sigma = (jnp.asarray(a) for a in shells)
     moments = jnp.asarray(np.random.default_rng(3).standard_normal((3, 3)))
@@ -197,7 +198,7 @@ def test_gradients_of_second_order(shells, places, both):
 
     zero = [jnp.zeros(s) for s in ((3, 3), (3, 3), (4,), (4,), (6,), (3,))]
     # 24 terms: the same function on both sides, and the asymptotic part is in it
-    check_slopes(value, zero, order=2)
+    check_slopes(value, zero, order=order)
 
 
 def test_jit_vmap_and_single_precision(shells, places, both):
