@@ -2,6 +2,7 @@
 
 from esijax.forward.bem import BEMModel
 from esijax.forward.leadfield import LeadField
+from esijax.forward.placement import Placement, fit_points
 from esijax.forward.rigid import rigid
 from esijax.forward.sensors import Coils, Electrodes, Sensors
 from esijax.forward.sphere import SphereModel
@@ -12,8 +13,10 @@ __all__ = [
     "Coils",
     "Electrodes",
     "LeadField",
+    "Placement",
     "Sensors",
     "SphereModel",
     "Surface",
+    "fit_points",
     "rigid",
 ]

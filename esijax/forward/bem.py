@@ -14,7 +14,13 @@ from esijax.forward import _isolated
 from esijax.forward._by_location import by_location
 from esijax.forward._coil_field import MU0_4PI, dipole_field
 from esijax.forward._collocation import coefficients, corrected
-from esijax.forward._within import check_electrodes, check_nested, check_outside, check_sources
+from esijax.forward._within import (
+    check_electrodes,
+    check_nested,
+    check_outside,
+    check_sources,
+    share_seen,
+)
 from esijax.forward.leadfield import LeadField, axes_of
 from esijax.forward.rigid import move, rigid
 from esijax.forward.sensors import Sensors
@@ -204,6 +210,10 @@ class BEMModel(eqx.Module):
             isolated=self.isolated,
         )
         return Prepared(transfer, head, sensors)
+
+    def contains(self, positions) -> np.ndarray:
+        """Tell which positions (head coordinates, concrete) are inside the inner skull."""
+        return np.abs(share_seen(np.asarray(positions, dtype=float), self.in_head[0]) - 1) < 1e-3
 
     @property
     def in_head(self) -> tuple[Surface, ...]:
