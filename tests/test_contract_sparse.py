@@ -31,6 +31,10 @@ DAILY_GRADIENTS = {"free-L21-MAP", "free-power-MAP"}
 
 
 def pairs(daily):
+    return list(_pairs(daily))
+
+
+def _pairs(daily):
     for orients in ("fixed", "free"):
         for penalty in PENALTIES:
             for method in METHODS:
