@@ -45,7 +45,9 @@ heads = {"template, moved": moved.head(template), "template, scaled": scaled.hea
 
 # %%
 # Lead fields at the subject's own places, where all heads have brain: how the topographies differ
-# (RDM: 0 the same, 1 opposite) and how loud they are.
+# (RDM: 0 the same, 1 opposite) and how loud they are. This head is near the template in size: the
+# scales bring the skin nearer by half a millimetre and the lead field no nearer. What is left is
+# the skull, whose thickness no point on the skin can tell; the template's lets more through.
 
 places = np.asarray(ej.io.geometry(forward).positions)[::3]
 inside = np.all([m.contains(places) for m in heads.values()], axis=0)

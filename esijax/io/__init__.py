@@ -4,6 +4,7 @@ from esijax.io._geometry import geometry
 from esijax.io.files import load, save
 from esijax.io.head_in import head_model
 from esijax.io.leadfields import leadfield, to_forward
+from esijax.io.matlab_leadfields import read_leadfield
 from esijax.io.mne_in import from_mne
 from esijax.io.mne_out import to_arviz, to_mne, write_stc
 from esijax.io.readers import read_evoked, read_forward, read_noise_cov
@@ -27,6 +28,7 @@ __all__ = [
     "perturbed_forward",
     "read_evoked",
     "read_forward",
+    "read_leadfield",
     "read_noise_cov",
     "save",
     "sensors",
