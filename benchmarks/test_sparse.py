@@ -1,9 +1,9 @@
-"""l2,1 (MxNE) against MNE-Python's solver: one gain, one alpha, equal measured gap over primal.
+r"""l2,1 (MxNE) against MNE-Python's solver: one gain, one alpha, equal measured gap over primal.
 
 Times of a shared machine are best read in CPU seconds:
 
-    env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE taskset -c 0 uv run pytest benchmarks/test_sparse.py \
-        -o addopts= -m bench --benchmark-timer=time.process_time
+    env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE taskset -c 0 uv run pytest \
+        benchmarks/test_sparse.py -o addopts= -m bench --benchmark-timer=time.process_time
 """
 
 import os

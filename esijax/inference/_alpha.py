@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from esijax._checks import warn
-from esijax._types import InputError, is_traced
+from esijax._types import InputError, check_positive, is_traced
 from esijax.estimate import Estimate
 from esijax.inference import _lambda2
 from esijax.inference._degrees import degrees_of_freedom
@@ -34,14 +34,17 @@ def by_sure(
     method: MAP | None = None,
     *,
     fractions: Sequence[float] = GRID,
+    variance: float = 1.0,
 ) -> Penalty:
     r"""Give the penalty the alpha that minimises Stein's unbiased estimate of the risk.
 
-    .. math:: \text{SURE}(\alpha) = \lVert Y - G \hat X_\alpha \rVert^2 - N
-       + 2 \operatorname{tr} \frac{\partial\, G \hat X_\alpha}{\partial Y}
+    .. math:: \text{SURE}(\alpha) = \lVert Y - G \hat X_\alpha \rVert^2 - \sigma^2 N
+       + 2 \sigma^2 \operatorname{tr} \frac{\partial\, G \hat X_\alpha}{\partial Y}
 
     The trace is exact, from the derivative of the minimiser; no random numbers. It takes the
-    noise covariance at its word: where that is too small, alpha comes out too small.
+    noise covariance at its word: where that is too small, alpha comes out too small, and a warning
+    says that the rule ran to the smallest. `variance` mends that: the mean square of the whitened
+    baseline, say. `by_cross_validation` needs no noise level.
 
     Parameters
     ----------
@@ -51,6 +54,8 @@ def by_sure(
     method : MAP | Reweighted, optional
     fractions : sequence of float
         Shares of alpha_max that are tried.
+    variance : float
+        :math:`\sigma^2`, variance of the noise relative to the noise covariance.
 
     Returns
     -------
@@ -60,7 +65,7 @@ def by_sure(
     Raises
     ------
     InputError
-        For anything but a penalty, a call under jit, fractions that are not positive.
+        For anything but a penalty, a call under jit, numbers that are not positive.
 
     References
     ----------
@@ -77,9 +82,10 @@ def by_sure(
     >>> int(abs(estimate.mean).sum((1, 2)).argmax())
     3
     """
+    check_positive(variance, "variance")
 
     def sure(rss: float, df: float, size: int) -> float:
-        return rss - size + 2 * df
+        return rss - variance * (size - 2 * df)
 
     return _by_df(problem, penalty, method, fractions, sure)
 

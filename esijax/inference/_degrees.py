@@ -24,6 +24,8 @@ from esijax.inference.proximal import MAP
 from esijax.models.penalties import L1, L21, Lrq, Penalty
 from esijax.problem import Problem
 
+BATCH = 64
+
 
 def degrees_of_freedom(estimate: Estimate, penalty: Penalty, method: MAP | None = None) -> Scalar:
     r"""Degrees of freedom of a sparse estimate.
@@ -126,9 +128,18 @@ def _convex(problem: Problem, penalty: Penalty, method: MAP) -> Array:
     return method._answer(problem, penalty, problem.data, jnp.zeros(shape)).z
 
 
-@eqx.filter_jit
 def _by_derivative(problem: Problem, penalty: Penalty, method: MAP) -> Scalar:
-    """Trace of J G over all entries of the small problem."""
+    """Trace of J G over the entries of the small problem that are not zero."""
+    entries = np.flatnonzero(np.asarray(_convex(problem, penalty, method)))
+    size = BATCH
+    while size < len(entries):
+        size *= 2
+    padded = np.concatenate([entries, np.zeros(size - len(entries), dtype=int)])
+    return _trace(problem, penalty, method, jnp.asarray(padded), jnp.asarray(len(entries)))
+
+
+@eqx.filter_jit
+def _trace(problem: Problem, penalty: Penalty, method: MAP, entries, n_entries) -> Scalar:
     gain = problem.gain * problem.prior_scale[None]
     shape = (problem.n_locations, problem.n_orients, problem.n_times)
 
@@ -141,9 +152,5 @@ def _by_derivative(problem: Problem, penalty: Penalty, method: MAP) -> Scalar:
         unit = jnp.zeros(z.size).at[k].set(1.0).reshape(shape)
         return linear(jnp.tensordot(gain, unit, axes=2)).reshape(-1)[k]
 
-    entries = jnp.arange(z.size)
-    alive = (z != 0).reshape(-1)
-    found = jax.lax.map(
-        lambda k: jax.lax.cond(alive[k], diagonal, lambda _: jnp.zeros(()), k), entries
-    )
-    return jnp.sum(found)
+    found = jax.lax.map(diagonal, entries, batch_size=BATCH)
+    return jnp.sum(jnp.where(jnp.arange(len(entries)) < n_entries, found, 0.0))
