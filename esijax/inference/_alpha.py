@@ -8,7 +8,7 @@ With N whitened data, unit noise and :math:`\operatorname{df}` the degrees of fr
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -33,8 +33,8 @@ def by_sure(
     penalty: Penalty,
     method: MAP | None = None,
     *,
-    fractions: Sequence[float] = GRID,
-    variance: float = 1.0,
+    fractions: Any = GRID,
+    variance: Any = 1.0,
 ) -> Penalty:
     r"""Give the penalty the alpha that minimises Stein's unbiased estimate of the risk.
 
@@ -174,7 +174,7 @@ def by_cross_validation(
     method: MAP | None = None,
     *,
     folds: int = 5,
-    fractions: Sequence[float] = GRID,
+    fractions: Any = GRID,
 ) -> Penalty:
     r"""Give the penalty the alpha that predicts sensors it has not seen best.
 

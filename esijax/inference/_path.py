@@ -2,7 +2,7 @@
 
 import dataclasses
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -19,17 +19,18 @@ from esijax.problem import Problem
 GRID = tuple(float(x) for x in np.geomspace(0.95, 0.1, 16))
 
 
-def alphas_of(problem: Problem, penalty: Penalty, fractions: Sequence[float]) -> np.ndarray:
+def alphas_of(problem: Problem, penalty: Penalty, fractions: Any) -> np.ndarray:
     """Absolute weights, from large to small."""
-    fractions = np.sort(np.asarray(fractions, dtype=float))[::-1]
-    if fractions.ndim != 1 or fractions.size == 0 or not (np.isfinite(fractions).all()):
+    shares = np.asarray(fractions, dtype=float)
+    if shares.ndim != 1 or shares.size == 0 or not np.isfinite(shares).all():
         raise InputError("fractions must be numbers, at least one.")
-    if fractions[-1] <= 0:
-        raise InputError(f"fractions of alpha_max must be positive, got {fractions[-1]:g}.")
+    shares = np.sort(shares)[::-1]
+    if shares[-1] <= 0:
+        raise InputError(f"fractions of alpha_max must be positive, got {shares[-1]:g}.")
     largest = float(alpha_max(problem, dataclasses.replace(penalty, alpha=1.0)))
     if largest == 0:
         raise InputError("the data are all zero: there is no alpha to choose.")
-    return largest * fractions
+    return largest * shares
 
 
 def steps(problem: Problem, penalty: Penalty, alphas: Any, method: MAP) -> Iterator[Estimate]:
@@ -45,7 +46,7 @@ def steps(problem: Problem, penalty: Penalty, alphas: Any, method: MAP) -> Itera
 
 
 def path(
-    problem: Problem, penalty: Penalty, fractions: Sequence[float] = GRID, method: MAP | None = None
+    problem: Problem, penalty: Penalty, fractions: Any = GRID, method: MAP | None = None
 ) -> list[Estimate]:
     r"""Solve for many weights of a penalty, from the largest down, each started at the last.
 

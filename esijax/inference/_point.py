@@ -60,7 +60,14 @@ class PointPosterior(Posterior):
         """None."""
         _refuse("interval")
 
-    def exceedance(self, *_: Any) -> NoReturn:
+    def exceedance(
+        self,
+        scale: Array,  # noqa: ARG002
+        threshold: Array,  # noqa: ARG002
+        along: str,  # noqa: ARG002
+        locations: Any,  # noqa: ARG002
+        times: Any,  # noqa: ARG002
+    ) -> NoReturn:
         """None."""
         _refuse("exceedance")
 

@@ -55,8 +55,8 @@ class Lrq(Penalty):
     [3]
     """
 
-    r: int = eqx.field(static=True)
-    q: float = eqx.field(static=True)
+    r: int = eqx.field(static=True, default=2)
+    q: float = eqx.field(static=True, default=0.5)
     convex: ClassVar[bool] = False
 
     def __init__(self, alpha: Any, r: int = 2, q: float = 0.5, weights: Any = None):
