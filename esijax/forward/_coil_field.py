@@ -1,7 +1,7 @@
 r"""Magnetic fields of current dipoles at coils: in free space, and in a sphere (Sarvas).
 
-A coil reads :math:`\sum_k c_k \cdot B(r_k)` with :math:`c_k` weight times normal. The loop over the
-few points of a coil is written out; pairs of channels and locations are the vectorised axes.
+A coil reads :math:`\sum_k c_k \cdot B(r_k)` with :math:`c_k` weight times normal. The loop is over
+the few points of a coil; pairs of channels and locations are the vectorised axes.
 """
 
 import jax
@@ -22,16 +22,21 @@ def dipole_field(
 
     (Mosher, Leahy and Lewis 1999, doi:10.1109/10.748978.)
     """
-    total = [jnp.zeros((), positions.dtype)] * 3
-    for k in range(points.shape[1]):
-        dx, dy, dz = _difference(points[:, k], positions)
-        cx, cy, cz = _columns(vectors[:, k])
+    shape = (len(points), len(positions))
+
+    def add(total, at):
+        (dx, dy, dz), (cx, cy, cz) = _difference(at[0], positions), _columns(at[1])
         square = dx * dx + dy * dy + dz * dz
         cube = jax.lax.rsqrt(square) / square
-        total[0] += (dy * cz - dz * cy) * cube
-        total[1] += (dz * cx - dx * cz) * cube
-        total[2] += (dx * cy - dy * cx) * cube
-    return jnp.stack(total, axis=-1)
+        return (
+            total[0] + (dy * cz - dz * cy) * cube,
+            total[1] + (dz * cx - dx * cz) * cube,
+            total[2] + (dx * cy - dy * cx) * cube,
+        ), None
+
+    start = (jnp.zeros(shape, positions.dtype),) * 3
+    each = points.swapaxes(0, 1), vectors.swapaxes(0, 1)
+    return jnp.stack(jax.lax.scan(add, start, each, unroll=min(4, points.shape[1]))[0], axis=-1)
 
 
 def sarvas_field(
@@ -50,11 +55,10 @@ def sarvas_field(
     :math:`A = c / F - r \, (c \cdot \nabla F) / F^2`
     (Sarvas 1987, doi:10.1088/0031-9155/32/1/004).
     """
-    total = [jnp.zeros((), positions.dtype)] * 3
     x0, y0, z0 = (c[None] for c in positions.T)
-    for k in range(points.shape[1]):
-        x, y, z = _columns(points[:, k])
-        cx, cy, cz = _columns(vectors[:, k])
+
+    def add(total, at):
+        (x, y, z), (cx, cy, cz) = _columns(at[0]), _columns(at[1])
         dx, dy, dz = x - x0, y - y0, z - z0
         square = dx * dx + dy * dy + dz * dz
         inverse = jax.lax.rsqrt(square)
@@ -65,10 +69,15 @@ def sarvas_field(
         slope_0 = a + 2.0 * r + along * inverse
         c_grad = slope_r * (cx * x + cy * y + cz * z) - slope_0 * (cx * x0 + cy * y0 + cz * z0)
         one, two = 1.0 / f, c_grad / (f * f)
-        total[0] += cx * one - x * two
-        total[1] += cy * one - y * two
-        total[2] += cz * one - z * two
-    ax, ay, az = total
+        return (
+            total[0] + cx * one - x * two,
+            total[1] + cy * one - y * two,
+            total[2] + cz * one - z * two,
+        ), None
+
+    start = (jnp.zeros((len(points), len(positions)), positions.dtype),) * 3
+    each = points.swapaxes(0, 1), vectors.swapaxes(0, 1)
+    ax, ay, az = jax.lax.scan(add, start, each, unroll=min(4, points.shape[1]))[0]
     return jnp.stack([y0 * az - z0 * ay, z0 * ax - x0 * az, x0 * ay - y0 * ax], axis=-1)
 
 

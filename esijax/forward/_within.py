@@ -1,12 +1,10 @@
 """Whether sources, electrodes and coils are where they can be: refused where they are not."""
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from esijax import _checks
 from esijax._types import InputError
-from esijax.forward.surface import Surface, nearest
+from esijax.forward.surface import Surface
 
 NEAR = 0.03  # m: farthest an electrode may be from the scalp
 NEAR_ONE = 0.01  # m: with one layer, which is mostly the inner skull
@@ -37,41 +35,50 @@ def check_nested(omega: np.ndarray, counts, layers) -> None:
 
 
 def share_seen(points: np.ndarray, surface: Surface) -> np.ndarray:
-    """Solid angle of a surface over the full one: 1 inside, 0 outside, 1/2 on it."""
-    if not len(points):
-        return np.zeros(0)
-    size = 1 << int(np.ceil(np.log2(len(points))))  # few shapes, few compilations
-    padded = np.concatenate([points, np.full((size - len(points), 3), 1e3)])
-    share = _share(jnp.asarray(padded), surface.vertices, surface.triangles)
-    return np.asarray(share)[: len(points)]
+    """Solid angle of a surface over the full one: 1 inside, 0 outside, 1/2 on it.
+
+    In NumPy: few points are doubtful, and a compilation would take longer.
+    """
+    rr, tris = np.asarray(surface.vertices, dtype=float), np.asarray(surface.triangles)
+    corners = [rr[tris[:, i]] for i in range(3)]
+    parts = [points[i : i + 64] for i in range(0, len(points), 64)]
+    return np.concatenate([_share(part, *corners) for part in parts]) if parts else np.zeros(0)
 
 
-@jax.jit
-def _share(points, vertices, triangles):
-    a, b, c = (vertices[triangles[:, i]] for i in range(3))
-
-    def of(point):
-        u, v, w = a - point, b - point, c - point
-        lu, lv, lw = (jnp.sqrt(jnp.sum(x**2, axis=1)) for x in (u, v, w))
-        det = jnp.sum(u * jnp.cross(v, w), axis=1)
-        scale = lu * lv * lw + jnp.sum(u * v, axis=1) * lw
-        scale += jnp.sum(v * w, axis=1) * lu + jnp.sum(w * u, axis=1) * lv
-        half = jnp.arctan2(det, scale)
-        # a triangle that fills half the sky is within a micrometre or so
-        touching = jnp.max(jnp.abs(half)) > jnp.pi - TOUCHING
-        return jnp.where(touching, 0.5, jnp.sum(half) / (2 * jnp.pi))
-
-    return jax.lax.map(of, points, batch_size=min(64, len(points)))
+def _share(points, a, b, c):
+    u, v, w = (x - points[:, None] for x in (a, b, c))
+    lu, lv, lw = (np.sqrt(np.einsum("ptd,ptd->pt", x, x)) for x in (u, v, w))
+    det = np.einsum("ptd,ptd->pt", u, np.cross(v, w))
+    scale = lu * lv * lw
+    for x, y, length in ((u, v, lw), (v, w, lu), (w, u, lv)):
+        scale += np.einsum("ptd,ptd->pt", x, y) * length
+    half = np.arctan2(det, scale)
+    # a triangle that fills half the sky is within a micrometre or so
+    touching = np.abs(half).max(axis=1) > np.pi - TOUCHING
+    return np.where(touching, 0.5, half.sum(axis=1) / (2 * np.pi))
 
 
 def _surely_inside(points: np.ndarray, surface: Surface) -> np.ndarray:
-    """Points within the sphere that fits between the middle and the nearest triangle plane."""
-    rr, tris = np.asarray(surface.vertices), np.asarray(surface.triangles)
-    centre = rr.mean(axis=0)
-    a, b, c = (rr[tris[:, i]] - centre for i in range(3))
+    """Points behind the planes of all triangles: the kernel of the surface, most of a skull."""
+    rr, tris = np.asarray(surface.vertices, dtype=float), np.asarray(surface.triangles)
+    a, b, c = (rr[tris[:, i]] for i in range(3))
     normal = np.cross(b - a, c - a)
-    reach = np.abs(np.sum(normal * a, axis=1) / np.linalg.norm(normal, axis=1)).min()
-    return np.linalg.norm(points - centre, axis=1) < 0.999 * reach
+    normal /= np.linalg.norm(normal, axis=1, keepdims=True)
+    return (points @ normal.T < np.sum(normal * a, axis=1) - 1e-5).all(axis=1)
+
+
+def check_distinct(positions: np.ndarray) -> None:
+    """Refuse sources at the same place (0.1 um): their columns would be the same."""
+    x, y, z = np.round(positions.T * 1e7).astype(np.int64)
+    code = (x << 42) + (y << 21) + z
+    order = np.argsort(code, kind="stable")
+    same = np.flatnonzero(np.diff(code[order]) == 0)
+    if same.size:
+        pairs = [f"{order[i]} and {order[i + 1]}" for i in same]
+        raise InputError(
+            f"{len(pairs)} sources coincide with another: {_checks.names(pairs)}. Leave them out; "
+            "several directions at one place are orientations (locations, orients, 3)."
+        )
 
 
 def check_sources(positions: np.ndarray, surfaces, layers) -> None:
@@ -79,6 +86,7 @@ def check_sources(positions: np.ndarray, surfaces, layers) -> None:
     if not np.isfinite(positions).all():
         wrong = np.flatnonzero(~np.isfinite(positions).all(axis=1))
         raise InputError(f"positions of sources {_checks.names(wrong)} are NaN or infinite.")
+    check_distinct(positions)
     doubtful = np.flatnonzero(~_surely_inside(positions, surfaces[0]))
     share = share_seen(positions[doubtful], surfaces[0])
     out = doubtful[np.abs(share - 1) > ON]
@@ -107,11 +115,8 @@ def check_sources(positions: np.ndarray, surfaces, layers) -> None:
     )
 
 
-def check_electrodes(scalp: Surface, sensors, one_layer: bool) -> None:
+def check_electrodes(distance: np.ndarray, one_layer: bool) -> None:
     """Refuse electrodes that are not near the outermost surface."""
-    if sensors.electrodes is None:
-        return
-    distance = np.asarray(_distance(scalp, sensors.electrodes.positions))
     limit = NEAR_ONE if one_layer else NEAR
     wrong = np.flatnonzero(distance > limit)
     if wrong.size:
@@ -124,11 +129,6 @@ def check_electrodes(scalp: Surface, sensors, one_layer: bool) -> None:
             f"{wrong.size} electrodes are up to {1e3 * distance.max():.3g} mm from the outermost "
             f"surface: {_checks.names(wrong)}; {hint}"
         )
-
-
-@jax.jit
-def _distance(scalp, points):
-    return nearest(scalp, points)[2]
 
 
 def check_outside(scalp: Surface, sensors, name: str) -> None:

@@ -22,7 +22,7 @@ from esijax.forward._within import (
     share_seen,
 )
 from esijax.forward.leadfield import LeadField, axes_of
-from esijax.forward.rigid import move, rigid
+from esijax.forward.rigid import inverse, move, rigid
 from esijax.forward.sensors import Sensors
 from esijax.forward.surface import Surface, check_surface, nearest, vector_areas
 
@@ -89,8 +89,8 @@ class BEMModel(eqx.Module):
         self, surfaces, conductivities, trans=None, *, solution=None, isolated: bool | None = None
     ):
         self.surfaces = tuple(surfaces)
-        self.conductivities = jnp.atleast_1d(jnp.asarray(conductivities, dtype=float))
-        self.trans = jnp.eye(4) if trans is None else jnp.asarray(trans, dtype=float)
+        self.conductivities = _vector(conductivities)
+        self.trans = jnp.asarray(np.eye(4)) if trans is None else jnp.asarray(trans, dtype=float)
         n = len(self.surfaces)
         if n not in LAYERS or self.conductivities.shape != (n,):
             raise InputError(
@@ -140,7 +140,7 @@ class BEMModel(eqx.Module):
 
     def with_conductivities(self, conductivities) -> "BEMModel":
         """Give the same head with other conductivities (S/m, brain first); differentiable."""
-        sigma = jnp.atleast_1d(jnp.asarray(conductivities, dtype=float))
+        sigma = _vector(conductivities)
         if sigma.shape != self.conductivities.shape:
             raise InputError(f"{len(self.surfaces)} conductivities are needed, got {sigma.shape}.")
         _check_conductivities(sigma)
@@ -154,7 +154,7 @@ class BEMModel(eqx.Module):
 
     def moved(self, parameters) -> "BEMModel":
         """Move the head rigidly against head coordinates: three translations, a rotation vector."""
-        return _replaced(self, trans=self.trans @ jnp.linalg.inv(rigid(parameters)))
+        return _replaced(self, trans=self.trans @ inverse(rigid(parameters)))
 
     def solved(self) -> "BEMModel":
         """Give the same model with its solution, for many lead fields in one head."""
@@ -195,13 +195,10 @@ class BEMModel(eqx.Module):
         InputError
             For coils inside the head and electrodes that are not on it.
         """
-        head = self.in_head
-        if not is_traced((head, sensors)):
-            check_electrodes(head[-1], sensors, one_layer=len(head) == 1)
-            check_outside(head[-1], sensors, LAYERS[len(head)][-1])
         given = self.solution if self.solution is not None else self.omega
-        transfer = _transfer(
-            tuple(head[::-1]),
+        transfer, vertices, distance = _transfer(
+            self._inwards,
+            self.trans,
             self.conductivities,
             given,
             sensors.electrodes,
@@ -209,6 +206,12 @@ class BEMModel(eqx.Module):
             solved=self.solution is not None,
             isolated=self.isolated,
         )
+        layers = zip(vertices[::-1], self.surfaces, strict=True)
+        head = tuple(Surface(v, s.triangles) for v, s in layers)
+        if not is_traced((head, sensors)):
+            if distance is not None:
+                check_electrodes(np.asarray(distance), one_layer=len(head) == 1)
+            check_outside(head[-1], sensors, LAYERS[len(head)][-1])
         return Prepared(transfer, head, sensors)
 
     def contains(self, positions) -> np.ndarray:
@@ -218,7 +221,7 @@ class BEMModel(eqx.Module):
     @property
     def in_head(self) -> tuple[Surface, ...]:
         """Surfaces in head coordinates."""
-        back = jnp.linalg.inv(self.trans)
+        back = inverse(self.trans)
         return tuple(Surface(move(back, s.vertices), s.triangles) for s in self.surfaces)
 
 
@@ -248,7 +251,7 @@ class Prepared(eqx.Module):
         axes = axes_of(orientations, len(positions))
         gain = _gain(
             self.transfer,
-            jnp.concatenate([s.vertices for s in self.surfaces[::-1]]),
+            tuple(s.vertices for s in self.surfaces[::-1]),
             positions,
             None if orientations is None else axes,
             self.sensors.coils,
@@ -266,6 +269,13 @@ def _replaced(model: BEMModel, **changes) -> BEMModel:
     for name in ("surfaces", "conductivities", "trans", "solution", "omega", "isolated"):
         object.__setattr__(new, name, changes.get(name, getattr(model, name)))
     return new
+
+
+def _vector(values):
+    """One axis at least; concrete numbers without a compilation."""
+    if is_traced(values):
+        return jnp.atleast_1d(jnp.asarray(values, dtype=float))
+    return jnp.asarray(np.atleast_1d(np.asarray(values, dtype=float)))
 
 
 def _check_conductivities(sigma) -> None:
@@ -305,37 +315,44 @@ def _solve(omega, conductivities, counts, isolated):
 
 
 @partial(jax.jit, static_argnames=("solved", "isolated"))
-def _transfer(surfaces, conductivities, given, electrodes, coils, *, solved, isolated):
-    """Rows of all channels, MEG first; surfaces from the outermost inwards."""
+def _transfer(
+    surfaces, trans, conductivities, given, electrodes, coils, *, solved: bool, isolated: bool
+):
+    """Rows of all channels, MEG first; vertices in head coordinates; how far electrodes are.
+
+    Surfaces come and go from the outermost inwards.
+    """
     sigma = conductivities[::-1]
     source, jump, _ = _isolated.multipliers(sigma)
+    back = inverse(trans)
+    surfaces = tuple(Surface(move(back, s.vertices), s.triangles) for s in surfaces)
     counts = tuple(s.vertices.shape[0] for s in surfaces)
-    rows = []
+    each = np.repeat(np.arange(len(counts)), counts)
+    rows, distance = [], None
     if coils is not None:
         points, vectors = coils.in_head
-        vectors = vectors * MU0_4PI
-        parts = []
-        for k, surface in enumerate(surfaces):
-            field = dipole_field(points, vectors, surface.vertices)
-            seen = jnp.einsum("cvd,vd->cv", field, vector_areas(surface))
-            parts.append(-jump[k] / 3 * seen)
-        rows.append(jnp.concatenate(parts, axis=1))
+        vertices = jnp.concatenate([s.vertices for s in surfaces])
+        areas = jnp.concatenate([vector_areas(s) for s in surfaces])
+        field = dipole_field(points, vectors * MU0_4PI, vertices)
+        rows.append(jnp.einsum("cvd,vd->cv", field, areas) * (-jump[each] / 3))
     if electrodes is not None:
-        weights, index, _ = nearest(surfaces[0], electrodes.positions)
+        weights, index, distance = nearest(surfaces[0], electrodes.positions)
         at = jnp.zeros((len(weights), sum(counts)), given.dtype)
-        each = jnp.arange(len(weights))[:, None]
-        at = at.at[each, surfaces[0].triangles[index]].add(weights)
+        row = jnp.arange(len(weights))[:, None]
+        at = at.at[row, surfaces[0].triangles[index]].add(weights)
         rows.append(electrodes.montage @ at)
     stacked = jnp.concatenate(rows)
     if solved:
         out = stacked @ given
     else:
         out = _isolated.rows_times_solution(stacked, given, sigma, counts, isolated)
-    return out * (source[np.repeat(np.arange(len(counts)), counts)] / (4 * jnp.pi))
+    out = out * (source[each] / (4 * jnp.pi))
+    return out, tuple(s.vertices for s in surfaces), distance
 
 
 @jax.jit
 def _gain(transfer, vertices, positions, axes, coils):
+    vertices = jnp.concatenate(vertices)
     primary = None
     if coils is not None:
         points, vectors = coils.in_head

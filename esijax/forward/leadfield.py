@@ -86,7 +86,7 @@ def axes_of(orientations, n_locations: int) -> Float[Array, "locations orients 3
         If the shape does not fit, or a concrete direction is not finite or zero.
     """
     if orientations is None:
-        return jnp.broadcast_to(jnp.eye(3), (n_locations, 3, 3))
+        return jnp.asarray(np.broadcast_to(np.eye(3), (n_locations, 3, 3)))
     axes = jnp.asarray(orientations, dtype=float)
     axes = axes[:, None] if axes.ndim == 2 else axes
     if axes.ndim != 3 or axes.shape[0] != n_locations or axes.shape[2] != 3:

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float
 
 from esijax._types import InputError
 from esijax.forward.bem import BEMModel
-from esijax.forward.rigid import move, rigid, turn
+from esijax.forward.rigid import inverse, move, rigid, turn
 from esijax.forward.surface import Surface, nearest
 
 __all__ = ["Placement", "fit_points"]
@@ -107,7 +107,7 @@ def fit_points(scalp: Surface, points, *, scale: bool = True) -> Placement:
         _residuals, solver, jnp.zeros(9), (scalp, points, jnp.asarray(float(scale))), throw=False
     )
     size, motion = _unpacked(found.value, jnp.asarray(float(scale)))
-    back = move(jnp.linalg.inv(motion), points)
+    back = move(inverse(motion), points)
     distance = nearest(Surface(scalp.vertices * size, scalp.triangles), back)[2]
     return Placement(size, motion, jnp.sqrt(jnp.mean(distance**2)))
 

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from esijax._types import InputError
 
-__all__ = ["move", "rigid", "turn"]
+__all__ = ["inverse", "move", "rigid", "turn"]
 
 
 def rigid(parameters) -> Float[Array, "4 4"]:
@@ -62,6 +62,15 @@ def rigid(parameters) -> Float[Array, "4 4"]:
     rotation = jnp.eye(3, dtype=omega.dtype) + sinc * cross + versin * cross @ cross
     upper = jnp.concatenate([rotation, shift[:, None]], axis=1)
     return jnp.concatenate([upper, jnp.array([[0.0, 0.0, 0.0, 1.0]], dtype=omega.dtype)])
+
+
+def inverse(transform) -> Float[Array, "4 4"]:
+    """Invert a motion (4, 4), exactly: one from a file is orthogonal to single precision only."""
+    x, y, z = transform[:3, :3]
+    columns = jnp.stack([jnp.cross(y, z), jnp.cross(z, x), jnp.cross(x, y)], axis=1)
+    rotation = columns / (x @ columns[:, 0])
+    shift = -rotation @ transform[:3, 3]
+    return jnp.concatenate([jnp.concatenate([rotation, shift[:, None]], axis=1), transform[3:]])
 
 
 def move(transform, points: Float[Array, "*n 3"]) -> Float[Array, "*n 3"]:

@@ -161,7 +161,7 @@ class Sensors(eqx.Module):
             For other shapes or words.
         """
         positions = _points(positions, "electrode positions")
-        montage = jnp.eye(len(positions))
+        montage = jnp.asarray(np.eye(len(positions)))
         if isinstance(reference, str):
             if reference != "average":
                 raise InputError(f"reference: None, 'average' or positions, got {reference!r}.")

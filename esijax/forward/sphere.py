@@ -13,6 +13,7 @@ from esijax._types import InputError, is_traced
 from esijax.forward._by_location import by_location
 from esijax.forward._coil_field import MU0_4PI, sarvas_field
 from esijax.forward._shells import surface_potential
+from esijax.forward._within import check_distinct
 from esijax.forward.leadfield import LeadField, axes_of
 from esijax.forward.sensors import Sensors
 
@@ -171,6 +172,7 @@ class SphereModel(eqx.Module):
         if not np.isfinite(places).all():
             wrong = np.flatnonzero(~np.isfinite(places).all(axis=1))
             raise InputError(f"positions of sources {_checks.names(wrong)} are NaN or infinite.")
+        check_distinct(places)
         distance = np.linalg.norm(places - np.asarray(self.centre), axis=1)
         inner = float(self.radii[0])
         outside = np.flatnonzero(distance >= inner * (1 - 1e-12))
