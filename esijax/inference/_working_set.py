@@ -29,6 +29,7 @@ from esijax.inference._block_newton import (
 from esijax.inference._gap import Certificate, certificate
 
 FIRST = 64
+LARGEST = 2048  # columns of a working set within a transformation
 STALLED = 4  # each time the working set is solved a hundred times more exactly
 Gain = Float[Array, "rank locations orients"]
 Data = Float[Array, "rank times"]
@@ -169,14 +170,15 @@ def stopped(point: Point, tol: Scalar, max_iter):
     return converged(point, tol) | (point.steps >= max_iter) | (point.stalled >= STALLED) | lost
 
 
-def rungs(n_locations: int) -> tuple[int, ...]:
-    """The few sizes that are branches of one compiled loop."""
-    return (*(n for n in (FIRST, 8 * FIRST) if n < n_locations), n_locations)
+def rungs(n_locations: int, n_orients: int) -> tuple[int, ...]:
+    """The few sizes that are branches of one compiled loop; all their memory is taken at once."""
+    largest = min(n_locations, LARGEST // n_orients)
+    return (*(n for n in (FIRST, 8 * FIRST) if n < largest), largest)
 
 
 def rounds(task: Task, point: Point, tol: Scalar, max_iter: Int[Array, ""]) -> Point:
     """All rounds within one compiled loop."""
-    ladder = rungs(task.scale.shape[0])
+    ladder = rungs(*task.scale.shape)
     branches = [lambda p, n=n: round_of(n, task, p, tol, max_iter) for n in ladder]
 
     def body(point: Point) -> Point:
@@ -192,7 +194,7 @@ def _rung(ladder: tuple[int, ...], wanted: Int[Array, ""]) -> Int[Array, ""]:
 def on_support(task: Task, x: Sources, use):
     """Call `use(index, quad, x[index])` on a working set that holds the support."""
     norms = block_norms(x)
-    ladder = rungs(x.shape[0])
+    ladder = rungs(*x.shape[:2])
 
     def branch(size: int):
         _, index = jax.lax.top_k(norms, size)
@@ -201,8 +203,9 @@ def on_support(task: Task, x: Sources, use):
         quad = Quadratic(columns.T @ columns, linear, task.weight[index])
         return use(index, quad, x[index])
 
-    rung = _rung(ladder, jnp.sum(norms > 0))
-    return jax.lax.switch(rung, [lambda n=n: branch(n) for n in ladder])
+    count = jnp.sum(norms > 0)
+    out = jax.lax.switch(_rung(ladder, count), [lambda n=n: branch(n) for n in ladder])
+    return jnp.where(count <= ladder[-1], out, jnp.nan)  # rather none than half a derivative
 
 
 def inverse_hessian(task: Task, x: Sources, right: Sources, bend: Scalar | float = 1.0) -> Sources:

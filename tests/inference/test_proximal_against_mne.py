@@ -9,6 +9,8 @@ from esijax.models import L1, L21
 
 mixed_norm_solver = pytest.importorskip("mne.inverse_sparse.mxne_optim").mixed_norm_solver
 TIGHT = MAP(tol=1e-12)
+# sparse maps of one sample or of a whole epoch explain little
+pytestmark = pytest.mark.filterwarnings("ignore:the map explains:esijax.EsijaxWarning")
 
 
 def weighted(problem):

@@ -191,6 +191,7 @@ def test_by_cross_validation_is_the_best_of_the_grid(problem):
             select.by_cross_validation(problem, L21(1.0), folds=folds)
 
 
+@pytest.mark.filterwarnings(EMPTY)
 def test_by_hypergradient_reaches_the_criterion(problem):
     """Not above any point of a grid in alpha; weights lower it further."""
 
