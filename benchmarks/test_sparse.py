@@ -18,7 +18,10 @@ from mne.inverse_sparse.mxne_optim import mixed_norm_solver
 import esijax as ej
 from esijax.inference import MAP, select
 
-pytestmark = pytest.mark.bench
+pytestmark = [
+    pytest.mark.bench,
+    pytest.mark.filterwarnings("ignore:the map explains:esijax.EsijaxWarning"),
+]
 RTOL = 1e-6
 WHO = [
     "esijax",

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.test_util import check_grads
 from promises import check_gradients, close, finite, small_problems, traces_of
 
 import esijax as ej
@@ -135,7 +136,7 @@ def test_second_derivatives(problems):
         return jnp.sum(sources**2)
 
     at = (problem.recording, jnp.log(model.alpha))
-    jax.test_util.check_grads(loss, at, order=2, modes=["fwd", "rev"], eps=1e-5, rtol=1e-4)
+    check_grads(loss, at, order=2, modes=["fwd", "rev"], eps=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("pair", FORBIDDEN)
