@@ -39,7 +39,9 @@ def steps(problem: Problem, penalty: Penalty, alphas: Any, method: MAP) -> Itera
     for alpha in alphas:
         model = dataclasses.replace(penalty, alpha=float(alpha))
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "(MAP|Reweighted): every source is zero", EsijaxWarning)
+            warnings.filterwarnings(
+                "ignore", "(MAP|Reweighted): every source is zero", EsijaxWarning
+            )
             warnings.filterwarnings("ignore", "the map explains", EsijaxWarning)
             last = solve(problem, model, method, init=last)
         yield last
