@@ -1,6 +1,6 @@
 """Every prior with hyper-parameters with every inference that takes it: the same promises.
 
-What `test_contract.py` asks of the linear family, of EM, Evidence, Laplace, SVI and NUTS: finite
+What `test_contract.py` asks of the linear family, of EM, Evidence, Laplace, SVI, NUTS and Gibbs: finite
 answers of the right shapes; jit = eager for the same key; vmap over data = loop; gradients =
 finite differences; new numbers compile nothing anew; files bring everything back; and what
 cannot be computed is refused with a reason.
@@ -69,8 +69,9 @@ METHODS = {
     "Laplace": ej.inference.Laplace(num_samples=100, num_maps=6),
     "SVI": ej.inference.SVI(steps=12, num_particles=1, num_samples=100, num_maps=6),
     "NUTS": ej.inference.NUTS(20, 20, 2, max_tree_depth=4, num_maps=6),
+    "Gibbs": ej.inference.Gibbs(20, 20, 2, num_maps=6),
 }
-N_DRAWS = {"Laplace": 100, "SVI": 100, "NUTS": 40}
+N_DRAWS = {"Laplace": 100, "SVI": 100, "NUTS": 40, "Gibbs": 40}
 NOISE = {
     "White": lambda _: None,
     "Scalar": lambda x: ej.models.noise.Scalar(dist.InverseGamma(2.0, x)),
@@ -82,6 +83,10 @@ FORBIDDEN = {
     ("ARD-flat", "Laplace"): "flat hyper-prior gives none",
     ("ARD-flat", "SVI"): "flat hyper-prior gives none",
     ("ARD-flat", "NUTS"): "flat hyper-prior gives none",
+    ("ARD-flat", "Gibbs"): "flat hyper-prior gives none",
+    ("Horseshoe", "Gibbs"): r"ties them together or has no distribution; use inference\.NUTS",
+    ("Components-learned", "Gibbs"): "ties them together",
+    ("own", "Gibbs"): "needs a prior of components",
     ("Horseshoe", "EM"): r"use inference\.Evidence for its point estimate, or NUTS",
     ("Components-learned", "EM"): r"use inference\.Evidence for its point estimate, or NUTS",
     ("own", "EM"): "linear in its variances",
@@ -94,6 +99,8 @@ WITH_NOISE = (
     ("ARD", "SVI", "LowRank"),
     ("Components-learned", "NUTS", "PerType"),
     ("own", "NUTS", "LowRank"),
+    ("Components", "Gibbs", "PerType"),
+    ("ARD", "Gibbs", "Diagonal"),
 )
 # what the default run has; everything else differs from it by a factor
 DAILY = {
@@ -102,6 +109,7 @@ DAILY = {
     "free-Components-Laplace-PerType",
     "fixed-ARD-SVI-White",
     "free-ARD-NUTS-White",
+    "free-Components-Gibbs-PerType",
 }
 # the quickest of them to differentiate
 DAILY_GRADIENTS = {"fixed-ARD-flat-EM-White"}
@@ -200,7 +208,7 @@ def test_shapes_and_finite_numbers(bench, case):
     assert {name: value.shape for name, value in estimate.hyper.items()} == want
     finite(*estimate.hyper.values())
     assert estimate.method == case[2]
-    assert (estimate.log_evidence is None) == (case[2] == "NUTS")
+    assert (estimate.log_evidence is None) == (case[2] in ("NUTS", "Gibbs"))
     assert estimate.verdict()["result"]
 
 
@@ -315,13 +323,15 @@ def test_refused_for_other_reasons(bench):
     solve = ej.solve
     with pytest.raises(ej.InputError, match="EM updates variances"):
         bench.solve(("fixed", "ARD", "EM", "LowRank"))
+    with pytest.raises(ej.InputError, match="Gibbs draws variances"):
+        bench.solve(("fixed", "ARD", "Gibbs", "LowRank"))
     with pytest.raises(ej.InputError, match=r"use inference\.Linear, Evidence or NUTS"):
         solve(problem, ej.models.MinimumNorm(), METHODS["EM"])
     with pytest.raises(ej.InputError, match="minimum norm family, got ARD"):
         solve(problem, flat, ej.inference.Linear())
     with pytest.raises(ej.InputError, match="takes the noise covariance as it is"):
         solve(problem, ej.models.MinimumNorm(), ej.inference.Linear(), noise=NOISE["Scalar"](1.0))
-    for method in ("Laplace", "SVI", "NUTS"):
+    for method in ("Laplace", "SVI", "NUTS", "Gibbs"):
         with pytest.raises(ej.InputError, match="draws random numbers"):
             solve(problem, PRIORS["ARD"](1.0), METHODS[method])
     for method in METHODS.values():

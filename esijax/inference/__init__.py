@@ -6,6 +6,7 @@ from esijax.inference.compare import compare
 from esijax.inference.debias import debias
 from esijax.inference.em import EM
 from esijax.inference.evidence import Evidence
+from esijax.inference.gibbs import Gibbs
 from esijax.inference.laplace import Laplace
 from esijax.inference.linear import Linear
 from esijax.inference.mcmc import NUTS
@@ -20,6 +21,7 @@ __all__ = [
     "NUTS",
     "SVI",
     "Evidence",
+    "Gibbs",
     "Laplace",
     "Linear",
     "Method",

@@ -59,15 +59,9 @@ class ChainDiagnostics(Diagnostics):
             "accept": float(np.mean(self.accept)),
             "stuck_chains": self._stuck(),
         }
-        if samples < 4:
-            return {**found, **dict.fromkeys(("rhat", "ess_bulk", "ess_tail", "bfmi"), np.nan)}
-        values = self._columns()
-        with np.errstate(all="ignore"):
-            found["rhat"] = _worst(array_stats.rhat(values), np.max)
-            found["ess_bulk"] = _worst(array_stats.ess(values, method="bulk"), np.min)
-            tail = array_stats.ess(values, method="tail", prob=(0.05, 0.95))
-            found["ess_tail"] = _worst(tail, np.min)
-            found["bfmi"] = _worst(array_stats.bfmi(np.asarray(self.energy)), np.min)
+        found |= mixing(self.draws, self.potential)
+        few = samples < 4
+        found["bfmi"] = np.nan if few else _worst(array_stats.bfmi(np.asarray(self.energy)), np.min)
         return found
 
     def doubts(self) -> tuple[str, ...]:
@@ -77,9 +71,7 @@ class ChainDiagnostics(Diagnostics):
             return ("the warm-up was not finished: no draw is one of the posterior",)
         rows = (
             (v["stuck_chains"], f"{v['stuck_chains']} of {v['chains']} chains did not move"),
-            (not v["rhat"] <= MAX_RHAT, f"R-hat {v['rhat']:.3f} > {MAX_RHAT}: run longer"),
-            (not v["ess_bulk"] >= MIN_ESS, f"bulk ESS {v['ess_bulk']:.0f} < {MIN_ESS:.0f}"),
-            (not v["ess_tail"] >= MIN_ESS, f"tail ESS {v['ess_tail']:.0f} < {MIN_ESS:.0f}"),
+            *_unmixed(v),
             (v["divergences"], f"{v['divergences']} divergences: raise target_accept"),
             (not v["bfmi"] >= MIN_BFMI, f"E-BFMI {v['bfmi']:.2f} < {MIN_BFMI}: heavy tails"),
             (
@@ -89,13 +81,6 @@ class ChainDiagnostics(Diagnostics):
         )
         return tuple(text for failed, text in rows if failed)
 
-    def _columns(self) -> np.ndarray:
-        """All hyper-parameters and the log posterior, (quantities, chains, samples)."""
-        chains, samples = self.potential.shape
-        every = [np.asarray(d).reshape(chains, samples, -1) for d in self.draws.values()]
-        every.append(np.asarray(self.potential)[..., None])
-        return np.moveaxis(np.concatenate(every, axis=2), 2, 0)
-
     def _stuck(self) -> int:
         """Chains whose transitions are all but rejected."""
         return int(np.sum(np.mean(np.asarray(self.accept), axis=1) < 0.05))
@@ -104,3 +89,59 @@ class ChainDiagnostics(Diagnostics):
 def _worst(values: Any, worst: Any) -> float:
     """Worst of many; NaN (a constant, a number that overflowed) is the worst of all."""
     return float(worst(np.asarray(values)))
+
+
+class SweepDiagnostics(Diagnostics):
+    """Chains of a Gibbs sampler and the checks that they must pass.
+
+    Parameters
+    ----------
+    draws : dict of (chains, samples, ...)
+        Hyper-parameters.
+    potential : (chains, samples)
+        Minus log posterior.
+    warmed : ()
+        Whether the warm-up was finished.
+    """
+
+    draws: dict[str, Array]
+    potential: Float[Array, "*batch chains samples"]
+    warmed: Array
+
+    def verdict(self) -> dict[str, Any]:
+        """Worst R-hat and effective sample sizes over all hyper-parameters."""
+        chains, samples = self.potential.shape
+        return {"chains": chains, "samples": samples, **mixing(self.draws, self.potential)}
+
+    def doubts(self) -> tuple[str, ...]:
+        """Checks that were not met, in words."""
+        if not bool(self.warmed):
+            return ("the warm-up was not finished: no draw is one of the posterior",)
+        return tuple(text for failed, text in _unmixed(self.verdict()) if failed)
+
+
+def mixing(draws: dict[str, Array], potential: Array) -> dict[str, float]:
+    """Worst R-hat, bulk and tail effective sizes of all hyper-parameters and the log posterior."""
+    from arviz_stats.base import array_stats
+
+    chains, samples = potential.shape
+    if samples < 4:
+        return dict.fromkeys(("rhat", "ess_bulk", "ess_tail"), np.nan)
+    every = [np.asarray(d).reshape(chains, samples, -1) for d in draws.values()]
+    every.append(np.asarray(potential)[..., None])
+    values = np.moveaxis(np.concatenate(every, axis=2), 2, 0)
+    with np.errstate(all="ignore"):
+        tail = array_stats.ess(values, method="tail", prob=(0.05, 0.95))
+        return {
+            "rhat": _worst(array_stats.rhat(values), np.max),
+            "ess_bulk": _worst(array_stats.ess(values, method="bulk"), np.min),
+            "ess_tail": _worst(tail, np.min),
+        }
+
+
+def _unmixed(v: dict[str, Any]) -> tuple[tuple[bool, str], ...]:
+    return (
+        (not v["rhat"] <= MAX_RHAT, f"R-hat {v['rhat']:.3f} > {MAX_RHAT}: run longer"),
+        (not v["ess_bulk"] >= MIN_ESS, f"bulk ESS {v['ess_bulk']:.0f} < {MIN_ESS:.0f}"),
+        (not v["ess_tail"] >= MIN_ESS, f"tail ESS {v['ess_tail']:.0f} < {MIN_ESS:.0f}"),
+    )

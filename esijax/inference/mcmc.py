@@ -168,7 +168,7 @@ class NUTS(Method):
             chains = tuple(task.result() for task in tasks)
         chunk = carry.chunk
         if self.chunk is None:
-            chunk = jnp.asarray(_paced(int(chunk), time.perf_counter() - begin))
+            chunk = jnp.asarray(paced(int(chunk), time.perf_counter() - begin))
         return State(state.setup, Carry(chains, chunk, carry.settled), state.fixed)
 
     def done(self, state: State) -> Any:
@@ -232,7 +232,7 @@ class NUTS(Method):
 _chunk: Any = eqx.filter_jit(run)
 
 
-def _paced(chunk: int, took: float, wanted: float = 1.0) -> int:
+def paced(chunk: int, took: float, wanted: float = 1.0) -> int:
     """Transitions for about a second, at most doubled at once: the first call compiles."""
     return max(1, min(2 * chunk, round(chunk * wanted / max(took, 1e-3))))
 
