@@ -1,7 +1,7 @@
 """Every prior with hyper-parameters with every inference that takes it: the same promises.
 
-What `test_contract.py` asks of the linear family, of EM, Evidence, Laplace, SVI, NUTS and Gibbs: finite
-answers of the right shapes; jit = eager for the same key; vmap over data = loop; gradients =
+What `test_contract.py` asks of the linear family, of EM, Evidence, Laplace, SVI, NUTS and Gibbs:
+finite answers of the right shapes; jit = eager for the same key; vmap over data = loop; gradients =
 finite differences; new numbers compile nothing anew; files bring everything back; and what
 cannot be computed is refused with a reason.
 """
