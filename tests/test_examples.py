@@ -8,7 +8,13 @@ import matplotlib.pyplot as plt
 import pytest
 
 # samplers and searches on real data: half a minute and more
-SLOW = {"plot_new_prior", "plot_one_prior_five_inferences", "plot_what_a_point_estimate_hides"}
+SLOW = {
+    "plot_head_without_mri",
+    "plot_new_prior",
+    "plot_one_prior_five_inferences",
+    "plot_sparse_sources",
+    "plot_what_a_point_estimate_hides",
+}
 EXAMPLES = [
     pytest.param(path, id=path.stem, marks=pytest.mark.slow if path.stem in SLOW else ())
     for path in sorted((Path(__file__).parents[1] / "examples").glob("plot_*.py"))

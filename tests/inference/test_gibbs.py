@@ -85,7 +85,9 @@ def test_sources_are_drawn_from_their_posterior(fixed, noise):
 
 
 @pytest.mark.statistical
-@pytest.mark.parametrize("prior", [ej.models.StudentT, ej.models.ARD])
+@pytest.mark.parametrize(
+    "prior", [ej.models.StudentT, pytest.param(ej.models.ARD, marks=pytest.mark.slow)]
+)
 def test_agrees_with_nuts(fixed, prior):
     given = (3.0, 0.5) if prior is ej.models.StudentT else (dist.LogNormal(-1.0, 1.0),)
     prior = prior(*given)

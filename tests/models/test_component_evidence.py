@@ -61,7 +61,7 @@ def pairs():
             yield pytest.param(shape, noise, marks=() if daily else pytest.mark.slow)
 
 
-@pytest.mark.parametrize(("shape", "noise"), pairs())
+@pytest.mark.parametrize(("shape", "noise"), list(pairs()))
 def test_fast_equals_plain(problem_factory, shape, noise):
     problem = problem_factory(1, **SHAPES[shape])
     marginal, hyper = case(problem, NOISES[noise]())
