@@ -24,16 +24,29 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # BLAS threads of two workers on two co
     threadpool_limits(1, "blas")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def few_programs():
+def forget_programs():
     """Forget compiled programs before their memory maps run out (65,530 per process on Linux).
 
     XLA then ends the process with a segmentation fault, some thousand programs on.
     """
-    yield
     maps = Path("/proc/self/maps")
     if maps.exists() and maps.read_text().count("\n") > 20_000:
         jax.clear_caches()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_programs():
+    """Look after each file."""
+    yield
+    forget_programs()
+
+
+@pytest.fixture(autouse=True)
+def few_programs_of_slow_tests(request):
+    """Look after each slow test: a table of them compiles more than a file of others."""
+    yield
+    if request.node.get_closest_marker("slow"):
+        forget_programs()
 
 
 CONDITIONS = ("Left Auditory", "Right Auditory", "Left visual", "Right visual")

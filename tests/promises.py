@@ -21,22 +21,22 @@ def finite(*values):
         assert np.isfinite(value).all()
 
 
-def loss_of(estimate):
-    """A number that mean, spread and evidence enter."""
+def loss_of(estimate, spread=True):
+    """A number that mean, evidence and, if wanted, spread enter."""
     times = estimate.problem.n_times
     probe = jnp.sum((estimate.mean / estimate.scale.mean()) ** 2) / times
-    probe = probe + jnp.sum(jnp.log(estimate.std)) / estimate.std.shape[-1]
+    if spread:
+        probe = probe + jnp.sum(jnp.log(estimate.std)) / estimate.std.shape[-1]
     return probe if estimate.log_evidence is None else probe + estimate.log_evidence
 
 
-def check_gradients(loss, grads, at, skip=(), rel=2e-4):
+def check_gradients(loss, grads, at, skip=(), rel=2e-4, step=3e-5):
     """Finite differences along one random direction per argument."""
     rng = np.random.default_rng(0)
     for i, (x, grad) in enumerate(zip(at, grads, strict=True)):
         if i in skip:
             continue
         direction = jnp.asarray(rng.standard_normal(x.shape)) * jnp.sqrt(jnp.mean(x**2))
-        step = 3e-5
         ends = [loss(*at[:i], x + k * step * direction, *at[i + 1 :]) for k in (1, -1)]
         want = float(ends[0] - ends[1]) / (2 * step)
         got = float(jnp.sum(grad * direction))

@@ -244,10 +244,19 @@ def test_new_numbers_compile_nothing_and_jit_and_vmap_agree(bench, case, count_t
         close(got[1][i], want.std, 1e-6)
 
 
-@pytest.mark.parametrize("case", pairs(("EM", "Evidence", "Laplace", "SVI"), DAILY_GRADIENTS))
+DIFFERENTIABLE = ("EM", "Evidence", "Laplace", "SVI")
+
+
+@pytest.mark.parametrize("case", pairs(DIFFERENTIABLE, DAILY_GRADIENTS))
 def test_gradients(bench, case):
     """With respect to data, lead field and a number of the hyper-priors."""
     orients, prior, method, noise = case
+    # variances whose most probable value is zero: the mean does not depend on where near it a
+    # search ends, the logarithm of the spread does
+    spread = method != "Evidence" or prior not in ("ARD-flat", "Horseshoe")
+    # a mode known to 1e-8, tau near zero: differences of a larger step
+    loose = method == "Evidence" and prior in ("Components-learned", "Horseshoe")
+    step = 1e-3 if loose else 3e-5
     problem, solver = bench.problems[orients], METHODS[method]
     assert solver.differentiable
     start = bench[case] if method == "SVI" else None  # held where differences are taken
@@ -256,14 +265,14 @@ def test_gradients(bench, case):
     def value_and_grad(data, gain, x):
         def loss(data, gain, x):
             p = eqx.tree_at(lambda p: p.gain, problem.with_data(data), gain)
-            return loss_of(
-                ej.solve(p, PRIORS[prior](x), solver, noise=NOISE[noise](x), key=KEY, init=start)
-            )
+            model, own = PRIORS[prior](x), NOISE[noise](x)
+            estimate = ej.solve(p, model, solver, noise=own, key=KEY, init=start)
+            return loss_of(estimate, spread)
 
         return jax.value_and_grad(loss, argnums=(0, 1, 2))(data, gain, x)
 
     at = (problem.recording, problem.gain, jnp.asarray(1.3))
-    check_gradients(lambda *x: value_and_grad(*x)[0], value_and_grad(*at)[1], at)
+    check_gradients(lambda *x: value_and_grad(*x)[0], value_and_grad(*at)[1], at, step=step)
 
 
 # ------------------------------------------------------------------ on their way out

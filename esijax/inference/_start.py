@@ -44,9 +44,19 @@ def first_sites(model: Marginal, hyper: dict[str, Any] | None, *, warm: bool) ->
     sites = medians(model)
     known = start_sites(model, hyper)
     if known is None:
-        return sites | model.noise.start(jnp.ones(model.noise.n_variances))
+        own = sites | model.noise.start(jnp.ones(model.noise.n_variances))
+        return own | _of_same_name(own, hyper or {})
     fresh = warm and hyper is None and isinstance(model.noise, White | LinearNoise)
     return {**sites, **known, **(_warmed(model, known) if fresh else {})}
+
+
+def _of_same_name(sites: Sites, hyper: dict[str, Any]) -> Sites:
+    """Values of an earlier estimate for the sites of a prior that does not say where to start."""
+    return {
+        name: jnp.mean(hyper[name].reshape(-1, *site.shape), axis=0)
+        for name, site in sites.items()
+        if name in hyper and hyper[name].shape[-site.ndim or hyper[name].ndim :] == site.shape
+    }
 
 
 def factors(model: Marginal) -> tuple[Float[Array, "rank columns"], Int[Array, " columns"], int]:
