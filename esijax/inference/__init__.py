@@ -11,7 +11,8 @@ from esijax.inference.laplace import Laplace
 from esijax.inference.linear import Linear
 from esijax.inference.mcmc import NUTS
 from esijax.inference.method import Method, solve
-from esijax.inference.proximal import MAP, Reweighted
+from esijax.inference.proximal import MAP
+from esijax.inference.reweighted import Reweighted
 from esijax.inference.variational import SVI
 
 __all__ = [

@@ -125,7 +125,7 @@ def _reduced(problem: Problem, penalty: Penalty, method: MAP, data) -> tuple[Pro
 @eqx.filter_jit
 def _convex(problem: Problem, penalty: Penalty, method: MAP) -> Array:
     shape = (problem.n_locations, problem.n_orients, problem.n_times)
-    return method._answer(problem, penalty, problem.data, jnp.zeros(shape)).z
+    return method.answer(problem, penalty, problem.data, jnp.zeros(shape)).z
 
 
 def _by_derivative(problem: Problem, penalty: Penalty, method: MAP) -> Scalar:
@@ -144,7 +144,7 @@ def _trace(problem: Problem, penalty: Penalty, method: MAP, entries, n_entries) 
     shape = (problem.n_locations, problem.n_orients, problem.n_times)
 
     def answer(data: Float[Array, "rank times"]) -> Array:
-        return method._answer(problem, penalty, data, jnp.zeros(shape)).z
+        return method.answer(problem, penalty, data, jnp.zeros(shape)).z
 
     z, linear = jax.linearize(answer, problem.data)
 

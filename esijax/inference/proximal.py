@@ -13,20 +13,10 @@ from jaxtyping import Array, Float, Int
 
 from esijax._types import InputError, check_positive, scalar
 from esijax.estimate import RESULT, Estimate
+from esijax.inference._dispatch import SOLVERS, answer, check, power_of, takes_newton
 from esijax.inference._implicit import INFO
 from esijax.inference._optimality import Optimality
-from esijax.inference._penalised import (
-    MAX_TURNS,
-    Answer,
-    Limits,
-    by_prox,
-    combined,
-    convex,
-    factor_of,
-    reweighted,
-    shrunk,
-    stationary,
-)
+from esijax.inference._penalised import MAX_TURNS, Answer, Limits, combined, factor_of, shrunk
 from esijax.inference._point import PointPosterior
 from esijax.inference._working_set import (
     Point,
@@ -39,10 +29,8 @@ from esijax.inference._working_set import (
     stopped,
 )
 from esijax.inference.method import Method, Setup, State
-from esijax.models.penalties import L1, L21, Lrq, Penalty
+from esijax.models.penalties import L21, Lrq, Penalty
 from esijax.problem import Problem
-
-SOLVERS = ("auto", "newton", "fista")
 
 
 class _Course(eqx.Module):
@@ -135,24 +123,12 @@ class MAP(Method):
                 f"{type(self).__name__} needs a penalty (esijax.models.L21, L1, Lrq, ...), got "
                 f"{type(model).__name__}."
             )
-        if self.solver == "newton" and model.block is None and not isinstance(model, Lrq):
-            raise InputError(
-                f'solver="newton" is for sums of norms: {type(model).__name__} needs '
-                'solver="fista".'
-            )
-        if self.solver == "fista" and isinstance(model, Lrq):
-            raise InputError('solver="fista" needs a prox: Lrq is majorised, solver="newton".')
+        check(self.solver, model)
 
     # ------------------------------------------------------------------ what is solved
     def turns(self, model: Penalty) -> int | None:
         """How many convex problems; None: until nothing moves."""
         return None if isinstance(model, Lrq) and model.q < 1 else 1
-
-    def power(self, model: Penalty) -> Lrq:
-        """The power whose majorisers are solved."""
-        if isinstance(model, Lrq):
-            return model
-        return Lrq(model.alpha, 2 if isinstance(model, L21) else 1, 0.5, model.weights)
 
     @property
     def limits(self) -> Limits:
@@ -165,31 +141,21 @@ class MAP(Method):
         start = _start(setup)
 
         def one(data, start):
-            return self._answer(problem, model, data, start)
+            return self.answer(problem, model, data, start)
 
         if problem.data.ndim == 2:
             return State(setup, _Whole(*one(problem.data, start)))
         start = jnp.broadcast_to(start, (len(problem.data), *start.shape[-3:]))
         return State(setup, _Whole(*jax.vmap(one)(problem.data, start)))
 
-    def _answer(self, problem: Problem, model: Penalty, data, start) -> Answer:
-        weight = model.location_weights(problem.n_locations)
-        task = Task(problem.gain, problem.prior_scale, data, weight)
-        if self.by_prox(model):
-            limits = self.limits._replace(max_iter=jnp.asarray(20 * self.max_iter))
-            return by_prox(task, model, start, limits)
-        n = self.turns(model)
-        if n == 1:
-            block = model.majoriser.block if isinstance(model, Lrq) else model.block
-            assert block is not None
-            return convex(task, block, start, self.limits)
-        if n is None:
-            return stationary(task, self.power(model), start, self.limits)
-        return reweighted(task, self.power(model), start, n, self.limits)
+    def answer(self, problem: Problem, model: Penalty, data, start) -> Answer:
+        """One recording, within a transformation."""
+        turns = self.turns(model)
+        return answer(problem, model, data, start, self.limits, self.solver, turns)
 
     def by_prox(self, model: Penalty) -> bool:
-        """Whether proximal gradients are taken."""
-        return self.solver == "fista" or not isinstance(model, L1 | L21 | Lrq)
+        """Whether it is no working set that is solved."""
+        return self.solver == "fista" or not takes_newton(model)
 
     # ------------------------------------------------------------------ on the host
     def init(self, setup: Setup) -> State:
@@ -208,7 +174,7 @@ class MAP(Method):
             z = _start(setup)
             z = z if basis is None else z @ basis
             if self.turns(model) != 1:
-                factor = factor_of(self.power(model).norms(z), self.power(model).q)
+                factor = factor_of(power_of(model).norms(z), power_of(model).q)
             point = point_at(_scaled(task, factor), shrunk(z, factor))
         turn = jnp.ones((), dtype=int)
         return State(setup, _Course(point, factor, turn, point.alpha_max), _Task(task, basis))
@@ -218,7 +184,7 @@ class MAP(Method):
         course = state.carry
         stop, wanted, _, _ = _look(course, self.limits)
         if stop:
-            course = _turned(self.power(state.setup.model), state.fixed.task, course)
+            course = _turned(power_of(state.setup.model), state.fixed.task, course)
         else:
             n = state.fixed.task.scale.shape[0]
             size = next(s for s in sizes(n) if s >= min(wanted, n))
@@ -333,58 +299,3 @@ def _unrotated(course: _Course, basis):
     proof = point.proof
     info = (proof.primal, proof.gap, proof.kkt, course.alpha_max, point.rounds, point.steps)
     return z, jnp.stack([jnp.asarray(i, dtype=z.dtype) for i in info]), fitted
-
-
-class Reweighted(MAP):
-    r"""Iteratively reweighted norms: sparser and less biased than the convex answer (irMxNE).
-
-    .. math:: Z^{k+1} = \arg\min_Z \tfrac12 \lVert Y - G P Z \rVert_F^2 + \alpha \sum_l
-       \frac{\lVert Z_l \rVert}{2 \sqrt{\lVert Z^k_l \rVert}}
-
-    Each step solves the majoriser of :math:`\sum_l \sqrt{\lVert Z_l \rVert}` at the last answer,
-    the first one the convex problem itself; locations at zero stay there. With `Lrq` the power is
-    its own. The objective of the power never rises. `MAP` with `Lrq` goes on until nothing moves.
-
-    Parameters
-    ----------
-    n : int
-        Convex problems, the first included.
-    solver, tol, max_iter
-        As for `MAP`.
-
-    Raises
-    ------
-    InputError
-        For parameters out of range, a model that is not `L21`, `L1` or `Lrq`.
-
-    References
-    ----------
-    Strohmeier et al. 2016, doi:10.1109/TMI.2016.2553445; Candès, Wakin and Boyd 2008,
-    doi:10.1007/s00041-008-9045-x.
-
-    Examples
-    --------
-    >>> import numpy as np, esijax as ej
-    >>> gain = np.random.default_rng(0).standard_normal((8, 12))
-    >>> problem = ej.from_arrays(gain, 5 * gain[:, [3]] * np.hanning(9), noise_cov=1.0)
-    >>> estimate = ej.solve(problem, ej.models.L21(ej.relative(0.5)), ej.inference.Reweighted(5))
-    >>> [int(i) for i in np.flatnonzero(abs(estimate.mean).sum((1, 2)))]
-    [3]
-    """
-
-    n: int = eqx.field(static=True, default=10)
-
-    def __init__(self, n: int = 10, solver: str = "auto", tol: Any = 1e-6, max_iter: int = 1000):
-        if not (isinstance(n, int) and n >= 1):
-            raise InputError(f"n must be a positive integer, got {n!r}.")
-        self.n, self.solver, self.tol, self.max_iter = n, solver, scalar(tol), max_iter
-
-    def check(self, setup: Setup) -> None:
-        """Take norms."""
-        super().check(setup)
-        if self.by_prox(setup.model):
-            raise InputError("Reweighted is for L21, L1 and Lrq, solved by Newton's method.")
-
-    def turns(self, model: Penalty) -> int | None:  # noqa: ARG002
-        """As many as were asked for."""
-        return self.n

@@ -1,0 +1,66 @@
+"""Which solver a penalty is brought to, for one recording."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from esijax._types import InputError
+from esijax.inference._penalised import (
+    Answer,
+    Limits,
+    by_prox,
+    convex,
+    reweighted,
+    stationary,
+)
+from esijax.inference._working_set import Task
+from esijax.models.penalties import L1, L21, Lrq, Penalty
+from esijax.problem import Problem
+
+SOLVERS = ("auto", "newton", "fista")
+Sources = Float[Array, "locations orients times"]
+
+
+def power_of(model: Penalty) -> Lrq:
+    """The power whose majorisers are solved."""
+    if isinstance(model, Lrq):
+        return model
+    return Lrq(model.alpha, 2 if isinstance(model, L21) else 1, 0.5, model.weights)
+
+
+def takes_newton(model: Penalty) -> bool:
+    """Whether a penalty is a sum of norms, or of powers of them."""
+    return isinstance(model, L1 | L21 | Lrq)
+
+
+def check(solver: str, model: Penalty) -> None:
+    """Raise InputError where a solver does not take a penalty."""
+    if solver == "newton" and not takes_newton(model):
+        raise InputError(
+            f'solver="newton" is for sums of norms: {type(model).__name__} needs solver="fista".'
+        )
+    if solver == "fista" and isinstance(model, Lrq):
+        raise InputError('solver="fista" needs a prox: Lrq is majorised, solver="newton".')
+
+
+def answer(
+    problem: Problem,
+    model: Penalty,
+    data: Float[Array, "rank times"],
+    start: Sources,
+    limits: Limits,
+    solver: str,
+    turns: int | None,
+) -> Answer:
+    """Minimise; `turns` is the number of convex problems, None: until nothing moves."""
+    weight = model.location_weights(problem.n_locations)
+    task = Task(problem.gain, problem.prior_scale, data, weight)
+    if solver == "fista" or not takes_newton(model):
+        more = limits._replace(max_iter=jnp.asarray(20 * limits.max_iter))
+        return by_prox(task, model, start, more)
+    if turns == 1:
+        block = model.majoriser.block if isinstance(model, Lrq) else model.block
+        assert block is not None
+        return convex(task, block, start, limits)
+    if turns is None:
+        return stationary(task, power_of(model), start, limits)
+    return reweighted(task, power_of(model), start, turns, limits)
