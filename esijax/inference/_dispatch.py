@@ -1,5 +1,6 @@
 """Which solver a penalty is brought to, for one recording."""
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -9,11 +10,12 @@ from esijax.inference._penalised import (
     Limits,
     by_prox,
     convex,
+    frozen,
     reweighted,
     stationary,
 )
 from esijax.inference._working_set import Task
-from esijax.models.penalties import L1, L21, Lrq, Penalty
+from esijax.models.penalties import L1, L21, Concave, Lrq, Penalty
 from esijax.problem import Problem
 
 SOLVERS = ("auto", "newton", "fista")
@@ -29,7 +31,7 @@ def power_of(model: Penalty) -> Lrq:
 
 def takes_newton(model: Penalty) -> bool:
     """Whether a penalty is a sum of norms, or of powers of them."""
-    return isinstance(model, L1 | L21 | Lrq)
+    return isinstance(model, Lrq) or (isinstance(model, L1 | L21) and not model.by_entry)
 
 
 def check(solver: str, model: Penalty) -> None:
@@ -54,6 +56,8 @@ def answer(
     """Minimise; `turns` is the number of convex problems, None: until nothing moves."""
     weight = model.location_weights(problem.n_locations)
     task = Task(problem.gain, problem.prior_scale, data, weight)
+    if isinstance(model, Concave):
+        start = _opening(problem, model, data, start, limits)
     if solver == "fista" or not takes_newton(model):
         more = limits._replace(max_iter=jnp.asarray(20 * limits.max_iter))
         return by_prox(task, model, start, more)
@@ -64,3 +68,13 @@ def answer(
     if turns is None:
         return stationary(task, power_of(model), start, limits)
     return reweighted(task, power_of(model), start, turns, limits)
+
+
+def _opening(problem: Problem, model: Concave, data, start: Sources, limits: Limits) -> Sources:
+    """An earlier answer, or the mixed norm above the penalty."""
+    arguments = frozen((problem, model.majoriser, data, start, limits))
+
+    def mixed(arguments):
+        return answer(*arguments, "auto", 1).z
+
+    return jax.lax.cond(jnp.any(start != 0), lambda a: a[3], mixed, arguments)

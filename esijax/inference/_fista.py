@@ -1,10 +1,13 @@
 r"""Accelerated proximal gradient with restarts: any penalty with a proximal map.
 
-.. math:: X^+ = \operatorname{prox}_{\Omega / L}(V - G^\top (G V - Y) / L), \qquad
+.. math:: X^+ = \operatorname{prox}_{\Omega / L}(V - \nabla f(V) / L), \qquad
    V = X^+ + \tfrac{t - 1}{t^+} (X^+ - X)
 
+Where the penalty is not convex, the better of this step and of the plain one from X is taken, so
+that the objective never rises.
+
 Beck and Teboulle 2009, doi:10.1137/080716542; restarts: O'Donoghue and Candès 2015,
-doi:10.1007/s10208-013-9150-3.
+doi:10.1007/s10208-013-9150-3; not convex: Li and Lin 2015.
 """
 
 from typing import NamedTuple
@@ -15,8 +18,8 @@ from jaxtyping import Array, Float, Int
 
 from esijax._ops.prox import block_norms
 from esijax._types import Scalar
+from esijax.inference._data_term import DataTerm, GramTerm
 from esijax.inference._gap import Certificate, certificate
-from esijax.inference._working_set import Task
 from esijax.models.penalties import Penalty
 
 CHECK_EVERY = 10
@@ -29,44 +32,43 @@ class Glide(NamedTuple):
     x: Sources
     ahead: Sources
     momentum: Scalar
-    proof: Certificate
+    far: Scalar  # distance to the subdifferential over alpha
     steps: Int[Array, ""]
 
 
-def lipschitz(task: Task) -> Scalar:
-    """Largest eigenvalue of G G'."""
-    columns = task.columns(jnp.arange(task.scale.shape[0]))
-    return 1.0001 * jnp.linalg.eigvalsh(columns @ columns.T)[-1]
-
-
-def _forward(task: Task, x: Sources):
-    return jnp.tensordot(task.gain, x * task.scale[..., None], axes=2)
-
-
-def prox_step(task: Task, penalty: Penalty, x: Sources, bound: Scalar) -> Sources:
+def prox_step(term: DataTerm | GramTerm, penalty: Penalty, x: Sources, bound: Scalar) -> Sources:
     """One proximal gradient step; the minimiser is its fixed point."""
-    slope = task.slope(_forward(task, x) - task.data)
-    return penalty.prox(x - slope / bound, 1.0 / bound)
+    return penalty.prox(x - term.slope(x) / bound, 1.0 / bound)
 
 
-def proved(task: Task, penalty: Penalty, x: Sources, bound: Scalar) -> tuple[Sources, Certificate]:
-    r"""One more step, and its certificate.
+def distances(new, x, after, before, bound: Scalar) -> Float[Array, " locations"]:
+    r"""Norms of a subgradient of the objective at the new point, per location.
 
     For :math:`x^+ = \operatorname{prox}(x - \nabla f(x) / L)` the vector
-    :math:`L (x - x^+) + \nabla f(x^+) - \nabla f(x)` is a subgradient of the objective at
-    :math:`x^+`.
+    :math:`L (x - x^+) + \nabla f(x^+) - \nabla f(x)` is one.
     """
-    before = task.slope(_forward(task, x) - task.data)
+    return block_norms(bound * (x - new) + after - before)
+
+
+def proved(
+    term: DataTerm, penalty: Penalty, x: Sources, bound: Scalar
+) -> tuple[Sources, Certificate, Float[Array, " locations"]]:
+    """One more step, its certificate, and how far each location was from resting."""
+    before = term.slope(x)
     new = penalty.prox(x - before / bound, 1.0 / bound)
-    residual = task.data - _forward(task, new)
-    slope = task.slope(residual)
-    kkt = jnp.max(block_norms(bound * (x - new) - slope - before)) / penalty.alpha
-    value, polar = penalty.value(new), penalty.polar(slope)
-    if polar is None or not penalty.convex:
-        primal = 0.5 * jnp.sum(residual**2) + value
-        return new, Certificate(primal, jnp.full_like(primal, jnp.nan), kkt)
+    residual = term.data - term.fitted(new)
+    slope = term.pulled(residual)
+    kkt = jnp.max(distances(new, x, -slope, before, bound)) / penalty.alpha
+    moved = bound * block_norms(x - new)
+    value = penalty.value(new)
     agreement = jnp.sum(new * slope)
-    return new, certificate(residual, value, agreement, polar / penalty.alpha, kkt)
+    conjugate, polar = penalty.conjugate(slope), penalty.polar(slope)
+    primal = 0.5 * jnp.sum(residual**2) + value
+    if penalty.convex and conjugate is not None:
+        return new, Certificate(primal, value + conjugate - agreement, kkt), moved
+    if penalty.convex and polar is not None:
+        return new, certificate(residual, value, agreement, polar / penalty.alpha, kkt), moved
+    return new, Certificate(primal, jnp.full_like(primal, jnp.nan), kkt), moved
 
 
 def converged(proof: Certificate, tol: Scalar):
@@ -75,13 +77,28 @@ def converged(proof: Certificate, tol: Scalar):
     return tight & (proof.kkt <= 100 * tol)
 
 
-def glide(task: Task, penalty: Penalty, start: Sources, tol: Scalar, max_iter) -> Glide:
-    """Iterate; the certificate is looked at every few steps."""
-    bound = lipschitz(task)
+def glide(
+    term: DataTerm | GramTerm,
+    penalty: Penalty,
+    start: Sources,
+    bound: Scalar,
+    target: Scalar,
+    max_iter: int,
+) -> Glide:
+    """Iterate until the distance to the subdifferential, over alpha, is below the target."""
+
+    def step(x):
+        return prox_step(term, penalty, x, bound)
+
+    def lower(new, x):
+        plain = step(x)
+        worse = term.energy(plain) + penalty.value(plain) < term.energy(new) + penalty.value(new)
+        return jnp.where(worse, plain, new)
 
     def once(carry, _):
         x, ahead, momentum = carry
-        new = prox_step(task, penalty, ahead, bound)
+        new = step(ahead)
+        new = new if penalty.convex else lower(new, x)
         back = jnp.sum((ahead - new) * (new - x)) > 0  # the step turns against the momentum
         momentum = jnp.where(back, 1.0, momentum)
         grown = (1 + jnp.sqrt(1 + 4 * momentum**2)) / 2
@@ -91,13 +108,14 @@ def glide(task: Task, penalty: Penalty, start: Sources, tol: Scalar, max_iter) -
     def some(state: Glide) -> Glide:
         carry = (state.x, state.ahead, state.momentum)
         (x, ahead, momentum), _ = jax.lax.scan(once, carry, None, length=CHECK_EVERY)
-        x, proof = proved(task, penalty, x, bound)
-        return Glide(x, ahead, momentum, proof, state.steps + CHECK_EVERY)
+        before = term.slope(x)
+        new = penalty.prox(x - before / bound, 1.0 / bound)
+        far = jnp.max(distances(new, x, term.slope(new), before, bound)) / penalty.alpha
+        return Glide(new, ahead, momentum, far, state.steps + CHECK_EVERY + 1)
 
     def go(state: Glide):
-        more = (state.steps < max_iter) & jnp.isfinite(state.proof.primal)
-        return more & ~converged(state.proof, tol)
+        return (state.steps < max_iter) & ~(state.far <= target) & ~jnp.isnan(state.far)
 
-    x, proof = proved(task, penalty, start, bound)
     one = jnp.ones((), dtype=start.dtype)
-    return jax.lax.while_loop(go, some, Glide(x, x, one, proof, jnp.zeros((), dtype=int)))
+    begin = Glide(start, start, one, one * jnp.inf, jnp.zeros((), dtype=int))
+    return jax.lax.while_loop(go, some, begin)

@@ -167,7 +167,8 @@ def alpha_max(problem: Problem, penalty: Penalty) -> Scalar:
 def _alpha_max(problem: Problem, penalty: Penalty):
     def one(data):
         slope = jnp.tensordot(problem.gain, data, axes=(0, 0))
-        return penalty.polar(slope * problem.prior_scale[..., None])
+        slope = slope * problem.prior_scale[..., None] * penalty.spread()[:, None]
+        return penalty.even().polar(slope)
 
     if problem.data.ndim == 2:
         return one(problem.data)

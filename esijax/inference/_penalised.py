@@ -13,8 +13,10 @@ from jax.scipy.sparse.linalg import gmres
 from jaxtyping import Array, Float
 
 from esijax._types import InputError, Scalar
-from esijax.inference import _fista
+from esijax.inference._data_term import DataTerm
+from esijax.inference._fista import proved, prox_step
 from esijax.inference._implicit import minimum, stationary_point
+from esijax.inference._prox_rounds import settle
 from esijax.inference._working_set import Task, point_at
 from esijax.models.penalties import Lrq, Penalty
 
@@ -82,16 +84,23 @@ def turned(task: Task, penalty: Lrq, z: Sources, limits: Limits) -> Answer:
 
 def _majorised(task: Task, penalty: Lrq, z: Sources, factor, limits: Limits) -> Answer:
     task = task._replace(scale=task.scale * factor[:, None])
-    block = penalty.majoriser.block
-    assert block is not None
-    x, info = convex(task, block, frozen(shrunk(z, factor)), limits)
-    return Answer(x * factor[:, None, None], info)
+    start = frozen(shrunk(z, factor))
+    if penalty.by_entry:
+        answer = by_prox(task, penalty.majoriser, start, limits)
+    else:
+        block = penalty.majoriser.block
+        assert block is not None
+        answer = convex(task, block, start, limits)
+    return Answer(answer.z * factor[:, None, None], answer.info)
 
 
 def distance(task: Task, penalty: Lrq, z: Sources) -> Scalar:
     """Largest distance to the subdifferential of a power, relative to the majoriser's weights."""
     factor = factor_of(penalty.norms(z), penalty.q)
     task, x = task._replace(scale=task.scale * factor[:, None]), shrunk(z, factor)
+    if penalty.by_entry:
+        term = term_of(task, penalty)
+        return proved(term, penalty.majoriser.even(), x / term.spread[:, None], term.bound())[1].kkt
     if penalty.r == 2:
         return point_at(task, x).proof.kkt
     residual = task.data - jnp.tensordot(task.gain, x * task.scale[..., None], axes=2)
@@ -140,7 +149,7 @@ def stationary(task: Task, penalty: Lrq, start: Sources, limits: Limits) -> Answ
     carry = first, jnp.ones((), dtype=int), distance(fixed, some, first.z)
     answer, _, far = jax.lax.while_loop(go, body, carry)
     z = answer.z
-    if penalty.r == 2:
+    if penalty.r == 2 and not penalty.by_entry:
         z = stationary_point(penalty.q, *task, frozen(z))
     else:
         z = _without_derivative(z, task.data)
@@ -155,41 +164,48 @@ def _without_derivative(z: Array, data: Array) -> Array:  # noqa: ARG001
 @_without_derivative.defjvp
 def _refused(primals, tangents):  # noqa: ARG001
     raise InputError(
-        "the stationary point of Lrq with r = 1 and q < 1 has no derivative rule here: take "
+        "the stationary point of Lrq with q < 1 and r = 1, or weights of entries, has no "
+        "derivative rule here: take "
         "inference.Reweighted(n), whose n convex problems have one."
     )
 
 
+def term_of(task: Task, penalty: Penalty) -> DataTerm:
+    """Data term of the sources without weights of entries."""
+    return DataTerm(task.gain, task.scale, task.data, penalty.spread())
+
+
 def by_prox(task: Task, penalty: Penalty, start: Sources, limits: Limits) -> Answer:
     """Any penalty, by accelerated proximal gradients."""
-    fixed, some = frozen(task), frozen(penalty)
-    end = _fista.glide(fixed, some, start, *limits)
-    bound = _fista.lipschitz(fixed)
-    x = fixed_point(task, penalty, bound, frozen(end.x))
-    polar = penalty.polar(task.slope(task.data))
+    term, even = term_of(task, penalty), penalty.even()
+    fixed, some = frozen(term), frozen(even)
+    bound = fixed.bound()
+    end = settle(fixed, some, start / fixed.spread[:, None], bound, *limits)
+    x = fixed_point(term, even, bound, frozen(end.new))
+    polar = even.polar(term.pulled(term.data))
     alpha_max = jnp.full((), jnp.inf) if polar is None else polar
-    one = jnp.ones_like(alpha_max)
     proof = (end.proof.primal, end.proof.gap, end.proof.kkt)
     scale = jnp.max(jnp.asarray(alpha_max)) / penalty.alpha
-    parts = (*proof, scale, one, end.steps)
-    return Answer(x, frozen(jnp.stack([jnp.asarray(p, dtype=x.dtype) for p in parts])))
+    parts = (*proof, scale, end.rounds, end.steps)
+    info = frozen(jnp.stack([jnp.asarray(p, dtype=x.dtype) for p in parts]))
+    return Answer(x * term.spread[:, None], info)
 
 
 @jax.custom_jvp
-def fixed_point(task: Task, penalty: Penalty, bound: Scalar, x: Sources) -> Sources:  # noqa: ARG001
+def fixed_point(term: DataTerm, penalty: Penalty, bound: Scalar, x: Sources) -> Sources:  # noqa: ARG001
     """Give `x`, fixed by a proximal step, the derivative of the implicit function theorem."""
     return x
 
 
 @fixed_point.defjvp
 def _fixed_point_jvp(primals, tangents):
-    task, penalty, bound, x = primals
+    term, penalty, bound, x = primals
 
-    def step(task, penalty, x):
-        return _fista.prox_step(task, penalty, x, bound)
+    def step(term, penalty, x):
+        return prox_step(term, penalty, x, bound)
 
-    _, right = jax.jvp(lambda t, p: step(t, p, x), (task, penalty), tangents[:2])
-    _, linear = jax.linearize(lambda x: step(task, penalty, x), x)
+    _, right = jax.jvp(lambda t, p: step(t, p, x), (term, penalty), tangents[:2])
+    _, linear = jax.linearize(lambda x: step(term, penalty, x), x)
 
     def solve(matvec, b):
         return gmres(matvec, b, tol=1e-13, atol=0.0, restart=60, maxiter=30)[0]

@@ -162,7 +162,7 @@ class MAP(Method):
         """First gradient; what has no rounds is solved here."""
         problem, model = setup.problem, setup.model
         by_location = isinstance(model, L21) or (isinstance(model, Lrq) and model.r == 2)
-        if problem.data.ndim == 3 or not by_location or self.by_prox(model):
+        if problem.data.ndim == 3 or not by_location or model.by_entry or self.by_prox(model):
             return self.whole(setup)
         data, basis = rotation(problem.data)
         weight = model.location_weights(problem.n_locations)

@@ -2,7 +2,17 @@
 
 from esijax.models import components, hyperpriors, noise
 from esijax.models.collapsed import collapsed
-from esijax.models.penalties import L1, L21, Lrq, Penalty, relative
+from esijax.models.penalties import (
+    L1,
+    L21,
+    MCP,
+    Elastic,
+    LogSum,
+    Lrq,
+    Penalty,
+    SparseGroup,
+    relative,
+)
 from esijax.models.priors.components import Components
 from esijax.models.priors.gaussian import ELORETA, LORETA, MinimumNorm, WeightedMinimumNorm
 from esijax.models.priors.linear import Sum
@@ -15,13 +25,17 @@ __all__ = [
     "L1",
     "L21",
     "LORETA",
+    "MCP",
     "Components",
+    "Elastic",
     "GroupLaplace",
     "Horseshoe",
+    "LogSum",
     "Lrq",
     "MinimumNorm",
     "Penalty",
     "Prior",
+    "SparseGroup",
     "StudentT",
     "Sum",
     "WeightedMinimumNorm",

@@ -67,7 +67,7 @@ def test_other_refusals(fixed):
     for weights in (np.zeros(3), np.array([1.0, np.nan]), -np.ones(2)):
         with pytest.raises(ej.InputError, match="weights"):
             L21(1.0, weights)
-    with pytest.raises(ej.InputError, match=r"weights must be \(20,\), got \(3,\)"):
+    with pytest.raises(ej.InputError, match=r"weights must be \(20,\) or \(20, 7\), got \(3,\)"):
         ej.solve(fixed, L21(1.0, np.ones(3)), ej.inference.MAP())
     with pytest.raises(ej.InputError, match="r must be 1 or 2"):
         Lrq(1.0, 3, 0.5)

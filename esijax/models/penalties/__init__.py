@@ -1,7 +1,22 @@
 """Penalties: what is assumed of the sources when only their most probable value is asked for."""
 
+from esijax.models.penalties.concave import MCP, Concave, LogSum
+from esijax.models.penalties.elastic import Elastic
 from esijax.models.penalties.lrq import Lrq
 from esijax.models.penalties.norms import L1, L21
 from esijax.models.penalties.penalty import Penalty, Relative, relative
+from esijax.models.penalties.sparse_group import SparseGroup
 
-__all__ = ["L1", "L21", "Lrq", "Penalty", "Relative", "relative"]
+__all__ = [
+    "L1",
+    "L21",
+    "MCP",
+    "Concave",
+    "Elastic",
+    "LogSum",
+    "Lrq",
+    "Penalty",
+    "Relative",
+    "SparseGroup",
+    "relative",
+]

@@ -31,8 +31,9 @@ class Lrq(Penalty):
         Norm within a location's orients and times.
     q : float
         Power, static.
-    weights : (locations,), optional
-        Weight of each location.
+    weights : (locations,) or (locations, times), optional
+        Weight of each location, or of each of its times: then the powers are those of the norms
+        of :math:`W \circ Z`.
 
     Raises
     ------
@@ -74,6 +75,7 @@ class Lrq(Penalty):
 
     def norms(self, x: Sources) -> Float[Array, " locations"]:
         """r-norm of each location."""
+        x = self.weighted(x)
         return block_norms(x) if self.r == 2 else jnp.sum(jnp.abs(x), axis=(-2, -1))
 
     def value(self, x: Sources) -> Scalar:

@@ -21,8 +21,8 @@ class L21(Penalty):
     ----------
     alpha : float | relative
         Weight, absolute, or a share of alpha_max: ``ej.relative(0.4)``.
-    weights : (locations,), optional
-        Weight of each location.
+    weights : (locations,) or (locations, times), optional
+        Weight of each location, or of each of its times.
 
     Raises
     ------
@@ -45,10 +45,11 @@ class L21(Penalty):
     """
 
     block: ClassVar[str | None] = "location"
+    sums_locations: ClassVar[bool] = True
 
     def value(self, x: Sources) -> Scalar:
         """Weighted sum of the norms of locations."""
-        return jnp.sum(self.location_weights(x.shape[-3]) * block_norms(x))
+        return jnp.sum(self.location_weights(x.shape[-3]) * block_norms(self.weighted(x)))
 
     def prox(self, x: Sources, step: Scalar) -> Sources:
         """Shrink each location's block."""
@@ -56,8 +57,7 @@ class L21(Penalty):
 
     def polar(self, slope: Sources) -> Scalar:
         """Largest norm of a location over its weight."""
-        norms = block_norms(slope)
-        return jnp.max(norms if self.weights is None else norms / self.weights)
+        return jnp.max(self.per_weight(block_norms(slope)))
 
 
 class L1(Penalty):
@@ -72,8 +72,8 @@ class L1(Penalty):
     ----------
     alpha : float | relative
         Weight, absolute, or a share of alpha_max: ``ej.relative(0.4)``.
-    weights : (locations,), optional
-        Weight of each location.
+    weights : (locations,) or (locations, times), optional
+        Weight of each location, or of each of its times.
 
     Raises
     ------
@@ -96,10 +96,12 @@ class L1(Penalty):
     """
 
     block: ClassVar[str | None] = "entry"
+    sums_locations: ClassVar[bool] = True
 
     def value(self, x: Sources) -> Scalar:
         """Weighted sum of absolute values."""
-        return jnp.sum(self.location_weights(x.shape[-3])[:, None, None] * jnp.abs(x))
+        sizes = jnp.sum(jnp.abs(self.weighted(x)), axis=(-2, -1))
+        return jnp.sum(self.location_weights(x.shape[-3]) * sizes)
 
     def prox(self, x: Sources, step: Scalar) -> Sources:
         """Shrink each entry."""
@@ -108,4 +110,4 @@ class L1(Penalty):
     def polar(self, slope: Sources) -> Scalar:
         """Largest entry over its weight."""
         size = jnp.max(jnp.abs(slope), axis=(-2, -1))
-        return jnp.max(size if self.weights is None else size / self.weights)
+        return jnp.max(self.per_weight(size))

@@ -11,12 +11,13 @@ from typing import Any, ClassVar
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from esijax._types import InputError, Scalar, check_positive, is_traced, scalar
 from esijax.problem import Problem
 
-Weights = Float[Array, " locations"]
+Weights = Float[Array, " locations"] | Float[Array, "locations times"]
+Sources = Float[Array, "locations orients times"]
 
 
 class Relative(eqx.Module):
@@ -72,8 +73,9 @@ class Penalty(eqx.Module):
     ----------
     alpha : float | relative
         Weight, absolute (it grows with the data), or a share of alpha_max.
-    weights : (locations,), optional
-        Weight of each location beside alpha; the larger, the less a source is expected.
+    weights : (locations,) or (locations, times), optional
+        Weight of each location beside alpha; the larger, the less a source is expected. With
+        times, :math:`\Omega(W \circ Z)` is taken.
 
     Raises
     ------
@@ -84,6 +86,8 @@ class Penalty(eqx.Module):
     alpha: Any = eqx.field(converter=weight_of)
     weights: Weights | None = eqx.field(converter=weights_of, default=None)
     convex: ClassVar[bool] = True
+    # whether it is a sum over locations: `MAP` then works on few of them
+    sums_locations: ClassVar[bool] = False
     # whose norms are added up: those of a "location", of an "entry", or None: something else
     block: ClassVar[str | None] = None
 
@@ -93,34 +97,80 @@ class Penalty(eqx.Module):
         if self.weights is None or is_traced(self.weights):
             return
         weights = np.asarray(self.weights)
-        if weights.ndim != 1 or not (np.isfinite(weights).all() and (weights > 0).all()):
-            raise InputError("weights must be positive and finite, one for each location.")
+        if weights.ndim not in (1, 2) or not (np.isfinite(weights).all() and (weights > 0).all()):
+            raise InputError(
+                "weights must be positive and finite, one for each location (and time)."
+            )
 
     def prepare(self, problem: Problem) -> "Penalty":
         """Check the sizes against a problem."""
-        n = problem.n_locations
-        if self.weights is not None and self.weights.shape != (n,):
-            raise InputError(f"weights must be ({n},), got {self.weights.shape}.")
+        n, n_times = problem.n_locations, problem.n_times
+        if self.weights is not None and self.weights.shape not in ((n,), (n, n_times)):
+            raise InputError(
+                f"weights must be ({n},) or ({n}, {n_times}), got {self.weights.shape}."
+            )
         return self
 
     @abc.abstractmethod
-    def value(self, x: Float[Array, "locations orients times"]) -> Scalar:
+    def value(self, x: Sources) -> Scalar:
         """Weight times norm, alpha included."""
 
     @abc.abstractmethod
-    def prox(
-        self, x: Float[Array, "locations orients times"], step: Scalar
-    ) -> Float[Array, "locations orients times"]:
+    def prox(self, x: Sources, step: Scalar) -> Sources:
         r""":math:`\arg\min_z \tfrac12 \lVert z - x \rVert^2 + step \cdot value(z)`."""
 
-    def polar(self, slope: Float[Array, "locations orients times"]) -> Scalar | None:  # noqa: ARG002
+    def polar(self, slope: Sources) -> Scalar | None:  # noqa: ARG002
         r"""Smallest alpha at which zero is the answer to this gradient; None where unknown.
 
         The dual norm of a norm: with it `MAP` gives a duality gap.
         """
         return None
 
-    def location_weights(self, n_locations: int) -> Weights:
-        """Alpha times the weights."""
-        ones = jnp.ones(n_locations) if self.weights is None else self.weights
-        return self.alpha * ones
+    def conjugate(self, slope: Sources) -> Scalar | None:  # noqa: ARG002
+        r""":math:`\max_z \langle slope, z \rangle - value(z)`; None where unknown or infinite.
+
+        For penalties that are no norms; with it `MAP` gives a duality gap.
+        """
+        return None
+
+    def location_weights(self, n_locations: int) -> Float[Array, " locations"]:
+        """Alpha times the weights of locations."""
+        none = self.weights is None or self.by_entry
+        return self.alpha * (jnp.ones(n_locations) if none else self.weights)
+
+    def per_weight(self, sizes: Float[Array, "*lead locations"]) -> Float[Array, "*lead locations"]:
+        """Sizes over the weights of locations."""
+        none = self.weights is None or self.by_entry
+        return sizes if none else sizes / self.weights
+
+    def weighted(self, x: Sources) -> Sources:
+        """Sources times the weights of entries, where there are any."""
+        return x if self.weights is None or not self.by_entry else x * self.weights[:, None]
+
+    def at(self, index: Int[Array, " w"]) -> "Penalty":
+        """The penalty of some locations; for those that are sums over locations."""
+        if self.weights is None:
+            return self
+        return eqx.tree_at(lambda p: p.weights, self, self.weights[index])
+
+    @property
+    def separable(self) -> bool:
+        """Whether `at` is meant."""
+        return self.sums_locations
+
+    @property
+    def by_entry(self) -> bool:
+        """Whether the weights change from time to time."""
+        return self.weights is not None and self.weights.ndim == 2
+
+    def spread(self) -> Float[Array, "#locations #times"]:
+        r"""S with :math:`Z = S \circ V`, where :math:`\Omega(V)` has no weights of entries."""
+        if self.weights is None or not self.by_entry:
+            return jnp.ones((1, 1))
+        return 1.0 / self.weights
+
+    def even(self) -> "Penalty":
+        r"""The penalty of V: without weights of entries."""
+        if not self.by_entry:
+            return self
+        return eqx.tree_at(lambda p: p.weights, self, None)
