@@ -62,13 +62,30 @@ def proved(
     moved = bound * block_norms(x - new)
     value = penalty.value(new)
     agreement = jnp.sum(new * slope)
-    conjugate, polar = penalty.conjugate(slope), penalty.polar(slope)
     primal = 0.5 * jnp.sum(residual**2) + value
-    if penalty.convex and conjugate is not None:
-        return new, Certificate(primal, value + conjugate - agreement, kkt), moved
+    polar = penalty.polar(slope)
     if penalty.convex and polar is not None:
-        return new, certificate(residual, value, agreement, polar / penalty.alpha, kkt), moved
+        polar = polar / penalty.alpha
+        if penalty.conjugate(slope) is None:
+            return new, certificate(residual, value, agreement, polar, kkt), moved
+        gap = _gap(penalty, residual, slope, new, polar)
+        return new, Certificate(primal, gap, kkt), moved
     return new, Certificate(primal, jnp.full_like(primal, jnp.nan), kkt), moved
+
+
+def _gap(penalty: Penalty, residual, slope: Sources, x: Sources, polar: Scalar) -> Scalar:
+    r"""Gap of a penalty that is no norm: at the residual, and where zero would be the answer.
+
+    .. math:: \Omega(X) + \Omega^*(s\, G^\top R) - s \langle X, G^\top R \rangle
+       + \tfrac12 (1 - s)^2 \lVert R \rVert^2
+    """
+    value, agreement, square = penalty.value(x), jnp.sum(x * slope), jnp.sum(residual**2)
+
+    def at(s):
+        return value + penalty.conjugate(s * slope) - s * agreement + 0.5 * (1 - s) ** 2 * square
+
+    inside = (1.0 - 4 * jnp.finfo(x.dtype).eps) / jnp.maximum(polar, 1.0)
+    return jnp.minimum(at(jnp.ones_like(inside)), at(inside))
 
 
 def converged(proof: Certificate, tol: Scalar):

@@ -152,12 +152,12 @@ def stationary(task: Task, penalty: Lrq, start: Sources, limits: Limits) -> Answ
     if penalty.r == 2 and not penalty.by_entry:
         z = stationary_point(penalty.q, *task, frozen(z))
     else:
-        z = _without_derivative(z, task.data)
+        z = _without_derivative(z, task, penalty)
     return Answer(z, answer.info.at[2].set(far))
 
 
 @jax.custom_jvp
-def _without_derivative(z: Array, data: Array) -> Array:  # noqa: ARG001
+def _without_derivative(z: Array, task: Task, penalty: Lrq) -> Array:  # noqa: ARG001
     return z
 
 

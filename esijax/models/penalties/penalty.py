@@ -129,7 +129,7 @@ class Penalty(eqx.Module):
     def conjugate(self, slope: Sources) -> Scalar | None:  # noqa: ARG002
         r""":math:`\max_z \langle slope, z \rangle - value(z)`; None where unknown or infinite.
 
-        For penalties that are no norms; with it `MAP` gives a duality gap.
+        For penalties that are no norms, beside `polar`; with both `MAP` gives a duality gap.
         """
         return None
 
