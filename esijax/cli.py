@@ -212,6 +212,7 @@ def info() -> None:
     rows["Python"] = sys.version.split()[0]
     rows["devices"] = ", ".join(str(d) for d in jax.devices())
     rows["precision"] = str(jax.numpy.zeros(1).dtype)
+    rows["compiled programs"] = jax.config.jax_compilation_cache_dir or "not kept"
     _print_table([{"": name, "here": value} for name, value in rows.items()], "esijax")
 
 
@@ -221,6 +222,24 @@ def _prepare() -> None:
     import jax
 
     jax.config.update("jax_enable_x64", True)
+    _keep_programs()
+
+
+def _keep_programs() -> None:
+    """Keep what is compiled for the next command, unless JAX's own variables say otherwise."""
+    if {"JAX_COMPILATION_CACHE_DIR", "JAX_ENABLE_COMPILATION_CACHE"} & set(os.environ):
+        return
+    import jax
+    from platformdirs import user_cache_path
+
+    folder = user_cache_path("esijax") / "programs"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return  # a home that cannot be written: compiled anew each time
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
 
 
 def _number_or(text: str, words: tuple[str, ...], option: str) -> float | str:

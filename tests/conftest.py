@@ -5,6 +5,7 @@ from pathlib import Path
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("MNE_DONTWRITE_HOME", "true")
+os.environ.setdefault("JAX_ENABLE_COMPILATION_CACHE", "false")  # nothing in the user's cache
 # small problems compile longer than they run: light code generation halves the time of the suite
 # (XLA_FLAGS="" pytest ... runs what users run)
 os.environ.setdefault(

@@ -72,6 +72,30 @@ def test_each_command_has_help(esijax, name):
     assert name in out
 
 
+@pytest.mark.slow
+def test_the_second_run_starts_warm(tmp_path):
+    """What is compiled is kept in the user's cache, and found there."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("JAX_")}
+    environment |= {"XDG_CACHE_HOME": str(tmp_path), "HOME": str(tmp_path)}
+    code = (
+        "from esijax import cli; cli._prepare(); import jax, jax.monitoring as m; seen = []\n"
+        "m.register_event_listener(lambda name, **_: seen.append(name))\n"
+        "jax.jit(lambda x: jax.lax.linalg.eigh(x)[1] @ x @ x.T)(jax.numpy.ones((9, 9)))\n"
+        "jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)\n"
+        "jax.jit(lambda x: jax.numpy.linalg.svd(x @ x.T)[1])(jax.numpy.ones((9, 9)))\n"
+        "print('hit', seen.count('/jax/compilation_cache/cache_hits') > 0)"
+    )
+    said = []
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, env=environment
+        )
+        assert done.returncode == 0, done.stderr
+        said.append(done.stdout.split()[-1])
+    assert said == ["False", "True"]
+    assert list(tmp_path.glob("**/programs/*"))
+
+
 def test_version(esijax):
     assert esijax("--version")[:2] == (0, f"{ej.__version__}\n")
 
