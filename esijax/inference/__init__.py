@@ -1,6 +1,6 @@
 """How it is computed: methods, and the driver `solve`."""
 
-from esijax.inference import select
+from esijax.inference import local, select
 from esijax.inference.beamformer import LCMV
 from esijax.inference.compare import compare
 from esijax.inference.debias import debias
@@ -29,6 +29,7 @@ __all__ = [
     "Reweighted",
     "compare",
     "debias",
+    "local",
     "select",
     "solve",
 ]

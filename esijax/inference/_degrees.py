@@ -68,7 +68,7 @@ def degrees_of_freedom(estimate: Estimate, penalty: Penalty, method: MAP | None 
     if not isinstance(estimate.posterior, PointPosterior):
         raise InputError(f"degrees_of_freedom is for MAP and Reweighted, not {estimate.method}.")
     problem = estimate.problem
-    penalty = dataclasses.replace(penalty, alpha=estimate.hyper["alpha"])
+    penalty = dataclasses.replace(penalty, alpha=estimate.hyper["alpha"]).prepare(problem)
     method = MAP() if method is None else method
     sources = estimate.posterior.sources
     if problem.data.ndim == 2:
@@ -78,11 +78,12 @@ def degrees_of_freedom(estimate: Estimate, penalty: Penalty, method: MAP | None 
 
 
 def _one(problem: Problem, penalty: Penalty, method: MAP, data, sources) -> Scalar:
-    simple = method.turns(penalty) == 1 and isinstance(penalty, L1 | L21)
+    simple = isinstance(penalty, L1 | L21) and not penalty.by_entry
+    simple = simple and method.turns(penalty) == 1
     if simple:
         return _norms(problem, penalty, data, sources)
-    small, model = _reduced(problem, penalty, method, data)
-    return _by_derivative(small, model, method)
+    small, model, start = reduced(problem, penalty, method, data, sources)
+    return _trace(small, model, method, start, *entries_of(small, model, method, start))
 
 
 @eqx.filter_jit
@@ -95,11 +96,23 @@ def _norms(problem: Problem, penalty: L1 | L21, data, sources) -> Scalar:
     return closed(Task(problem.gain, scale, data, weight), z, data.shape[1])
 
 
-def _reduced(problem: Problem, penalty: Penalty, method: MAP, data) -> tuple[Problem, Penalty]:
-    """Keep the locations that the first, convex turn lets in; sizes double."""
-    first = penalty.majoriser if isinstance(penalty, Lrq) else penalty
-    whole = eqx.tree_at(lambda p: (p.data, p.recording), problem, (data, problem.recording))
-    z = _convex(whole, first, MAP(method.solver, method.tol, method.max_iter))
+def reduced(
+    problem: Problem, penalty: Penalty, method: MAP, data, sources
+) -> tuple[Problem, Penalty, Array]:
+    """Keep the locations that matter, in sizes that double; and where to start there.
+
+    These are the active ones; of the first turn, where there are several.
+    """
+    whole = eqx.tree_at(lambda p: p.data, problem, data)
+    scale = problem.prior_scale[..., None]
+    z = jnp.where(scale > 0, sources / jnp.where(scale > 0, scale, 1.0), 0.0)
+    turns = isinstance(penalty, Lrq) or method.turns(penalty) != 1
+    if turns:
+        first = penalty.majoriser if isinstance(penalty, Lrq) else penalty
+        plain = MAP(method.solver, method.tol, method.max_iter)
+        z = answered(whole, first, plain, jnp.zeros_like(z))
+    elif not penalty.separable:
+        return whole, penalty, z
     active = np.flatnonzero(np.any(np.asarray(z) != 0, axis=(1, 2)))
     size = 8
     while size < len(active):
@@ -118,38 +131,40 @@ def _reduced(problem: Problem, penalty: Penalty, method: MAP, data) -> tuple[Pro
             type(problem.geometry)(),
         ),
     )
-    weights = None if penalty.weights is None else penalty.weights[index]
-    return small, dataclasses.replace(penalty, weights=weights) if weights is not None else penalty
+    start = z[index] * there[:, None, None]
+    return small, penalty.at(jnp.asarray(index)), jnp.zeros_like(start) if turns else start
 
 
 @eqx.filter_jit
-def _convex(problem: Problem, penalty: Penalty, method: MAP) -> Array:
-    shape = (problem.n_locations, problem.n_orients, problem.n_times)
-    return method.answer(problem, penalty, problem.data, jnp.zeros(shape)).z
+def answered(problem: Problem, penalty: Penalty, method: MAP, start: Array) -> Array:
+    """Minimiser in units of the prior's scale."""
+    return method.answer(problem, penalty, problem.data, start).z
 
 
-def _by_derivative(problem: Problem, penalty: Penalty, method: MAP) -> Scalar:
-    """Trace of J G over the entries of the small problem that are not zero."""
-    entries = np.flatnonzero(np.asarray(_convex(problem, penalty, method)))
+def entries_of(
+    problem: Problem, penalty: Penalty, method: MAP, start: Array
+) -> tuple[Array, Array]:
+    """Entries that are not zero, padded to one of few lengths, and how many they are."""
+    entries = np.flatnonzero(np.asarray(answered(problem, penalty, method, start)))
     size = BATCH
     while size < len(entries):
         size *= 2
     padded = np.concatenate([entries, np.zeros(size - len(entries), dtype=int)])
-    return _trace(problem, penalty, method, jnp.asarray(padded), jnp.asarray(len(entries)))
+    return jnp.asarray(padded), jnp.asarray(len(entries))
 
 
 @eqx.filter_jit
-def _trace(problem: Problem, penalty: Penalty, method: MAP, entries, n_entries) -> Scalar:
+def _trace(problem: Problem, penalty: Penalty, method: MAP, start, entries, n_entries) -> Scalar:
+    """Trace of J G over the entries of the small problem that are not zero."""
     gain = problem.gain * problem.prior_scale[None]
-    shape = (problem.n_locations, problem.n_orients, problem.n_times)
 
     def answer(data: Float[Array, "rank times"]) -> Array:
-        return method.answer(problem, penalty, data, jnp.zeros(shape)).z
+        return method.answer(problem, penalty, data, start).z
 
     z, linear = jax.linearize(answer, problem.data)
 
     def diagonal(k):
-        unit = jnp.zeros(z.size).at[k].set(1.0).reshape(shape)
+        unit = jnp.zeros(z.size).at[k].set(1.0).reshape(z.shape)
         return linear(jnp.tensordot(gain, unit, axes=2)).reshape(-1)[k]
 
     found = jax.lax.map(diagonal, entries, batch_size=BATCH)

@@ -82,7 +82,9 @@ def _gap(penalty: Penalty, residual, slope: Sources, x: Sources, polar: Scalar) 
     value, agreement, square = penalty.value(x), jnp.sum(x * slope), jnp.sum(residual**2)
 
     def at(s):
-        return value + penalty.conjugate(s * slope) - s * agreement + 0.5 * (1 - s) ** 2 * square
+        conjugate = penalty.conjugate(s * slope)
+        assert conjugate is not None
+        return value + conjugate - s * agreement + 0.5 * (1 - s) ** 2 * square
 
     inside = (1.0 - 4 * jnp.finfo(x.dtype).eps) / jnp.maximum(polar, 1.0)
     return jnp.minimum(at(jnp.ones_like(inside)), at(inside))

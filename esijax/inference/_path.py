@@ -19,14 +19,20 @@ from esijax.problem import Problem
 GRID = tuple(float(x) for x in np.geomspace(0.95, 0.1, 16))
 
 
-def alphas_of(problem: Problem, penalty: Penalty, fractions: Any) -> np.ndarray:
-    """Absolute weights, from large to small."""
+def shares_of(fractions: Any) -> np.ndarray:
+    """Shares of alpha_max, from large to small."""
     shares = np.asarray(fractions, dtype=float)
     if shares.ndim != 1 or shares.size == 0 or not np.isfinite(shares).all():
         raise InputError("fractions must be numbers, at least one.")
     shares = np.sort(shares)[::-1]
     if shares[-1] <= 0:
         raise InputError(f"fractions of alpha_max must be positive, got {shares[-1]:g}.")
+    return shares
+
+
+def alphas_of(problem: Problem, penalty: Penalty, fractions: Any) -> np.ndarray:
+    """Absolute weights, from large to small."""
+    shares = shares_of(fractions)
     largest = float(alpha_max(problem, dataclasses.replace(penalty, alpha=1.0)))
     if largest == 0:
         raise InputError("the data are all zero: there is no alpha to choose.")
