@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from esijax._types import InputError
+from esijax.inference._gabor_answer import time_frequency
 from esijax.inference._penalised import (
     Answer,
     Limits,
@@ -15,7 +16,7 @@ from esijax.inference._penalised import (
     stationary,
 )
 from esijax.inference._working_set import Task
-from esijax.models.penalties import L1, L21, Concave, Lrq, Penalty
+from esijax.models.penalties import L1, L21, Concave, Lrq, Penalty, TimeFrequency
 from esijax.problem import Problem
 
 SOLVERS = ("auto", "newton", "fista")
@@ -36,6 +37,8 @@ def takes_newton(model: Penalty) -> bool:
 
 def check(solver: str, model: Penalty) -> None:
     """Raise InputError where a solver does not take a penalty."""
+    if isinstance(model, TimeFrequency) and solver != "auto":
+        raise InputError(f'TimeFrequency has a solver of its own: solver="auto", got {solver!r}.')
     if solver == "newton" and not takes_newton(model):
         raise InputError(
             f'solver="newton" is for sums of norms: {type(model).__name__} needs solver="fista".'
@@ -54,6 +57,8 @@ def answer(
     turns: int | None,
 ) -> Answer:
     """Minimise; `turns` is the number of convex problems, None: until nothing moves."""
+    if isinstance(model, TimeFrequency):
+        return time_frequency(problem, model, data, start, limits, turns or 1)
     weight = model.location_weights(problem.n_locations)
     task = Task(problem.gain, problem.prior_scale, data, weight)
     if isinstance(model, Concave):

@@ -11,7 +11,7 @@ import equinox as eqx
 from esijax._types import InputError, scalar
 from esijax.inference.method import Setup
 from esijax.inference.proximal import MAP
-from esijax.models.penalties import Penalty
+from esijax.models.penalties import Penalty, TimeFrequency
 
 
 class Reweighted(MAP):
@@ -22,7 +22,9 @@ class Reweighted(MAP):
 
     Each step solves the majoriser of :math:`\sum_l \sqrt{\lVert Z_l \rVert}` at the last answer,
     the first one the convex problem itself; locations at zero stay there. With `Lrq` the power is
-    its own. The objective of the power never rises. `MAP` with `Lrq` goes on until nothing moves.
+    its own, with `TimeFrequency` (irTF-MxNE) the norms of locations and the coefficients are under
+    the root alike. The objective of the power never rises. `MAP` with `Lrq` goes on until nothing
+    moves.
 
     Parameters
     ----------
@@ -34,11 +36,12 @@ class Reweighted(MAP):
     Raises
     ------
     InputError
-        For parameters out of range, a model that is not `L21`, `L1` or `Lrq`.
+        For parameters out of range, a model that is not `L21`, `L1`, `Lrq` or `TimeFrequency`.
 
     References
     ----------
-    Strohmeier et al. 2016, doi:10.1109/TMI.2016.2553445; Candès, Wakin and Boyd 2008,
+    Strohmeier et al. 2016, doi:10.1109/TMI.2016.2553445; 2015,
+    doi:10.1109/PRNI.2015.14 (irTF-MxNE); Candès, Wakin and Boyd 2008,
     doi:10.1007/s00041-008-9045-x.
 
     Examples
@@ -61,8 +64,10 @@ class Reweighted(MAP):
     def check(self, setup: Setup) -> None:
         """Take norms."""
         super().check(setup)
-        if self.by_prox(setup.model):
-            raise InputError("Reweighted is for L21, L1 and Lrq, solved by Newton's method.")
+        if self.by_prox(setup.model) and not isinstance(setup.model, TimeFrequency):
+            raise InputError(
+                "Reweighted is for L21, L1 and Lrq, solved by Newton's method, and TimeFrequency."
+            )
 
     def turns(self, model: Penalty) -> int | None:  # noqa: ARG002
         """As many as were asked for."""

@@ -11,6 +11,7 @@ from esijax.models.penalties import (
     Lrq,
     Penalty,
     SparseGroup,
+    TimeFrequency,
     relative,
 )
 from esijax.models.priors.components import Components
@@ -38,6 +39,7 @@ __all__ = [
     "SparseGroup",
     "StudentT",
     "Sum",
+    "TimeFrequency",
     "WeightedMinimumNorm",
     "collapsed",
     "components",

@@ -6,6 +6,7 @@ from esijax.models.penalties.lrq import Lrq
 from esijax.models.penalties.norms import L1, L21
 from esijax.models.penalties.penalty import Penalty, Relative, relative
 from esijax.models.penalties.sparse_group import SparseGroup
+from esijax.models.penalties.time_frequency import TimeFrequency
 
 __all__ = [
     "L1",
@@ -18,5 +19,6 @@ __all__ = [
     "Penalty",
     "Relative",
     "SparseGroup",
+    "TimeFrequency",
     "relative",
 ]
