@@ -78,9 +78,8 @@ def degrees_of_freedom(estimate: Estimate, penalty: Penalty, method: MAP | None 
 
 
 def _one(problem: Problem, penalty: Penalty, method: MAP, data, sources) -> Scalar:
-    simple = isinstance(penalty, L1 | L21) and not penalty.by_entry
-    simple = simple and method.turns(penalty) == 1
-    if simple:
+    plain = method.turns(penalty) == 1 and not penalty.by_entry
+    if plain and isinstance(penalty, L1 | L21):
         return _norms(problem, penalty, data, sources)
     small, model, start = reduced(problem, penalty, method, data, sources)
     return _trace(small, model, method, start, *entries_of(small, model, method, start))

@@ -9,6 +9,7 @@ from esijax.inference._gabor_answer import time_frequency
 from esijax.inference._penalised import (
     Answer,
     Limits,
+    by_pairs,
     by_prox,
     convex,
     frozen,
@@ -16,7 +17,7 @@ from esijax.inference._penalised import (
     stationary,
 )
 from esijax.inference._working_set import Task
-from esijax.models.penalties import L1, L21, Concave, Lrq, Penalty, TimeFrequency
+from esijax.models.penalties import L1, L21, Analysis, Concave, Lrq, Penalty, TimeFrequency
 from esijax.problem import Problem
 
 SOLVERS = ("auto", "newton", "fista")
@@ -41,8 +42,10 @@ def check(solver: str, model: Penalty) -> None:
         raise InputError(f'TimeFrequency has a solver of its own: solver="auto", got {solver!r}.')
     if solver == "newton" and not takes_newton(model):
         raise InputError(
-            f'solver="newton" is for sums of norms: {type(model).__name__} needs solver="fista".'
+            f'solver="newton" is for sums of norms: {type(model).__name__} needs solver="auto".'
         )
+    if solver == "fista" and isinstance(model, Analysis):
+        raise InputError('solver="fista" needs a prox: analysis penalties take solver="auto".')
     if solver == "fista" and isinstance(model, Lrq):
         raise InputError('solver="fista" needs a prox: Lrq is majorised, solver="newton".')
 
@@ -61,6 +64,9 @@ def answer(
         return time_frequency(problem, model, data, start, limits, turns or 1)
     weight = model.location_weights(problem.n_locations)
     task = Task(problem.gain, problem.prior_scale, data, weight)
+    if isinstance(model, Analysis):
+        more = limits._replace(max_iter=jnp.asarray(20 * limits.max_iter))
+        return by_pairs(task, model, more)
     if isinstance(model, Concave):
         start = _opening(problem, model, data, start, limits)
     if solver == "fista" or not takes_newton(model):

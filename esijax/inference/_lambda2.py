@@ -23,7 +23,9 @@ from jaxtyping import Array, Float
 
 from esijax._checks import warn
 from esijax._types import InputError, Scalar, is_traced, scalar
-from esijax.models.penalties import Penalty, Relative
+from esijax.inference._data_term import DataTerm
+from esijax.inference._primal_dual import alpha_bound
+from esijax.models.penalties import Analysis, Penalty, Relative
 from esijax.models.priors.gaussian import ELORETA, GaussianPrior
 from esijax.problem import Problem
 
@@ -166,6 +168,9 @@ def alpha_max(problem: Problem, penalty: Penalty) -> Scalar:
 @eqx.filter_jit
 def _alpha_max(problem: Problem, penalty: Penalty):
     def one(data):
+        if isinstance(penalty, Analysis):
+            term = DataTerm(problem.gain, problem.prior_scale, data, penalty.spread())
+            return alpha_bound(term, penalty)
         slope = jnp.tensordot(problem.gain, data, axes=(0, 0))
         slope = slope * problem.prior_scale[..., None] * penalty.spread()[:, None]
         return penalty.even().polar(slope)

@@ -13,12 +13,13 @@ from jax.scipy.sparse.linalg import gmres
 from jaxtyping import Array, Float
 
 from esijax._types import InputError, Scalar
+from esijax.inference import _primal_dual
 from esijax.inference._data_term import DataTerm
 from esijax.inference._fista import proved, prox_step
 from esijax.inference._implicit import minimum, stationary_point
 from esijax.inference._prox_rounds import settle
 from esijax.inference._working_set import Task, point_at
-from esijax.models.penalties import Lrq, Penalty
+from esijax.models.penalties import Analysis, Lrq, Penalty
 
 MAX_TURNS = 300
 Sources = Float[Array, "locations orients times"]
@@ -157,17 +158,31 @@ def stationary(task: Task, penalty: Lrq, start: Sources, limits: Limits) -> Answ
 
 
 @jax.custom_jvp
-def _without_derivative(z: Array, task: Task, penalty: Lrq) -> Array:  # noqa: ARG001
+def _without_derivative(z: Array, task: Task, penalty: Penalty) -> Array:  # noqa: ARG001
     return z
 
 
 @_without_derivative.defjvp
 def _refused(primals, tangents):  # noqa: ARG001
+    if isinstance(primals[2], Analysis):
+        raise InputError(
+            "analysis penalties (TV, SISSY, ...) have no derivative rule here: choose alpha by "
+            "cross-validation, and take L21 or Elastic where a derivative is needed."
+        )
     raise InputError(
         "the stationary point of Lrq with q < 1 and r = 1, or weights of entries, has no "
-        "derivative rule here: take "
-        "inference.Reweighted(n), whose n convex problems have one."
+        "derivative rule here: take inference.Reweighted(n), whose n convex problems have one."
     )
+
+
+def by_pairs(task: Task, penalty: Analysis, limits: Limits) -> Answer:
+    """Norms of linear maps, by a primal-dual iteration."""
+    term, some = frozen(term_of(task, penalty)), frozen(penalty)
+    end = _primal_dual.settle(term, some, *limits)
+    z = _without_derivative(end.z, task, penalty)
+    scale = _primal_dual.alpha_bound(term, some) / some.alpha
+    one = jnp.ones_like(scale)
+    return Answer(z, jnp.stack([*end.proof, scale, one, end.steps.astype(z.dtype)]))
 
 
 def term_of(task: Task, penalty: Penalty) -> DataTerm:

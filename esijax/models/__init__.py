@@ -1,11 +1,14 @@
 """What is assumed: priors, noise, source covariances."""
 
-from esijax.models import components, hyperpriors, noise
+from esijax.models import components, hyperpriors, noise, penalties
 from esijax.models.collapsed import collapsed
 from esijax.models.penalties import (
     L1,
     L21,
     MCP,
+    SISSY,
+    TV,
+    Analysis,
     Elastic,
     LogSum,
     Lrq,
@@ -27,6 +30,9 @@ __all__ = [
     "L21",
     "LORETA",
     "MCP",
+    "SISSY",
+    "TV",
+    "Analysis",
     "Components",
     "Elastic",
     "GroupLaplace",
@@ -45,5 +51,6 @@ __all__ = [
     "components",
     "hyperpriors",
     "noise",
+    "penalties",
     "relative",
 ]

@@ -1,0 +1,140 @@
+"""Total variation, SISSY and one's own maps: against a dense ADMM, proofs, bounds, refusals."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import lineax as lx
+import numpy as np
+import pytest
+import scipy.sparse
+
+import esijax as ej
+from esijax.inference import MAP, select
+from esijax.models import SISSY, TV, Analysis
+from esijax.models.penalties import InTime, Term
+
+TIGHT = MAP(tol=1e-9)
+CHAIN = np.diff(np.eye(30), axis=0)
+pytestmark = pytest.mark.filterwarnings("ignore:the map explains:esijax.EsijaxWarning")
+
+
+@pytest.fixture(scope="module")
+def problem():
+    """A patch on a sheet of 6 x 5."""
+    rng = np.random.default_rng(0)
+    sheet = np.stack(np.meshgrid(np.arange(6), np.arange(5), [0.0]), -1).reshape(-1, 3) * 0.01
+    gain, z = rng.standard_normal((20, 30)), np.zeros((30, 4))
+    z[[7, 8, 13, 14]] = 4.0
+    data = gain @ z + rng.standard_normal((20, 4))
+    return ej.from_arrays(gain, data, noise_cov=1.0, positions=sheet)
+
+
+def dense(problem, operator, n_rows):
+    """Matrix of a map over locations, by columns."""
+    eye = jnp.eye(problem.n_locations)[:, None, :]
+    return np.asarray(operator(eye)).reshape(n_rows, -1)
+
+
+def admm(problem, matrices, bounds, n=4000):
+    """Textbook ADMM on dense matrices, rows of each under their norm: the least objective."""
+    gain = np.asarray(problem.gain[..., 0] * problem.prior_scale[:, 0])
+    data, m = np.asarray(problem.data), np.concatenate(matrices)
+    bound = np.concatenate([np.full(len(a), b) for a, b in zip(matrices, bounds, strict=True)])
+    rho = bound.max()
+    inverse = np.linalg.inv(gain.T @ gain + rho * m.T @ m)
+    u = w = np.zeros((len(m), data.shape[1]))
+    for _ in range(n):
+        z = inverse @ (gain.T @ data + rho * m.T @ (u - w))
+        v = m @ z + w
+        size = np.linalg.norm(v, axis=1)
+        u = v * np.maximum(1 - bound / rho / np.maximum(size, 1e-300), 0)[:, None]
+        w = v - u
+    return 0.5 * np.sum((data - gain @ z) ** 2) + bound @ np.linalg.norm(m @ z, axis=1)
+
+
+@pytest.mark.parametrize("name", ["TV", "SISSY"])
+def test_on_the_sheet(problem, name):
+    """Gap, distance, the same minimum as ADMM; flat or zero from the bound on, at once."""
+    make = {"TV": TV, "SISSY": lambda a: SISSY(a, 0.4)}[name]
+    bound = float(select.alpha_max(problem, make(1.0)))
+    penalty = make(0.15 * bound).prepare(problem)
+    estimate = ej.solve(problem, penalty, TIGHT)
+    proof = estimate.diagnostics
+    assert bool(proof.converged)
+    assert -1e-12 <= float(proof.relative_gap) <= 1e-9
+    alpha = 0.15 * bound
+    edges = dense(problem, penalty.terms[0].operator, len(problem.geometry.edges))
+    parts = [(edges, alpha), (np.eye(30), 0.4 * alpha)][: 1 + (name == "SISSY")]
+    slow = admm(problem, *zip(*parts, strict=True))
+    assert float(proof.primal) == pytest.approx(slow, rel=1e-7)
+    beyond = dataclasses.replace(penalty, alpha=bound * 1.001)
+    if name == "TV":
+        far = ej.solve(problem, beyond, MAP())
+    else:
+        with pytest.warns(ej.EsijaxWarning, match="every source is zero"):
+            far = ej.solve(problem, beyond, MAP())
+        assert not far.mean.any()
+    assert int(far.diagnostics.iterations) == 0
+    z = np.asarray(far.posterior.sources / problem.prior_scale[..., None])
+    np.testing.assert_allclose(z, np.broadcast_to(z[:1], z.shape), atol=1e-9)
+
+
+def test_operators_of_ones_own(problem):
+    """Matrix, sparse matrix, callable and lineax operator are the same map."""
+    shape = jax.ShapeDtypeStruct((30, 1, 4), jnp.float64)
+
+    def chained(z):
+        return z[1:] - z[:-1]
+
+    found = []
+    for operator in (
+        CHAIN,
+        scipy.sparse.csr_array(CHAIN),
+        chained,
+        lx.FunctionLinearOperator(chained, shape),
+    ):
+        estimate = ej.solve(problem, Analysis(3.0, operator), MAP(tol=1e-8))
+        assert bool(estimate.diagnostics.converged)
+        found.append(float(estimate.diagnostics.primal))
+    np.testing.assert_allclose(found, found[0], rtol=1e-7)
+
+
+def test_in_time(problem):
+    """Squares of differences in time and sparse locations; a large weight makes courses flat."""
+    for share, flat in ((1e-6, False), (1e4, True)):
+        terms = (Term(lambda z: z, 1.0), Term(InTime(), share, norm="squares"))
+        estimate = ej.solve(problem, Analysis(3.0, terms), MAP(tol=1e-7))
+        assert bool(estimate.diagnostics.converged)
+        assert float(estimate.diagnostics.relative_gap) <= 1e-7
+        rough = np.abs(np.diff(np.asarray(estimate.mean), axis=-1)).max()
+        assert (rough < 1e-2 * np.abs(estimate.mean).max()) == flat
+    fused = Analysis(3.0, (Term(lambda z: z, 0.5), Term(InTime(), 1.0, norm="entries")))
+    estimate = ej.solve(problem, fused, MAP(tol=1e-8))
+    again = sum(float(t.value(estimate.posterior.sources, 3.0)) for t in fused.terms)
+    assert again > 0
+    assert bool(estimate.diagnostics.converged)
+
+
+def test_refusals(problem):
+    gain = np.random.default_rng(0).standard_normal((6, 9))
+    bare = ej.from_arrays(gain, np.ones((6, 2)), noise_cov=1.0)
+    for penalty in (TV(1.0), SISSY(1.0)):
+        with pytest.raises(ej.InputError, match="needs neighbours"):
+            ej.solve(bare, penalty, MAP())
+    with pytest.raises(ej.InputError, match="ratio"):
+        SISSY(1.0, -0.1)
+    with pytest.raises(ej.InputError, match="norm must be"):
+        Term(CHAIN, norm="huber")
+    with pytest.raises(ej.InputError, match="share"):
+        Term(CHAIN, 0.0)
+    with pytest.raises(ej.InputError, match="finite matrix"):
+        Analysis(1.0, np.full((2, 3), np.nan))
+    with pytest.raises(ej.InputError, match="one term at least"):
+        Analysis(1.0)
+    with pytest.raises(ej.InputError, match="does not take sources"):
+        ej.solve(problem, Analysis(1.0, np.eye(4)), MAP())
+    with pytest.raises(ej.InputError, match="needs a prox"):
+        ej.solve(problem, TV(1.0), MAP(solver="fista"))
+    with pytest.raises(ej.InputError, match="no derivative rule"):
+        jax.grad(lambda a: jnp.sum(ej.solve(problem, TV(a), MAP()).mean ** 2))(3.0)
