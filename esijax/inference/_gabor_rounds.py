@@ -23,7 +23,7 @@ from esijax.inference._gap import Certificate, certificate
 from esijax.inference._working_set import Task
 
 FIRST = 32
-GROWTH = 4
+GROWTH = 8
 COLUMNS = 2048  # of the largest set
 CHUNK = 128  # locations whose coefficients are in memory at once
 STALLED = 4

@@ -53,7 +53,7 @@ class TimeFrequency(Penalty):
     References
     ----------
     Gramfort et al. 2013, doi:10.1016/j.neuroimage.2012.12.051; several windows: Bekhti et al.
-    2016, doi:10.1109/PRNI.2016.7552337.
+    2016, https://hal.archives-ouvertes.fr/hal-01313567v1.
 
     Examples
     --------
