@@ -90,7 +90,7 @@ def dense_leverage(problem, penalty, method):
     ("penalty", "method"),
     [
         (L21, MAP(tol=TIGHT)),
-        (L21, Reweighted(3, tol=TIGHT)),
+        pytest.param(L21, Reweighted(3, tol=TIGHT), marks=pytest.mark.slow),
         pytest.param(lambda a: Elastic(a, 0.8), MAP(tol=TIGHT), marks=pytest.mark.slow),
     ],
     ids=["norms", "turns", "elastic"],

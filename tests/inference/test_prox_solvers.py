@@ -81,7 +81,6 @@ DAILY = {
     "sparse-groups-free",
     "entries-free",
     "MCP-fixed",
-    "power-entries-fixed",
 }
 
 
@@ -161,7 +160,10 @@ def _with(penalty, alpha):
     return dataclasses.replace(penalty, alpha=alpha)
 
 
-@pytest.mark.parametrize("name", ["elastic", "sparse-groups", "LogSum"])
+SLOW = [pytest.param(n, marks=pytest.mark.slow) for n in ("elastic", "LogSum")]
+
+
+@pytest.mark.parametrize("name", ["sparse-groups", *SLOW])
 def test_derivatives(name, problems):
     """Along alpha and data, against central differences."""
     problem = problems["fixed"]

@@ -114,6 +114,7 @@ def test_by_lcurve(problem):
     assert float(model.lambda2) > 0
 
 
+@pytest.mark.slow
 def test_rules_take_other_penalties(problem):
     """Degrees of freedom from the derivative, for penalties without a closed form."""
     for penalty in (Elastic(1.0, 0.8), MCP(1.0)):
