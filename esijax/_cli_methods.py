@@ -94,6 +94,8 @@ METHODS: dict[str, Callable[[Any], Recipe]] = {
     "MxNE": _penalty("L21", "MAP"),
     "irMxNE": _penalty("L21", "Reweighted"),
     "MCE": _penalty("L1", "MAP"),
+    "TF-MxNE": _penalty("TimeFrequency", "MAP"),
+    "irTF-MxNE": _penalty("TimeFrequency", "Reweighted"),
     "patches": _patches(sampled=False),
     "patches-NUTS": _patches(sampled=True),
 }
