@@ -10,7 +10,7 @@ import pytest
 from mne.inverse_sparse.mxne_optim import tf_mixed_norm_solver
 
 import esijax as ej
-from esijax.inference import MAP
+from esijax.inference import MAP, select
 
 pytestmark = [
     pytest.mark.bench,
@@ -33,9 +33,8 @@ def test_time_frequency(sample, race, capsys, case, who):
     evoked, cov, forward = sample
     loose, ratio, wsize, tstep = CASES[case]
     problem = ej.from_mne(evoked, forward, cov, loose=loose)
-    model = ej.models.TimeFrequency(ej.relative(0.4), ratio, wsize, tstep)
-    estimate = ej.solve(problem, model, MAP(tol=RTOL))
-    alpha, proof = float(estimate.hyper["alpha"]), estimate.diagnostics
+    model = ej.models.TimeFrequency(1.0, ratio, wsize, tstep)
+    alpha = 0.4 * float(select.alpha_max(problem, model))
     model = ej.models.TimeFrequency(alpha, ratio, wsize, tstep)
     gain = np.asarray(problem.gain * problem.prior_scale).reshape(problem.rank, -1)
     data = np.asarray(problem.data)
@@ -52,8 +51,10 @@ def test_time_frequency(sample, race, capsys, case, who):
 
     if who == "esijax":
         race(f"TF-MxNE, {case}", who, ours)
+        proof = ej.solve(problem, model, MAP(tol=RTOL)).diagnostics
         primal, gap, active = float(proof.primal), float(proof.gap), int(proof.n_active)
     else:
+        proof = ej.solve(problem, model, MAP(tol=RTOL)).diagnostics
         race(f"TF-MxNE, {case}", who, theirs, rounds=1)
         _, mask, energies, gap = theirs()
         primal, active = energies[-1], mask.sum() // problem.n_orients
