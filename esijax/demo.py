@@ -12,7 +12,7 @@ import numpy as np
 from esijax import inference, io, metrics, models, simulate
 from esijax.arrays import ledoit_wolf
 from esijax.estimate import Estimate
-from esijax.io.template import Template
+from esijax.io.template_head import Template
 from esijax.problem import Problem
 
 AUDITORY = np.array([[-0.050, -0.021, 0.007], [0.052, -0.017, 0.007]])  # m, MNI, Heschl's gyri

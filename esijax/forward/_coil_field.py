@@ -22,6 +22,22 @@ def dipole_field(
 
     (Mosher, Leahy and Lewis 1999, doi:10.1109/10.748978.)
     """
+    return jnp.stack(_components(points, vectors, positions), axis=-1)
+
+
+def projected_field(
+    points: Float[Array, "channels points 3"],
+    vectors: Float[Array, "channels points 3"],
+    positions: Float[Array, "locations 3"],
+    moments: Float[Array, "locations 3"],
+) -> Float[Array, "channels locations"]:
+    """Field of one dipole a location, of any moment, as `dipole_field` has it."""
+    parts = _components(points, vectors, positions)
+    return sum(part * moment for part, moment in zip(parts, moments.T, strict=True))
+
+
+def _components(points, vectors, positions):
+    """Sums over the points of coils, for dipoles along each axis: three (channels, locations)."""
     shape = (len(points), len(positions))
 
     def add(total, at):
@@ -36,7 +52,7 @@ def dipole_field(
 
     start = (jnp.zeros(shape, positions.dtype),) * 3
     each = points.swapaxes(0, 1), vectors.swapaxes(0, 1)
-    return jnp.stack(jax.lax.scan(add, start, each, unroll=min(4, points.shape[1]))[0], axis=-1)
+    return jax.lax.scan(add, start, each, unroll=min(4, points.shape[1]))[0]
 
 
 def sarvas_field(

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from esijax._types import InputError, is_traced
 from esijax.forward import _isolated
 from esijax.forward._by_location import by_location
-from esijax.forward._coil_field import MU0_4PI, dipole_field
+from esijax.forward._coil_field import MU0_4PI, dipole_field, projected_field
 from esijax.forward._collocation import coefficients, corrected
 from esijax.forward._within import (
     check_electrodes,
@@ -24,7 +24,12 @@ from esijax.forward._within import (
 from esijax.forward.leadfield import LeadField, axes_of
 from esijax.forward.rigid import inverse, move, rigid
 from esijax.forward.sensors import Sensors
-from esijax.forward.surface import Surface, check_surface, nearest, vector_areas
+from esijax.forward.surface import (
+    Surface,
+    check_surface,
+    nearest,
+    vector_areas,
+)
 
 __all__ = ["BEMModel"]
 
@@ -195,23 +200,24 @@ class BEMModel(eqx.Module):
         InputError
             For coils inside the head and electrodes that are not on it.
         """
-        given = self.solution if self.solution is not None else self.omega
-        transfer, vertices, distance = _transfer(
-            self._inwards,
-            self.trans,
+        head, electrodes, coils = self.in_head, sensors.electrodes, sensors.coils
+        under = None
+        if electrodes is not None:
+            weights, index, distance = nearest(head[-1], electrodes.positions)
+            under = electrodes.montage, weights, index
+            if not is_traced(distance):
+                check_electrodes(np.asarray(distance), one_layer=len(head) == 1)
+        if not is_traced((head, sensors)):
+            check_outside(head[-1], sensors, LAYERS[len(head)][-1])
+        transfer = _transfer(
+            head[::-1],
             self.conductivities,
-            given,
-            sensors.electrodes,
-            sensors.coils,
+            self.solution if self.solution is not None else self.omega,
+            under,
+            None if coils is None else (*coils.in_head, vector_areas(head[::-1])),
             solved=self.solution is not None,
             isolated=self.isolated,
         )
-        layers = zip(vertices[::-1], self.surfaces, strict=True)
-        head = tuple(Surface(v, s.triangles) for v, s in layers)
-        if not is_traced((head, sensors)):
-            if distance is not None:
-                check_electrodes(np.asarray(distance), one_layer=len(head) == 1)
-            check_outside(head[-1], sensors, LAYERS[len(head)][-1])
         return Prepared(transfer, head, sensors)
 
     def contains(self, positions) -> np.ndarray:
@@ -254,7 +260,7 @@ class Prepared(eqx.Module):
             tuple(s.vertices for s in self.surfaces[::-1]),
             positions,
             None if orientations is None else axes,
-            self.sensors.coils,
+            None if self.sensors.coils is None else self.sensors.coils.in_head,
         )
         order = self.sensors.order
         if (order != np.arange(len(order))).any():
@@ -315,48 +321,47 @@ def _solve(omega, conductivities, counts, isolated):
 
 
 @partial(jax.jit, static_argnames=("solved", "isolated"))
-def _transfer(
-    surfaces, trans, conductivities, given, electrodes, coils, *, solved: bool, isolated: bool
-):
-    """Rows of all channels, MEG first; vertices in head coordinates; how far electrodes are.
+def _transfer(surfaces, conductivities, given, under, coils, *, solved: bool, isolated: bool):
+    """Rows of all channels, MEG first.
 
-    Surfaces come and go from the outermost inwards.
+    Parameters
+    ----------
+    surfaces : tuple of Surface
+        From the outermost inwards, head coordinates.
+    given : (vertices, vertices)
+        The solution where it is `solved`, else the integrals.
+    under : tuple or None
+        Montage of EEG, weights of the corners under each electrode, and the triangle.
+    coils : tuple or None
+        Integration points of MEG, their vectors, and the vector areas of the vertices.
     """
     sigma = conductivities[::-1]
     source, jump, _ = _isolated.multipliers(sigma)
-    back = inverse(trans)
-    surfaces = tuple(Surface(move(back, s.vertices), s.triangles) for s in surfaces)
     counts = tuple(s.vertices.shape[0] for s in surfaces)
     each = np.repeat(np.arange(len(counts)), counts)
-    rows, distance = [], None
+    rows = []
     if coils is not None:
-        points, vectors = coils.in_head
+        points, vectors, areas = coils
         vertices = jnp.concatenate([s.vertices for s in surfaces])
-        areas = jnp.concatenate([vector_areas(s) for s in surfaces])
-        field = dipole_field(points, vectors * MU0_4PI, vertices)
-        rows.append(jnp.einsum("cvd,vd->cv", field, areas) * (-jump[each] / 3))
-    if electrodes is not None:
-        weights, index, distance = nearest(surfaces[0], electrodes.positions)
+        field = projected_field(points, vectors * MU0_4PI, vertices, areas)
+        rows.append(field * (-jump[each] / 3))
+    if under is not None:
+        montage, weights, index = under
         at = jnp.zeros((len(weights), sum(counts)), given.dtype)
         row = jnp.arange(len(weights))[:, None]
-        at = at.at[row, surfaces[0].triangles[index]].add(weights)
-        rows.append(electrodes.montage @ at)
+        rows.append(montage @ at.at[row, surfaces[0].triangles[index]].add(weights))
     stacked = jnp.concatenate(rows)
     if solved:
         out = stacked @ given
     else:
         out = _isolated.rows_times_solution(stacked, given, sigma, counts, isolated)
-    out = out * (source[each] / (4 * jnp.pi))
-    return out, tuple(s.vertices for s in surfaces), distance
+    return out * (source[each] / (4 * jnp.pi))
 
 
 @jax.jit
 def _gain(transfer, vertices, positions, axes, coils):
     vertices = jnp.concatenate(vertices)
-    primary = None
-    if coils is not None:
-        points, vectors = coils.in_head
-        primary = points, vectors * MU0_4PI
+    primary = None if coils is None else (coils[0], coils[1] * MU0_4PI)
 
     def field(some):
         d = vertices.T[None] - some[:, :, None]

@@ -13,7 +13,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optimistix as optx
 from jaxtyping import Array, Float
 
 from esijax._types import InputError
@@ -102,6 +101,8 @@ def fit_points(scalp: Surface, points, *, scale: bool = True) -> Placement:
     reach = float(np.linalg.norm(np.asarray(points), axis=1).max())
     if not 0.05 < reach < 0.3:  # NaN too
         raise InputError(f"the farthest point is {reach:.3g} m from the origin: points in metres?")
+    import optimistix as optx  # takes longer to load than a lead field to compute
+
     solver = optx.LevenbergMarquardt(rtol=1e-6, atol=1e-8)
     found = optx.least_squares(
         _residuals, solver, jnp.zeros(9), (scalp, points, jnp.asarray(float(scale))), throw=False

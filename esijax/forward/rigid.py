@@ -3,12 +3,16 @@ r"""Rigid motions: the six numbers of a co-registration.
 .. math:: x \mapsto R(\omega) x + t, \qquad R = \exp [\omega]_\times
 """
 
+from functools import wraps
+
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
-from esijax._types import InputError
+from esijax._types import InputError, is_traced
 
-__all__ = ["inverse", "move", "rigid", "turn"]
+__all__ = ["inverse", "move", "on_host", "rigid", "turn"]
 
 
 def rigid(parameters) -> Float[Array, "4 4"]:
@@ -64,20 +68,42 @@ def rigid(parameters) -> Float[Array, "4 4"]:
     return jnp.concatenate([upper, jnp.array([[0.0, 0.0, 0.0, 1.0]], dtype=omega.dtype)])
 
 
-def inverse(transform) -> Float[Array, "4 4"]:
+def on_host(function):
+    """Run a function of arrays, given as `function(xp, ...)`, on the host for concrete numbers.
+
+    Geometry is small: NumPy needs microseconds for what takes tenths of a second to compile.
+    """
+
+    @wraps(function)
+    def run(*arrays):
+        if is_traced(arrays):
+            return function(jnp, *arrays)
+        return jax.tree.map(jnp.asarray, function(np, *jax.tree.map(np.asarray, arrays)))
+
+    return run
+
+
+@on_host
+def inverse(xp, transform):
     """Invert a motion (4, 4), exactly: one from a file is orthogonal to single precision only."""
     x, y, z = transform[:3, :3]
-    columns = jnp.stack([jnp.cross(y, z), jnp.cross(z, x), jnp.cross(x, y)], axis=1)
+    columns = xp.stack([xp.cross(y, z), xp.cross(z, x), xp.cross(x, y)], axis=1)
     rotation = columns / (x @ columns[:, 0])
     shift = -rotation @ transform[:3, 3]
-    return jnp.concatenate([jnp.concatenate([rotation, shift[:, None]], axis=1), transform[3:]])
+    return xp.concatenate([xp.concatenate([rotation, shift[:, None]], axis=1), transform[3:]])
 
 
-def move(transform, points: Float[Array, "*n 3"]) -> Float[Array, "*n 3"]:
-    """Apply a transform (4, 4) to points."""
-    return turn(transform, points) + transform[:3, 3]
+@on_host
+def move(xp, transform, points):
+    """Apply a transform (4, 4) to points (..., 3)."""
+    return _turned(xp, transform, points) + transform[:3, 3]
 
 
-def turn(transform, vectors: Float[Array, "*n 3"]) -> Float[Array, "*n 3"]:
-    """Apply the rotation of a transform (4, 4) to directions."""
-    return jnp.einsum("...d,ed->...e", vectors, transform[:3, :3])
+@on_host
+def turn(xp, transform, vectors):
+    """Apply the rotation of a transform (4, 4) to directions (..., 3)."""
+    return _turned(xp, transform, vectors)
+
+
+def _turned(xp, transform, vectors):
+    return xp.einsum("...d,ed->...e", vectors, transform[:3, :3])

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 
 from esijax import _checks
 from esijax._types import InputError, is_traced
-from esijax.forward.rigid import move, rigid, turn
+from esijax.forward.rigid import move, on_host, rigid, turn
 
 __all__ = ["Coils", "Electrodes", "Sensors"]
 
@@ -66,7 +66,8 @@ class Coils(eqx.Module):
         self,
     ) -> tuple[Float[Array, "channels points 3"], Float[Array, "channels points 3"]]:
         """Integration points, and weights times normals, in head coordinates."""
-        vectors = turn(self.dev_head, self.normals) * self.weights[..., None]
+        weighted = on_host(lambda _, normals, weights: normals * weights[..., None])
+        vectors = turn(self.dev_head, weighted(self.normals, self.weights))
         return move(self.dev_head, self.points), vectors
 
 

@@ -8,8 +8,17 @@ from jaxtyping import Array, Float, Int
 
 from esijax import _checks
 from esijax._types import InputError, is_traced
+from esijax.forward.rigid import on_host
 
-__all__ = ["Surface", "edges_of", "incident", "nearest", "vector_areas"]
+__all__ = [
+    "Surface",
+    "edges_of",
+    "foot_weights",
+    "incident",
+    "nearest",
+    "nearest_triangles",
+    "vector_areas",
+]
 
 
 class Surface(eqx.Module):
@@ -85,14 +94,20 @@ def incident(triangles: np.ndarray, n: int) -> np.ndarray:
     return out
 
 
-def vector_areas(surface: Surface) -> Float[Array, "vertices 3"]:
-    """Sum of area times normal over the triangles around each vertex."""
-    a, b, c = (surface.vertices[surface.triangles[:, i]] for i in range(3))
-    area = 0.5 * jnp.cross(b - a, c - a)
-    out = jnp.zeros_like(surface.vertices)
-    for i in range(3):
-        out = out.at[surface.triangles[:, i]].add(area)
-    return out
+def vector_areas(surfaces) -> Float[Array, "vertices 3"]:
+    """Sum of area times normal over the triangles around each vertex, surface after surface."""
+    return jnp.concatenate([_vector_areas(s.vertices, s.triangles) for s in surfaces])
+
+
+@on_host
+def _vector_areas(xp, vertices, triangles):
+    a, b, c = xp.moveaxis(vertices[triangles], 1, 0)
+    area = 0.5 * xp.cross(b - a, c - a)
+    total = xp.zeros_like(vertices)
+    if xp is jnp:
+        return total.at[triangles].add(area[:, None])
+    np.add.at(total, triangles, area[:, None])
+    return total
 
 
 def nearest(surface: Surface, points: Float[Array, "points 3"]):
@@ -109,53 +124,72 @@ def nearest(surface: Surface, points: Float[Array, "points 3"]):
     distance : (points,)
         m.
     """
-    corners = surface.vertices[surface.triangles]
-    fixed = jax.lax.stop_gradient((corners, points))
-    distance, rank = jax.vmap(lambda p: _squared_distances(fixed[0], p))(fixed[1])
-    least = jnp.min(distance, axis=1, keepdims=True)
-    index = jnp.argmin(jnp.where(distance <= least * (1 + 1e-9), rank, jnp.inf), axis=1)
-    a, b, c = (corners[index, i] for i in range(3))
-    weights = jax.vmap(_foot)(a, b, c, points)
-    return weights, index, jnp.sqrt(least[:, 0])
+    index, distance = nearest_triangles(*jax.lax.stop_gradient((surface, points)))
+    corners = surface.vertices, surface.triangles, index
+    return foot_weights(*corners, points), index, distance
 
 
-def _foot(a, b, c, point):
-    """Weights of three corners at the foot of a point on their plane."""
-    u, v, d = b - a, c - a, point - a
-    uu, uv, vv, ud, vd = u @ u, u @ v, v @ v, u @ d, v @ d
+@on_host
+def foot_weights(xp, vertices, triangles, index, points):
+    """Weights of the corners of given triangles (points,) at the feet of points on their planes."""
+    return _foot(vertices[triangles[index]], points, xp)
+
+
+def nearest_triangles(surface: Surface, points):
+    """Index of the nearest triangle of each point, and its distance (m); some dozens at a time."""
+    run = on_host(lambda xp, vertices, triangles, some: _search(vertices[triangles], some, xp))
+    parts = (
+        [points] if is_traced(points) else [points[i : i + 64] for i in range(0, len(points), 64)]
+    )
+    found = [run(surface.vertices, surface.triangles, part) for part in parts]
+    return tuple(jnp.concatenate(part) for part in zip(*found, strict=True))
+
+
+def _search(corners, points, xp):
+    near, rank = _squared_distances(corners, points[:, None], xp)
+    least = xp.min(near, axis=1, keepdims=True)
+    index = xp.argmin(xp.where(near <= least * (1 + 1e-9), rank, xp.inf), axis=1)
+    return index, xp.sqrt(least[:, 0])
+
+
+def _foot(corners, points, xp):
+    """Weights of three corners (..., 3, 3) at the foot of a point (..., 3) on their plane."""
+    a = corners[..., 0, :]
+    u, v, d = corners[..., 1, :] - a, corners[..., 2, :] - a, points - a
+    uu, uv, vv, ud, vd = ((x * y).sum(-1) for x, y in ((u, u), (u, v), (v, v), (u, d), (v, d)))
     det = uu * vv - uv * uv
     p, q = (vv * ud - uv * vd) / det, (uu * vd - uv * ud) / det
-    return jnp.stack([1 - p - q, p, q])
+    return xp.stack([1 - p - q, p, q], axis=-1)
 
 
-def _squared_distances(corners: Float[Array, "triangles 3 3"], point):
+def _squared_distances(corners, points, xp):
     """To the nearest point of each triangle, and what decides between two over their edge.
 
     Over an edge two triangles are equally near. MNE-Python then takes the one whose side looks
-    nearer by a formula that halves the product of the two sides; we take the same one.
+    nearer by a formula that halves the product of the two sides; we take the same one. Corners are
+    (triangles, 3, 3), points (points, 1, 3), both results (points, triangles).
     """
-    weights = jax.vmap(lambda t: _foot(t[0], t[1], t[2], point))(corners)
-    foot = jnp.einsum("tc,tcd->td", weights, corners) - point
-    height = jnp.sum(foot**2, axis=1)
-    inside = jnp.where((weights >= 0).all(axis=1), height, jnp.inf)
-    side = jnp.roll(corners, -1, axis=1) - corners
-    along = jnp.sum((point - corners) * side, axis=2) / jnp.sum(side**2, axis=2)
-    at = corners + jnp.clip(along, 0, 1)[..., None] * side - point
-    near = jnp.minimum(inside, jnp.sum(at**2, axis=2).min(axis=1))
-    return near, jnp.minimum(inside, height + _by_sides(corners, weights))
+    weights = _foot(corners, points, xp)
+    height = ((xp.einsum("ptc,tcd->ptd", weights, corners) - points) ** 2).sum(-1)
+    inside = xp.where((weights >= 0).all(axis=-1), height, xp.inf)
+    side = xp.roll(corners, -1, axis=1) - corners
+    off = points[:, :, None] - corners
+    along = xp.clip((off * side).sum(-1) / (side**2).sum(-1), 0, 1)
+    near = ((along[..., None] * side - off) ** 2).sum(-1).min(axis=-1)
+    return xp.minimum(inside, near), xp.minimum(inside, height + _by_sides(corners, weights, xp))
 
 
-def _by_sides(corners, weights) -> Float[Array, " triangles"]:
+def _by_sides(corners, weights, xp):
     """MNE-Python's squared distance, in the plane, from the foot to the nearest side."""
     u, v = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
-    a, b, c = jnp.sum(u * u, axis=1), jnp.sum(v * v, axis=1), jnp.sum(u * v, axis=1)
-    p, q = weights[:, 1], weights[:, 2]
+    a, b, c = ((x * y).sum(-1) for x, y in ((u, u), (v, v), (u, v)))
+    p, q = weights[..., 1], weights[..., 2]
     slide = ((2 * a - c) * (1 - p) + (2 * b - c) * q) / (2 * (a + b - c))
-    slide = jnp.clip(slide, 0, 1)
+    slide = xp.clip(slide, 0, 1)
     ends = (
-        (jnp.clip(p + 0.5 * q * c / a, 0, 1), 0.0),
+        (xp.clip(p + 0.5 * q * c / a, 0, 1), 0.0),
         (1 - slide, slide),
-        (0.0, jnp.clip(q + 0.5 * p * c / b, 0, 1)),
+        (0.0, xp.clip(q + 0.5 * p * c / b, 0, 1)),
     )
     parts = [(p - x) ** 2 * a + (q - y) ** 2 * b + (p - x) * (q - y) * c for x, y in ends]
-    return jnp.minimum(jnp.minimum(parts[0], parts[1]), parts[2])
+    return xp.minimum(xp.minimum(parts[0], parts[1]), parts[2])

@@ -1,22 +1,29 @@
-"""The door to MNE and ArviZ: problems in, estimates out, a template head, files."""
+"""The door to MNE and ArviZ: problems in, estimates out, lead fields, a template head, files.
 
-from esijax.io._geometry import geometry
-from esijax.io.files import load, save
-from esijax.io.head_in import head_model
-from esijax.io.leadfields import leadfield, to_forward
-from esijax.io.matlab_leadfields import read_leadfield
-from esijax.io.mne_in import from_mne
-from esijax.io.mne_out import to_arviz, to_mne, write_stc
-from esijax.io.readers import read_evoked, read_forward, read_noise_cov
-from esijax.io.sensors_in import sensors
-from esijax.io.simulated import (
-    perturbed_forward,
-    simulation_head,
-    to_evoked,
-    to_noise_cov,
-    with_conductivity,
-)
-from esijax.io.template import Template, template
+Names are loaded on first use: a lead field needs nothing of models and files.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from esijax.io._geometry import geometry
+    from esijax.io.files import load, save
+    from esijax.io.head_in import head_model
+    from esijax.io.leadfields import leadfield, to_forward
+    from esijax.io.matlab_leadfields import read_leadfield
+    from esijax.io.mne_in import from_mne
+    from esijax.io.mne_out import to_arviz, to_mne, write_stc
+    from esijax.io.readers import read_evoked, read_forward, read_noise_cov
+    from esijax.io.sensors_in import sensors
+    from esijax.io.simulated import (
+        perturbed_forward,
+        simulation_head,
+        to_evoked,
+        to_noise_cov,
+        with_conductivity,
+    )
+    from esijax.io.template_head import Template, template
 
 __all__ = [
     "Template",
@@ -42,3 +49,40 @@ __all__ = [
     "with_conductivity",
     "write_stc",
 ]
+
+_HOME = {
+    "Template": "template_head",
+    "from_mne": "mne_in",
+    "geometry": "_geometry",
+    "head_model": "head_in",
+    "leadfield": "leadfields",
+    "load": "files",
+    "perturbed_forward": "simulated",
+    "read_evoked": "readers",
+    "read_forward": "readers",
+    "read_leadfield": "matlab_leadfields",
+    "read_noise_cov": "readers",
+    "save": "files",
+    "sensors": "sensors_in",
+    "simulation_head": "simulated",
+    "template": "template_head",
+    "to_arviz": "mne_out",
+    "to_evoked": "simulated",
+    "to_forward": "leadfields",
+    "to_mne": "mne_out",
+    "to_noise_cov": "simulated",
+    "with_conductivity": "simulated",
+    "write_stc": "mne_out",
+}
+
+
+def __getattr__(name: str):
+    if name in _HOME:
+        value = getattr(import_module(f"esijax.io.{_HOME[name]}"), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'esijax.io' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -6,7 +6,7 @@ import pytest
 from scipy.spatial import ConvexHull, Delaunay, cKDTree
 
 from esijax._types import InputError
-from esijax.io.template import _electrodes, template
+from esijax.io.template_head import _electrodes, template
 
 
 @pytest.fixture(scope="session")
