@@ -8,8 +8,9 @@ through it.
 """
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -148,6 +149,10 @@ class Problem(eqx.Module):
     whitener : Whitener
     geometry : Geometry
     labels : Labels
+    head : esijax.forward.SphereModel | esijax.forward.BEMModel | None
+        Head model that the lead field was computed with, for `in_head`.
+    sensors : esijax.forward.Sensors | None
+        Sensors as arrays, for `in_head`.
 
     Examples
     --------
@@ -166,6 +171,8 @@ class Problem(eqx.Module):
     whitener: Whitener
     geometry: Geometry
     labels: Labels = eqx.field(static=True)
+    head: Any = None
+    sensors: Any = None
 
     @property
     def rank(self) -> int:
@@ -244,6 +251,42 @@ class Problem(eqx.Module):
             raise InputError(f"the lead field must be {want}, got {leadfield.shape}.")
         gain = jnp.tensordot(self.whitener.matrix, leadfield, 1) * self.source_unit
         return eqx.tree_at(lambda p: p.gain, self, gain)
+
+    def in_head(self, head, sensors=None) -> "Problem":
+        r"""Give the same problem with the lead field of another head or other sensors.
+
+        .. math:: G = u \, W L(\text{head}, \text{sensors})
+
+        Computed at the positions and along the frames of the problem, and put in place as by
+        `with_leadfield`; differentiable in all that `head` and `sensors` hold.
+
+        Parameters
+        ----------
+        head : esijax.forward.SphereModel | esijax.forward.BEMModel
+            E.g. ``problem.head.with_conductivities(sigma)``.
+        sensors : esijax.forward.Sensors, optional
+            With the channels of the problem among theirs; those of the problem when None.
+
+        Raises
+        ------
+        InputError
+            If the problem has no positions, if there are no sensors, and what the head refuses.
+
+        Examples
+        --------
+        >>> import jax
+        >>> def misfit(sigma):
+        ...     other = problem.in_head(problem.head.with_conductivities(sigma))
+        ...     return ((other.data - other.gain[:, 0] @ moment) ** 2).sum()
+        >>> jax.grad(misfit)(problem.head.conductivities)  # doctest: +SKIP
+        """
+        sensors = self.sensors if sensors is None else sensors
+        if sensors is None:
+            raise InputError("the problem has no sensors: give them here or to from_mne.")
+        if self.geometry.positions is None:
+            raise InputError("the problem has no positions of sources: no lead field without.")
+        field = head.leadfield(self.geometry.positions, self.geometry.frames, sensors)
+        return replace(self.with_leadfield(field), head=head, sensors=sensors)
 
     def _oriented(self, field) -> Float[Array, "channels locations orients"]:
         """A LeadField in the channels and frames of the problem."""

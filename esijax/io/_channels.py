@@ -84,7 +84,7 @@ class Channels:
 
 
 def common_channels(
-    data: Measurement, forward: mne.Forward, noise_cov: mne.Covariance | None, picks: Any
+    data: Measurement, forward: Any, noise_cov: mne.Covariance | None, picks: Any
 ) -> Channels:
     """Good shared channels in the order of the measurement."""
     info = data.inst.info

@@ -45,6 +45,18 @@ def leadfield(forward: mne.Forward) -> LeadField:
     types = [kinds[name] for name in names]
     gain = np.asarray(forward["sol"]["data"], dtype=float)
     _checks.lead_field(gain, np.arange(len(names)), names, types)
+    positions, axes = sources_in_head(forward)
+    return LeadField(
+        jnp.asarray(gain.reshape(len(names), *axes.shape[:2])),
+        jnp.asarray(positions),
+        jnp.asarray(axes),
+        tuple(names),
+        tuple(types),
+    )
+
+
+def sources_in_head(forward: mne.Forward) -> tuple[np.ndarray, np.ndarray]:
+    """Positions (locations, 3) and axes (locations, orients, 3) in head coordinates."""
     orients = 1 if forward["source_ori"] == FIXED else 3
     positions = np.asarray(forward["source_rr"], dtype=float)
     axes = np.asarray(forward["source_nn"], dtype=float).reshape(-1, orients, 3)
@@ -52,13 +64,18 @@ def leadfield(forward: mne.Forward) -> LeadField:
         to_head = np.asarray(forward["mri_head_t"]["trans"], dtype=float)
         positions = positions @ to_head[:3, :3].T + to_head[:3, 3]
         axes = axes @ to_head[:3, :3].T
-    return LeadField(
-        jnp.asarray(gain.reshape(len(names), -1, orients)),
-        jnp.asarray(positions),
-        jnp.asarray(axes),
-        tuple(names),
-        tuple(types),
-    )
+    return positions, axes
+
+
+def computed(forward: mne.Forward, head, sensors, info: mne.Info) -> mne.Forward:
+    """The sources of a forward, seen through another head by some channels of `info`."""
+    positions, axes = sources_in_head(forward)
+    free = axes.shape[1] == 3 and bool((axes == np.eye(3)).all())
+    field = head.leadfield(positions, None if free else axes, sensors)
+    names, gain = list(field.ch_names), np.asarray(field.gain)
+    data = gain.reshape(len(names), -1)
+    sol = dict(data=data, nrow=data.shape[0], ncol=data.shape[1], row_names=names, col_names=[])
+    return mne.Forward({**forward, "sol": sol, "info": info, "nchan": len(names)})
 
 
 def to_forward(leadfield: LeadField, info: mne.Info, src=None, trans: Any = None) -> mne.Forward:

@@ -8,6 +8,7 @@ import numpy as np
 
 from esijax import _checks
 from esijax._types import InputError
+from esijax.forward import BEMModel, Sensors, SphereModel
 from esijax.io import _agreement
 from esijax.io._channels import Channels, common_channels, measurement, referenced
 from esijax.io._geometry import geometry_of
@@ -21,6 +22,8 @@ from esijax.io._orient import (
     orient,
     orient_scales,
 )
+from esijax.io.leadfields import computed
+from esijax.io.sensors_in import sensors as sensors_of
 from esijax.problem import Labels, Problem, normalised
 
 SOURCE_UNIT = 1e-9  # nA m: source amplitudes of the order of one
@@ -34,6 +37,8 @@ def from_mne(
     depth: Any = 0.8,
     rank: Any = None,
     picks: Any = None,
+    head: Any = None,
+    sensors: Sensors | None = None,
 ) -> Problem:
     r"""Make a problem from MNE objects, with MNE's defaults and meaning.
 
@@ -57,6 +62,14 @@ def from_mne(
     picks : str | list | None
         Channels or channel types to use; by default all good MEG and EEG channels that
         evoked, forward and noise_cov share.
+    head : esijax.forward.SphereModel | esijax.forward.BEMModel | None
+        With a head (`esijax.io.head_model`) the lead field is computed in it, at the sources of
+        `forward` and along its orientations; what `forward` has of a lead field is not read.
+        The problem keeps the head, so that `Problem.in_head` can differentiate by it.
+    sensors : esijax.forward.Sensors | None
+        Electrodes and coils, with names of channels of evoked. None, with a head: those of
+        ``evoked.info``, as `mne.make_forward_solution` takes them. Without a head they are kept
+        for `Problem.in_head`, and `forward` has the lead field.
 
     Returns
     -------
@@ -83,6 +96,8 @@ def from_mne(
     loose = _loose(forward, loose)
     options = depth_options(depth)
     data = measurement(evoked)
+    if head is not None or sensors is not None:
+        forward, sensors = _in_head(data, forward, noise_cov, picks, head, sensors)
     channels, notes = _channels(data, forward, noise_cov, picks)
     recording = data.pick(channels.names)
     _checks.real_finite(recording, "data", channels.names, data.times)
@@ -119,7 +134,37 @@ def from_mne(
             surf_ori=bool(forward["surf_ori"]),
             notes=(*notes, *noise_notes, *geometry_notes, *_baseline_note(white, data.times)),
         ),
+        head=head,
+        sensors=sensors,
     )
+
+
+def _in_head(data, forward, noise_cov, picks, head, sensors) -> tuple[mne.Forward, Sensors]:
+    """The forward in another head, and the sensors, once they are seen to be of the measurement."""
+    info = data.inst.info
+    if head is not None and not isinstance(head, SphereModel | BEMModel):
+        raise TypeError(
+            f"head must be an esijax SphereModel or BEMModel, got {type(head).__name__}: "
+            "ej.io.head_model(bem, trans) makes one."
+        )
+    if sensors is None:
+        every = {**forward["sol"], "row_names": info["ch_names"]}
+        channels = common_channels(data, {**forward, "sol": every}, noise_cov, picks)
+        sensors = sensors_of(info, reference="info", picks=channels.names)
+    if not isinstance(sensors, Sensors):
+        raise TypeError(f"sensors must be esijax Sensors, got {type(sensors).__name__}.")
+    kinds = dict(zip(info["ch_names"], info.get_channel_types(), strict=True))
+    each = zip(sensors.ch_names, sensors.ch_types, strict=True)
+    strange = [name for name, kind in each if kinds.get(name) != kind]
+    if strange:
+        raise InputError(
+            f"sensors {_checks.names(strange)} are no channels of the measurement, or of another "
+            "type there: names and types must be its own."
+        )
+    if head is None:
+        return forward, sensors
+    _agreement.forward_fits(forward)
+    return computed(forward, head, sensors, info), sensors
 
 
 def _channels(data, forward, noise_cov, picks) -> tuple[Channels, tuple[str, ...]]:
