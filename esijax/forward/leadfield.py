@@ -34,8 +34,8 @@ class LeadField(eqx.Module):
     Examples
     --------
     >>> import numpy as np, esijax as ej
-    >>> sensors = ej.forward.Sensors.opm([[0.0, 0.0, 0.11]], [[0.0, 1.0, 0.0]])
-    >>> field = ej.forward.SphereModel().leadfield([[0.03, 0.0, 0.08]], None, sensors)
+    >>> sensors = ej.forward.Sensors.opm([[0.0, 0.0, 0.14]], [[0.0, 1.0, 0.0]])
+    >>> field = ej.forward.SphereModel().leadfield([[0.02, 0.0, 0.06]], None, sensors)
     >>> field.gain.shape
     (1, 1, 3)
     """

@@ -118,7 +118,7 @@ def settle(term: DataTerm, penalty: Analysis, tol: Scalar, max_iter) -> Pair:
         more = (pair.steps < max_iter) & jnp.isfinite(pair.proof.primal)
         return more & ~converged(pair.proof, tol)
 
-    z = constants(term, penalty, term.data, shape)
+    z = unseen_fit(term, penalty, term.data)
     slope = term.pulled(term.data - term.fitted(z))
     u = restored(penalty, images(penalty, jnp.zeros(shape)), slope)
     proof = certificate(term, penalty, z, u)
@@ -158,15 +158,15 @@ def certificate(term: DataTerm, penalty: Analysis, z: Sources, u: tuple) -> Cert
             off = jnp.abs(v - t.dual_step(v + step * m, alpha, step)) / (alpha * t.share)
         kkt = jnp.maximum(kkt, jnp.max(off))
     primal = 0.5 * jnp.sum(residual**2) + penalty.value(z)
-    return Certificate(primal, primal - _dual(term, penalty, residual, inside, z.shape), kkt)
+    return Certificate(primal, primal - _dual(term, penalty, residual, inside), kkt)
 
 
-def _dual(term: DataTerm, penalty: Analysis, residual, u: tuple, shape) -> Scalar:
+def _dual(term: DataTerm, penalty: Analysis, residual, u: tuple) -> Scalar:
     """Value of a feasible dual point; NaN where the equation cannot be restored."""
-    theta = residual - term.fitted(constants(term, penalty, residual, shape))
+    theta = residual - term.fitted(unseen_fit(term, penalty, residual))
     slope = term.pulled(theta)
     u = restored(penalty, u, slope)
-    left = _size(slope - gathered(penalty, u, shape))
+    left = _size(slope - gathered(penalty, u, slope.shape))
     ok = left <= 1e-9 * jnp.maximum(_size(slope), penalty.alpha)
     largest, square = jnp.zeros(()), jnp.sum(theta**2)
     for t, v in zip(penalty.terms, u, strict=True):
@@ -189,29 +189,24 @@ def restored(penalty: Analysis, u: tuple, slope: Sources) -> tuple:
         return gathered(penalty, images(penalty, v), shape)
 
     lack = slope - gathered(penalty, u, shape)
+    lack = lack - penalty.unseen(lack)
     enough = 1e-13 * jnp.linalg.norm(slope)  # below it, rounding in what no map sees
     v, _ = cg(normal, lack, tol=0.0, atol=enough, maxiter=2000)
     return jax.tree.map(jnp.add, u, images(penalty, v))
 
 
-def constants(term: DataTerm, penalty: Analysis, data, shape) -> Sources:
-    """Least squares fit of sources that no map sees: constant over each connected surface."""
-    labels = penalty.pieces(shape[0])
-    if labels is None:
-        return jnp.zeros(shape)
-    n = shape[0]
-    count = jnp.maximum(jnp.zeros(n).at[labels].add(1.0), 1.0)
-
-    def mean(z):
-        total = jnp.zeros(z.shape).at[labels].add(z)
-        return (total / count[:, None, None])[labels]
+def unseen_fit(term: DataTerm, penalty: Analysis, data) -> Sources:
+    """Least squares fit of sources that no map sees; in passes, or it would chase rounding."""
 
     def normal(z):
-        return mean(term.pulled(term.fitted(mean(z))))
+        return penalty.unseen(term.pulled(term.fitted(penalty.unseen(z))))
 
-    right = mean(term.pulled(data))
-    z, _ = cg(normal, right, tol=1e-14, maxiter=50)
-    return mean(z)
+    z = jnp.zeros((*term.scale.shape, data.shape[1]))
+    for _ in range(3):
+        right = penalty.unseen(term.pulled(data - term.fitted(z)))
+        more, _ = cg(normal, right, tol=1e-6, maxiter=20)
+        z = z + penalty.unseen(more)
+    return z
 
 
 def alpha_bound(term: DataTerm, penalty: Analysis) -> Scalar:
@@ -220,7 +215,7 @@ def alpha_bound(term: DataTerm, penalty: Analysis) -> Scalar:
     The least U with the equation is within the balls. A true alpha_max may be lower.
     """
     shape = (*term.scale.shape, term.data.shape[1])
-    residual = term.data - term.fitted(constants(term, penalty, term.data, shape))
+    residual = term.data - term.fitted(unseen_fit(term, penalty, term.data))
     slope = term.pulled(residual)
     least = restored(penalty, images(penalty, jnp.zeros(shape)), slope)
     largest = jnp.zeros(())

@@ -80,6 +80,16 @@ def test_on_the_sheet(problem, name):
     np.testing.assert_allclose(z, np.broadcast_to(z[:1], z.shape), atol=1e-9)
 
 
+def test_what_no_map_sees(problem):
+    """A gap for a matrix of which nothing is known, whose null space are the constants."""
+    found = ej.solve(problem, Analysis(3.0, CHAIN), MAP(tol=1e-8)).diagnostics
+    assert bool(found.converged)
+    assert -1e-12 <= float(found.relative_gap) <= 1e-8
+    slow = admm(problem, [CHAIN], [3.0])
+    assert float(found.primal) == pytest.approx(slow, rel=1e-7)
+
+
+@pytest.mark.slow
 def test_operators_of_ones_own(problem):
     """Matrix, sparse matrix, callable and lineax operator are the same map."""
     shape = jax.ShapeDtypeStruct((30, 1, 4), jnp.float64)
@@ -100,6 +110,7 @@ def test_operators_of_ones_own(problem):
     np.testing.assert_allclose(found, found[0], rtol=1e-7)
 
 
+@pytest.mark.slow
 def test_in_time(problem):
     """Squares of differences in time and sparse locations; a large weight makes courses flat."""
     for share, flat in ((1e-6, False), (1e4, True)):

@@ -30,7 +30,7 @@ class Map(eqx.Module):
     def __call__(self, z: Sources) -> Image:
         """M Z."""
 
-    def transpose(self, u: Image, shape: tuple[int, int, int]) -> Sources:
+    def transpose(self, u: Image, shape: tuple[int, ...]) -> Sources:
         """M' U, for sources of the given shape."""
         like = jax.ShapeDtypeStruct(shape, u.dtype)
         return jax.linear_transpose(self.__call__, like)(u)[0]
@@ -53,7 +53,7 @@ class Differences(Map):
         """Second end less the first."""
         return z[self.edges[:, 1]] - z[self.edges[:, 0]]
 
-    def transpose(self, u: Image, shape: tuple[int, int, int]) -> Sources:
+    def transpose(self, u: Image, shape: tuple[int, ...]) -> Sources:
         """Sums at the ends of the edges."""
         out = jnp.zeros(shape, dtype=u.dtype)
         return out.at[self.edges[:, 1]].add(u).at[self.edges[:, 0]].add(-u)

@@ -1,0 +1,50 @@
+"""The examples in docstrings of penalties, and of what solves and chooses them, run."""
+
+import doctest
+import importlib
+
+import pytest
+
+FILES = [
+    *(
+        f"models.penalties.{name}"
+        for name in (
+            "analysis",
+            "concave",
+            "elastic",
+            "lrq",
+            "norms",
+            "penalty",
+            "sparse_group",
+            "terms",
+            "time_frequency",
+        )
+    ),
+    *(
+        f"inference.{name}"
+        for name in (
+            "_alpha",
+            "_cross_validation",
+            "_degrees",
+            "_hypergradient",
+            "_leverage",
+            "_mixture_evidence",
+            "_path",
+            "debias",
+            "local",
+            "proximal",
+            "reweighted",
+        )
+    ),
+]
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:the map explains:esijax.EsijaxWarning",
+    "ignore:the rule for:esijax.EsijaxWarning",
+)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_examples(name):
+    done = doctest.testmod(importlib.import_module(f"esijax.{name}"))
+    assert done.failed == 0
+    assert done.attempted > 0
