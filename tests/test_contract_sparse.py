@@ -17,45 +17,90 @@ from promises import check_gradients, close, finite, small_problems, traces_of
 
 import esijax as ej
 from esijax.inference import MAP, Reweighted, select
-from esijax.models import L1, L21, Lrq
+from esijax.models import L1, L21, MCP, SISSY, TV, Elastic, LogSum, Lrq, SparseGroup, TimeFrequency
 
 TOL = 1e-13
-PENALTIES = {"L21": L21, "L1": L1, "power": lambda alpha, weights: Lrq(alpha, 2, 0.5, weights)}
+# the penalty of an alpha and weights of locations
+PENALTIES = {
+    "L21": L21,
+    "L1": L1,
+    "power": lambda alpha, weights: Lrq(alpha, 2, 0.5, weights),
+    "TF": lambda alpha, weights: TimeFrequency(alpha, 0.2, 8, 4, weights),
+    "elastic": lambda alpha, weights: Elastic(alpha, 0.8, weights),
+    "groups": lambda alpha, weights: SparseGroup(alpha, 0.3, np.arange(9) // 3, weights),
+    "MCP": lambda alpha, weights: MCP(alpha, 0.5, weights),
+    "LogSum": lambda alpha, weights: LogSum(alpha, 0.5, weights),
+    "TV": lambda alpha, _: TV(alpha),
+    "SISSY": lambda alpha, _: SISSY(alpha, 0.4),
+}
+BY_PAIRS = ("TV", "SISSY")  # whose answers are as exact as the root of the gap
+CONCAVE = ("MCP", "LogSum")
 METHODS = {
     "MAP": MAP(tol=TOL),
     "fista": MAP(solver="fista", tol=TOL),
     "Reweighted": Reweighted(3, tol=TOL),
+    "pairs": MAP(tol=1e-10),
+    "descent": MAP(tol=1e-10),  # distance 1e-8
 }
-FORBIDDEN = {("power", "fista"): "Lrq is majorised"}
-DAILY = {"free-L21-MAP", "fixed-L1-MAP", "free-power-MAP", "free-L21-Reweighted", "fixed-L21-fista"}
-DAILY_GRADIENTS = {"free-L21-MAP", "free-power-MAP"}
+N_TIMES = {"TF": 12}
+FORBIDDEN = {
+    ("power", "fista"): "Lrq is majorised",
+    ("TF", "fista"): "solver of its own",
+    ("SISSY", "fista"): "needs a prox",
+    ("elastic", "Reweighted"): "Reweighted is for",
+    ("SISSY", "Reweighted"): "Reweighted is for",
+}
+DAILY = {
+    "free-L21-MAP",
+    "fixed-L1-MAP",
+    "free-power-MAP",
+    "free-L21-Reweighted",
+    "fixed-L21-fista",
+    "free-TF-MAP",
+    "fixed-elastic-MAP",
+    "fixed-SISSY-pairs",
+}
+DAILY_GRADIENTS = {"free-L21-MAP", "free-power-MAP", "free-TF-MAP"}
 
 
-def pairs(daily):
-    return list(_pairs(daily))
+def _exists(penalty, method):
+    if method in ("pairs", "descent"):
+        return penalty in (BY_PAIRS if method == "pairs" else CONCAVE)
+    if penalty in (*BY_PAIRS, *CONCAVE):
+        return False
+    newton = penalty in ("L21", "L1", "power", "TF")
+    other = method == "Reweighted" or (method == "fista" and penalty in ("L21", "L1"))
+    return method == "MAP" or (newton and other)
 
 
-def _pairs(daily):
+def pairs(daily, without=()):
+    return list(_pairs(daily, without))
+
+
+def _pairs(daily, without):
     for orients in ("fixed", "free"):
         for penalty in PENALTIES:
             for method in METHODS:
                 name = f"{orients}-{penalty}-{method}"
-                if (penalty, method) not in FORBIDDEN:
+                if _exists(penalty, method) and penalty not in without:
                     marks = () if name in daily else pytest.mark.slow
                     yield pytest.param((orients, penalty, method), id=name, marks=marks)
 
 
 @pytest.fixture(scope="module")
 def problems(problem_factory):
-    return small_problems(problem_factory, 5)
+    return {n: small_problems(problem_factory, n) for n in (5, 12)}
 
 
 def parts(case, problems):
     orients, penalty, method = case
-    problem = problems[orients]
+    problem = problems[N_TIMES.get(penalty, 5)][orients]
     weights = jnp.linspace(0.8, 1.3, problem.n_locations)
-    alpha = 0.3 * select.alpha_max(problem, L21(1.0))
-    return problem, PENALTIES[penalty](alpha, weights), METHODS[method]
+    if penalty in ("L21", "L1", "power"):
+        largest = select.alpha_max(problem, L21(1.0))
+    else:
+        largest = select.alpha_max(problem, PENALTIES[penalty](1.0, weights))
+    return problem, PENALTIES[penalty](0.3 * largest, weights), METHODS[method]
 
 
 @pytest.mark.parametrize("case", pairs(DAILY))
@@ -68,11 +113,13 @@ def test_the_promises(case, problems, tmp_path, monkeypatch):
     assert estimate.log_evidence is None
     finite(estimate.mean, estimate.predicted)
     assert bool(estimate.diagnostics.converged)
-    assert 0 < int(estimate.diagnostics.n_active) < problem.n_locations
+    by_pairs = case[1] in BY_PAIRS
+    assert by_pairs or 0 < int(estimate.diagnostics.n_active) < problem.n_locations
+    rtol = 1e-4 if by_pairs else 1e-6 if case[1] in CONCAVE else 1e-8
 
     # jit = eager
     inside = eqx.filter_jit(lambda p, m: ej.solve(p, m, method).posterior.sources)
-    close(inside(problem, model), estimate.posterior.sources, 1e-8)
+    close(inside(problem, model), estimate.posterior.sources, rtol)
 
     # vmap over data = loop
     data = jnp.stack([problem.recording, problem.recording[:, ::-1] * 1.5])
@@ -80,7 +127,7 @@ def test_the_promises(case, problems, tmp_path, monkeypatch):
         jax.vmap(lambda d: ej.solve(problem.with_data(d), model, method).posterior.sources)
     )
     for got, d in zip(solve(data), data, strict=True):
-        close(got, ej.solve(problem.with_data(d), model, method).posterior.sources, 1e-8)
+        close(got, ej.solve(problem.with_data(d), model, method).posterior.sources, rtol)
 
     # files
     back = ej.load(ej.save(estimate, tmp_path / "sparse.npz"))
@@ -89,7 +136,6 @@ def test_the_promises(case, problems, tmp_path, monkeypatch):
 
     # new numbers compile nothing
     counts = traces_of(monkeypatch, {type(method)}, ("finish",))
-    counts += traces_of(monkeypatch, {type(method)}, ("finish",))
     ej.solve(problem.with_data(2 * problem.recording), model, method)
     other = dataclasses.replace(model, alpha=1.1 * model.alpha)
     counts.clear()
@@ -97,17 +143,20 @@ def test_the_promises(case, problems, tmp_path, monkeypatch):
     assert not counts
 
 
-@pytest.mark.parametrize("case", pairs(DAILY_GRADIENTS))
+@pytest.mark.parametrize("case", pairs(DAILY_GRADIENTS, BY_PAIRS))
 def test_gradients(case, problems):
     """Equal to central finite differences; forward and reverse agree."""
     problem, model, method = parts(case, problems)
+    method = METHODS["MAP"] if case[2] == "descent" else method  # as far as it gets
 
     @jax.jit
     def loss(data, gain, log_alpha, weights, scale):
         p = eqx.tree_at(lambda p: (p.gain, p.prior_scale), problem.with_data(data), (gain, scale))
         m = dataclasses.replace(model, alpha=jnp.exp(log_alpha), weights=weights)
         posterior = ej.solve(p, m, method).posterior
-        return jnp.sum(posterior.sources**2 * jnp.arange(1.0, 6)) + jnp.sum(posterior.prediction)
+        return jnp.sum(posterior.sources**2 * jnp.arange(1.0, 1 + p.n_times)) + jnp.sum(
+            posterior.prediction
+        )
 
     at = (
         problem.recording,
@@ -117,7 +166,7 @@ def test_gradients(case, problems):
         problem.prior_scale,
     )
     grads = jax.jit(jax.grad(loss, argnums=(0, 1, 2, 3, 4)))(*at)
-    check_gradients(loss, grads, at, rel=1e-6)
+    check_gradients(loss, grads, at, rel=1e-6, step=3e-6 if case[1] == "TF" else 3e-5)
     tangents = tuple(jnp.ones_like(x) * jnp.mean(jnp.abs(x)) for x in at)
     forward = jax.jit(lambda at, t: jax.jvp(loss, at, t)[1])(at, tangents)
     back = sum(float(jnp.sum(g * t)) for g, t in zip(grads, tangents, strict=True))
@@ -148,7 +197,7 @@ def test_the_forbidden_say_why(pair, problems):
 
 
 def test_a_derivative_that_is_not_there(problems):
-    problem = problems["fixed"]
+    problem = problems[5]["fixed"]
     model = Lrq(0.3 * select.alpha_max(problem, L1(1.0)), 1, 0.5)
 
     def loss(data):
