@@ -81,6 +81,15 @@ def _penalty(name: str, method: str) -> Callable[[Any], Recipe]:
     return make
 
 
+def _patchy(name: str, share: float) -> Callable[[Any], Recipe]:
+    def make(_lambda2):
+        from esijax import inference, models
+
+        return Recipe(getattr(models, name)(models.relative(share)), inference.MAP(tol=1e-3))
+
+    return make
+
+
 METHODS: dict[str, Callable[[Any], Recipe]] = {
     "MNE": _linear("MinimumNorm", None),
     "dSPM": _linear("MinimumNorm", "dSPM"),
@@ -96,6 +105,8 @@ METHODS: dict[str, Callable[[Any], Recipe]] = {
     "MCE": _penalty("L1", "MAP"),
     "TF-MxNE": _penalty("TimeFrequency", "MAP"),
     "irTF-MxNE": _penalty("TimeFrequency", "Reweighted"),
+    "SISSY": _patchy("SISSY", 0.003),
+    "TV": _patchy("TV", 0.01),
     "patches": _patches(sampled=False),
     "patches-NUTS": _patches(sampled=True),
 }

@@ -5,6 +5,7 @@ import mne
 import numpy as np
 
 from esijax import _checks
+from esijax._ops.geodesic import joined_edges
 from esijax._types import InputError
 from esijax.arrays import nearest_neighbours
 from esijax.io._orient import frames_of
@@ -27,7 +28,10 @@ def geometry_of(forward: mne.Forward, frames: np.ndarray) -> tuple[Geometry, tup
     starts = np.cumsum([0, *(int(s["nuse"]) for s in src)])
     meshes = [_mesh(s) for s in src]
     triangles = np.concatenate([m + a for m, a in zip(meshes, starts, strict=False)])
-    edges = np.concatenate([_edges(s, m) + a for s, m, a in zip(src, meshes, starts, strict=False)])
+    edges = [_edges(s, m) for s, m in zip(src, meshes, strict=True)]
+    places = np.split(positions, starts[1:-1])
+    edges = [joined_edges(p, e) if len(e) else e for p, e in zip(places, edges, strict=True)]
+    edges = np.concatenate([e + a for e, a in zip(edges, starts, strict=False)])
     areas = np.concatenate([_areas(s, m) for s, m in zip(src, meshes, strict=True)])
     surface = any(s["type"] == "surf" for s in src)
     return (

@@ -80,6 +80,22 @@ def test_on_the_sheet(problem, name):
     np.testing.assert_allclose(z, np.broadcast_to(z[:1], z.shape), atol=1e-9)
 
 
+def test_the_rim_counts_as_the_middle(problem):
+    """On the mesh each border has at least the length that its rarer neighbours leave it."""
+    edges = np.asarray(problem.geometry.edges)
+    degree = np.bincount(edges.ravel(), minlength=30)
+    weights = TV(1.0).prepare(problem).terms[0].operator.weights
+    naive = [degree.mean() / min(degree[a], degree[b]) for a, b in edges]
+    np.testing.assert_allclose(weights, naive, rtol=1e-12)
+    few = edges[~np.any(edges == 3, axis=1)]
+    rng = np.random.default_rng(1)
+    alone = ej.from_arrays(
+        rng.standard_normal((20, 30)), rng.standard_normal((20, 4)), noise_cov=1.0, edges=few
+    )
+    with pytest.raises(ej.InputError, match="1 locations have no neighbours"):
+        ej.solve(alone, TV(1.0), MAP())
+
+
 def test_what_no_map_sees(problem):
     """A gap for a matrix of which nothing is known, whose null space are the constants."""
     found = ej.solve(problem, Analysis(3.0, CHAIN), MAP(tol=1e-8)).diagnostics

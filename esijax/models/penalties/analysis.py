@@ -6,10 +6,11 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.scipy.sparse.linalg import cg
 from jaxtyping import Array, Float, Int
 
-from esijax._types import InputError, Scalar, check_positive, scalar
+from esijax._types import InputError, Scalar, check_positive, is_traced, scalar
 from esijax.models.penalties.penalty import Penalty, weight_of
 from esijax.models.penalties.terms import Differences, Identity, Term
 from esijax.problem import Problem
@@ -107,29 +108,44 @@ class _OnMesh(Analysis):
     """Analysis penalties whose edges are those of the problem."""
 
     def edges_of(self, problem: Problem) -> Differences:
-        """Edges of the problem's mesh."""
+        r"""Edges of the problem's mesh, :math:`w_{lm} = \bar d / \min(d_l, d_m)`.
+
+        With d the number of neighbours: about 1 within a mesh; at its rim, where sources outside
+        the skull are left out, a location with one neighbour has as long a border as any other.
+        """
         edges = problem.geometry.edges
         if edges is None or len(edges) == 0:
             raise InputError(
                 f"{type(self).__name__} needs neighbours: a surface source space (from_mne), or "
                 "positions with from_arrays."
             )
-        return Differences(edges)
+        lonely = 0
+        if not is_traced(edges):
+            lonely = np.setdiff1d(np.arange(problem.n_locations), np.asarray(edges)).size
+        if lonely:
+            raise InputError(
+                f"{lonely} locations have no neighbours, and so no border: {type(self).__name__} "
+                "would not charge for them. Give edges to from_arrays that reach them."
+            )
+        degree = jnp.zeros(problem.n_locations).at[edges.ravel()].add(1.0)
+        return Differences(edges, jnp.mean(degree) / jnp.min(degree[edges], axis=1))
 
 
 class TV(_OnMesh):
     r"""Total variation on the cortex: patches with sharp borders (VB-SCCD).
 
-    .. math:: \alpha \sum_{(l, m) \in E} \lVert Z_l - Z_m \rVert_F
+    .. math:: \alpha \sum_{(l, m) \in E} w_{lm} \lVert Z_l - Z_m \rVert_F
 
-    A constant over a hemisphere costs nothing. With free or loose orientation the differences are
+    The weights w are about 1; they lengthen the border of locations at the rim of a mesh. A
+    constant over a hemisphere costs nothing. With free or loose orientation the differences are
     those of the surface frames' axes.
 
     Parameters
     ----------
     alpha : float | relative
         Weight, absolute, or a share of a bound: the alpha from which on the answer is surely
-        constant over each connected surface.
+        constant over each connected surface. The bound is far above the least such alpha: shares
+        are hundredths.
 
     Raises
     ------
@@ -143,7 +159,7 @@ class TV(_OnMesh):
     Examples
     --------
     >>> import esijax as ej
-    >>> penalty = ej.models.TV(ej.relative(0.1))
+    >>> penalty = ej.models.TV(ej.relative(0.01))
     """
 
     def __init__(self, alpha: Any, terms: Any = (), weights: None = None):
@@ -178,13 +194,14 @@ def connected(edges: Int[Array, "edges 2"], n_locations: int) -> Int[Array, " lo
 class SISSY(_OnMesh):
     r"""Sparse patches: total variation on the cortex and the mixed norm of the sources.
 
-    .. math:: \alpha \Big( \sum_{(l, m) \in E} \lVert Z_l - Z_m \rVert_F
+    .. math:: \alpha \Big( \sum_{(l, m) \in E} w_{lm} \lVert Z_l - Z_m \rVert_F
        + \rho \sum_l \lVert Z_l \rVert_F \Big)
 
     Parameters
     ----------
     alpha : float | relative
         Weight, absolute, or a share of a bound: the alpha from which on the answer is surely zero.
+        The bound is far above the least such alpha: shares are thousandths to hundredths.
     ratio : float
         :math:`\rho`: small for large patches, large for few locations.
 
@@ -200,7 +217,7 @@ class SISSY(_OnMesh):
     Examples
     --------
     >>> import esijax as ej
-    >>> penalty = ej.models.SISSY(ej.relative(0.1), ratio=0.2)
+    >>> penalty = ej.models.SISSY(ej.relative(0.003), ratio=0.3)
     """
 
     ratio: Scalar = eqx.field(default=0.2)

@@ -45,17 +45,21 @@ class Identity(Map):
 
 
 class Differences(Map):
-    """Differences along edges: (edges, orients, times)."""
+    """Differences along edges, weighted: (edges, orients, times)."""
 
     edges: Int[Array, "edges 2"]
+    weights: Float[Array, " edges"] | None = None
+
+    def _weighted(self, u: Image) -> Image:
+        return u if self.weights is None else u * self.weights[:, None, None]
 
     def __call__(self, z: Sources) -> Image:
         """Second end less the first."""
-        return z[self.edges[:, 1]] - z[self.edges[:, 0]]
+        return self._weighted(z[self.edges[:, 1]] - z[self.edges[:, 0]])
 
     def transpose(self, u: Image, shape: tuple[int, ...]) -> Sources:
         """Sums at the ends of the edges."""
-        out = jnp.zeros(shape, dtype=u.dtype)
+        out, u = jnp.zeros(shape, dtype=u.dtype), self._weighted(u)
         return out.at[self.edges[:, 1]].add(u).at[self.edges[:, 0]].add(-u)
 
 
