@@ -223,13 +223,21 @@ def positions(pos: np.ndarray) -> None:
         )
 
 
+def same_place(pos: np.ndarray) -> np.ndarray:
+    """Find pairs (pairs, 2) of positions that are the same to 0.1 um."""
+    x, y, z = np.round(pos.T * 1e7).astype(np.int64)
+    code = (x << 42) + (y << 21) + z
+    order = np.argsort(code, kind="stable")
+    same = np.flatnonzero(np.diff(code[order]) == 0)
+    return np.stack([order[same], order[same + 1]], axis=1)
+
+
 def coincident(pos: np.ndarray) -> None:
     """Warn about sources at the same place."""
-    x, y, z = np.round(pos.T * 1e7).astype(np.int64)  # 0.1 um
-    distinct = len(np.unique((x << 42) + (y << 21) + z))
-    if distinct < len(pos):
+    pairs = same_place(pos)
+    if len(pairs):
         warn(
-            f"{len(pos) - distinct} of {len(pos)} source positions coincide with another: "
+            f"{len(pairs)} of {len(pos)} source positions coincide with another: "
             "they share their activity."
         )
 

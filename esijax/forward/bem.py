@@ -15,14 +15,18 @@ from esijax.forward._by_location import by_location
 from esijax.forward._coil_field import MU0_4PI, dipole_field, projected_field
 from esijax.forward._collocation import coefficients, corrected
 from esijax.forward._within import (
+    check_conductivities,
     check_electrodes,
+    check_metres,
     check_nested,
     check_outside,
+    check_places,
     check_sources,
+    points_of,
     share_seen,
 )
 from esijax.forward.leadfield import LeadField, axes_of
-from esijax.forward.rigid import inverse, move, rigid
+from esijax.forward.rigid import check_rigid, inverse, move, rigid
 from esijax.forward.sensors import Sensors
 from esijax.forward.surface import (
     Surface,
@@ -34,6 +38,7 @@ from esijax.forward.surface import (
 __all__ = ["BEMModel"]
 
 LAYERS = {1: ("inner skull",), 3: ("inner skull", "outer skull", "outer skin")}
+TISSUES = ("the brain", "the skull", "the scalp")
 ISOLATED_BELOW = 0.1  # skull over brain; the limit of MNE-Python
 
 
@@ -102,19 +107,25 @@ class BEMModel(eqx.Module):
                 f"a boundary element model has one or three surfaces and as many conductivities, "
                 f"got {n} and {self.conductivities.shape}."
             )
-        _check_conductivities(self.conductivities)
-        _check_transform(self.trans)
+        check_conductivities(self.conductivities, TISSUES)
+        check_rigid(self.trans, "trans (from head to surface coordinates)")
         for surface, name in zip(self.surfaces, LAYERS[n], strict=True):
             check_surface(surface, name)
         self.isolated = _is_isolated(self.conductivities) if isolated is None else isolated
         self.solution = None if solution is None else jnp.asarray(solution, dtype=float)
         self.omega = self._assembled() if solution is None else None
+        if self.solution is not None:
+            self._check_solution(self.solution)
+
+    def _check_solution(self, solution) -> None:
         total = sum(self._counts)
-        if self.solution is not None and self.solution.shape != (total, total):
+        if solution.shape != (total, total):
             raise InputError(
-                f"the solution is {self.solution.shape}, for {total} vertices in all: is it of "
+                f"the solution is {solution.shape}, for {total} vertices in all: is it of "
                 "linear collocation, and of these surfaces?"
             )
+        if not is_traced(solution) and not np.isfinite(np.asarray(solution).sum()):
+            raise InputError("the solution holds NaN or Inf: leave it out, it is computed again.")
 
     @property
     def _inwards(self) -> tuple[Surface, ...]:
@@ -148,7 +159,7 @@ class BEMModel(eqx.Module):
         sigma = _vector(conductivities)
         if sigma.shape != self.conductivities.shape:
             raise InputError(f"{len(self.surfaces)} conductivities are needed, got {sigma.shape}.")
-        _check_conductivities(sigma)
+        check_conductivities(sigma, TISSUES)
         return _replaced(
             self,
             conductivities=sigma,
@@ -202,11 +213,13 @@ class BEMModel(eqx.Module):
         """
         head, electrodes, coils = self.in_head, sensors.electrodes, sensors.coils
         under = None
+        if not is_traced((head, sensors)):
+            check_metres(sensors, np.asarray(head[-1].vertices).mean(axis=0))
         if electrodes is not None:
             weights, index, distance = nearest(head[-1], electrodes.positions)
             under = electrodes.montage, weights, index
             if not is_traced(distance):
-                check_electrodes(np.asarray(distance), one_layer=len(head) == 1)
+                check_electrodes(np.asarray(distance), len(head) == 1, sensors)
         if not is_traced((head, sensors)):
             check_outside(head[-1], sensors, LAYERS[len(head)][-1])
         transfer = _transfer(
@@ -249,10 +262,9 @@ class Prepared(eqx.Module):
 
     def __call__(self, positions, orientations: Any = None) -> LeadField:
         """Lead field of dipoles; arguments and errors as in `BEMModel.leadfield`."""
-        positions = jnp.asarray(positions, dtype=float)
-        if positions.ndim != 2 or positions.shape[1] != 3:
-            raise InputError(f"positions must be (locations, 3), got {positions.shape}.")
+        positions = points_of(positions)
         if not is_traced((positions, self.surfaces)):
+            check_places(np.asarray(positions), self.sensors)
             check_sources(np.asarray(positions), self.surfaces, LAYERS[len(self.surfaces)])
         axes = axes_of(orientations, len(positions))
         gain = _gain(
@@ -282,31 +294,6 @@ def _vector(values):
     if is_traced(values):
         return jnp.atleast_1d(jnp.asarray(values, dtype=float))
     return jnp.asarray(np.atleast_1d(np.asarray(values, dtype=float)))
-
-
-def _check_conductivities(sigma) -> None:
-    if is_traced(sigma):
-        return
-    values = np.asarray(sigma)
-    wrong = np.flatnonzero(~(np.isfinite(values) & (values > 0)))
-    if wrong.size:
-        what = ("brain", "skull", "scalp")[wrong[0]]
-        raise InputError(
-            f"the conductivity of the {what} is {values[wrong[0]]:g} S/m: it must be positive and "
-            "finite."
-        )
-
-
-def _check_transform(trans) -> None:
-    if is_traced(trans):
-        return
-    matrix = np.asarray(trans)
-    turn = matrix[:3, :3] if matrix.shape == (4, 4) else np.zeros((3, 3))
-    if not (np.abs(turn @ turn.T - np.eye(3)).max() < 1e-3 and np.abs(matrix[:3, 3]).max() < 1):
-        raise InputError(
-            "trans must be a rigid motion (4, 4) from head to surface coordinates, in metres: its "
-            "rotation is not orthogonal or its translation exceeds 1 m."
-        )
 
 
 def _is_isolated(sigma) -> bool:

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 
 from esijax._types import InputError, is_traced
 
-__all__ = ["inverse", "move", "on_host", "rigid", "turn"]
+__all__ = ["check_rigid", "inverse", "move", "on_host", "rigid", "turn"]
 
 
 def rigid(parameters) -> Float[Array, "4 4"]:
@@ -66,6 +66,26 @@ def rigid(parameters) -> Float[Array, "4 4"]:
     rotation = jnp.eye(3, dtype=omega.dtype) + sinc * cross + versin * cross @ cross
     upper = jnp.concatenate([rotation, shift[:, None]], axis=1)
     return jnp.concatenate([upper, jnp.array([[0.0, 0.0, 0.0, 1.0]], dtype=omega.dtype)])
+
+
+def check_rigid(transform, what: str) -> None:
+    """Refuse a transform that is no rigid motion in metres; traced ones pass."""
+    if is_traced(transform):
+        return
+    matrix = np.asarray(transform, dtype=float)
+    if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
+        holds = "NaN or Inf" if matrix.shape == (4, 4) else f"the shape {matrix.shape}"
+        raise InputError(f"{what} must be a rigid motion (4, 4): it has {holds}.")
+    turn, shift = matrix[:3, :3], float(np.abs(matrix[:3, 3]).max())
+    faults = {
+        "its rotation is not orthogonal": np.abs(turn @ turn.T - np.eye(3)).max() < 1e-3,
+        "it is a mirror": not np.linalg.det(turn) < 0,
+        f"it moves by {shift:.3g} m, which no head does": shift < 1,
+        "its last row is not 0, 0, 0, 1": np.abs(matrix[3] - [0, 0, 0, 1]).max() < 1e-6,
+    }
+    for fault, is_fine in faults.items():
+        if not is_fine:
+            raise InputError(f"{what} must be a rigid motion (4, 4) in metres: {fault}.")
 
 
 def on_host(function):

@@ -13,7 +13,17 @@ from esijax._types import InputError, is_traced
 from esijax.forward._by_location import by_location
 from esijax.forward._coil_field import MU0_4PI, sarvas_field
 from esijax.forward._shells import surface_potential
-from esijax.forward._within import check_distinct
+from esijax.forward._within import (
+    CLOSE,
+    FAR,
+    check_conductivities,
+    check_metres,
+    check_places,
+    coil_names,
+    electrode_names,
+    points_of,
+    refuse_sources,
+)
 from esijax.forward.leadfield import LeadField, axes_of
 from esijax.forward.sensors import Sensors
 
@@ -92,21 +102,15 @@ class SphereModel(eqx.Module):
                 f"{radii.shape} and {sigma.shape}."
             )
         if not is_traced(radii):
-            r = np.asarray(radii)
-            if not (np.isfinite(r).all() and (r > 0).all() and (np.diff(r) > 0).all()):
-                raise InputError(f"radii must be positive and grow outwards, got {r.tolist()}.")
-            if not 0.02 <= r[-1] <= 0.3:
-                raise InputError(f"an outer radius of {r[-1]:g} is no head's: radii are in metres.")
-        if not is_traced(sigma):
-            s = np.asarray(sigma)
-            wrong = np.flatnonzero(~(np.isfinite(s) & (s > 0)))
-            if wrong.size:
+            _check_radii(np.asarray(radii))
+        check_conductivities(sigma, [f"shell {i + 1} (from the inside)" for i in range(sigma.size)])
+        if not is_traced(self.centre):
+            away = np.linalg.norm(np.asarray(self.centre))
+            if self.centre.shape != (3,) or not away < FAR:  # NaN too
                 raise InputError(
-                    f"conductivity {s[wrong[0]]:g} S/m of shell {wrong[0] + 1} (from the inside): "
-                    "it must be positive and finite."
+                    f"the centre must be three numbers, in m and in head coordinates (near their "
+                    f"origin), got {np.asarray(self.centre).tolist()}."
                 )
-        if not is_traced(self.centre) and not np.isfinite(np.asarray(self.centre)).all():
-            raise InputError(f"centre must be three finite numbers (m), got {self.centre}.")
 
     def leadfield(self, positions, orientations, sensors: Sensors) -> LeadField:
         """Compute the lead field of dipoles.
@@ -129,10 +133,8 @@ class SphereModel(eqx.Module):
             For positions outside the innermost sphere (or in mm), coils inside the head,
             electrodes far from it, wrong shapes. Traced values are not looked at.
         """
-        positions = jnp.asarray(positions, dtype=float)
-        if positions.ndim != 2 or positions.shape[1] != 3:
-            raise InputError(f"positions must be (locations, 3), got {positions.shape}.")
-        self._check_positions(positions)
+        positions = points_of(positions)
+        self._check_positions(positions, sensors)
         self._check_sensors(sensors)
         axes = axes_of(orientations, len(positions))
         given = None if orientations is None else axes
@@ -165,49 +167,60 @@ class SphereModel(eqx.Module):
                 return n
         return TERMS[-1]
 
-    def _check_positions(self, positions) -> None:
+    def _check_positions(self, positions, sensors: Sensors) -> None:
         if is_traced((positions, self.centre, self.radii)):
             return
-        places = np.asarray(positions)
-        if not np.isfinite(places).all():
-            wrong = np.flatnonzero(~np.isfinite(places).all(axis=1))
-            raise InputError(f"positions of sources {_checks.names(wrong)} are NaN or infinite.")
-        check_distinct(places)
+        places, radii = np.asarray(positions), np.asarray(self.radii)
+        check_places(places, sensors)
         distance = np.linalg.norm(places - np.asarray(self.centre), axis=1)
-        inner = float(self.radii[0])
-        outside = np.flatnonzero(distance >= inner * (1 - 1e-12))
-        if outside.size:
-            far = distance[outside].max()
-            why = ": are positions in mm instead of m?" if far > 1 else ""
-            raise InputError(
-                f"{outside.size} of {len(places)} sources do not lie inside the innermost sphere "
-                f"(radius {1e3 * inner:.1f} mm), up to {1e3 * far:.1f} mm from its centre: "
-                f"{_checks.names(outside)}{why}."
+        on = np.abs(distance - radii[0]) <= CLOSE
+        out = (distance > radii[0]) & ~on
+
+        def where(source: int) -> str:
+            shell = int(np.searchsorted(radii, distance[source]))
+            inside = (
+                f"in shell {shell + 1} from the inside"
+                if shell < len(radii)
+                else "outside the head"
             )
+            return f"{1e3 * distance[source]:.1f} mm from its centre, {inside}"
+
+        inner = f"innermost sphere (radius {1e3 * radii[0]:.1f} mm)"
+        refuse_sources(len(places), np.flatnonzero(on), np.flatnonzero(out), inner, where)
 
     def _check_sensors(self, sensors: Sensors) -> None:
         if is_traced((sensors, self.centre, self.radii)):
             return
         centre, outer = np.asarray(self.centre), float(self.radii[-1])
-        meg = [n for n, k in zip(sensors.ch_names, sensors.ch_types, strict=True) if k != "eeg"]
+        check_metres(sensors, centre)
         if sensors.coils is not None:
             points = np.asarray(sensors.coils.in_head[0]) - centre
-            inside = np.linalg.norm(points, axis=2).min(axis=1) < outer
-            if inside.any():
-                wrong = [name for name, bad in zip(meg, inside, strict=True) if bad]
+            inside = np.flatnonzero(np.linalg.norm(points, axis=2).min(axis=1) < outer)
+            if inside.size:
+                names = coil_names(sensors)
                 raise InputError(
-                    f"{len(wrong)} MEG sensors lie inside the sphere of {1e3 * outer:.1f} mm: "
-                    f"{_checks.names(wrong)}. Is dev_head right, and are positions in metres?"
+                    f"{inside.size} MEG sensors lie inside the sphere of {1e3 * outer:.1f} mm: "
+                    f"{_checks.names(names[i] for i in inside)}. Is dev_head right, and are "
+                    "positions in metres?"
                 )
         if sensors.electrodes is not None:
             away = np.linalg.norm(np.asarray(sensors.electrodes.positions) - centre, axis=1)
             wrong = np.flatnonzero((away < 0.5 * outer) | (away > 2 * outer))
             if wrong.size:
+                names = electrode_names(sensors)
+                each = [f"{names[i]} ({1e3 * away[i]:.1f} mm)" for i in wrong]
                 raise InputError(
-                    f"{wrong.size} electrodes lie {1e3 * away[wrong[0]]:.1f} mm and the like from "
-                    f"the centre of a sphere of {1e3 * outer:.1f} mm: {_checks.names(wrong)}. Are "
-                    "they in head coordinates and in metres?"
+                    f"{wrong.size} electrodes are not on a sphere of {1e3 * outer:.1f} mm, by "
+                    f"their distance from its centre: {_checks.names(each)}. Are they in head "
+                    "coordinates and in metres?"
                 )
+
+
+def _check_radii(radii: np.ndarray) -> None:
+    if not (np.isfinite(radii).all() and (radii > 0).all() and (np.diff(radii) > 0).all()):
+        raise InputError(f"radii must be positive and grow outwards, got {radii.tolist()}.")
+    if not 0.02 <= radii[-1] <= 0.3:
+        raise InputError(f"an outer radius of {radii[-1]:g} is no head's: radii are in metres.")
 
 
 @jax.jit

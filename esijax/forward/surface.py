@@ -20,6 +20,8 @@ __all__ = [
     "vector_areas",
 ]
 
+FLAT = 1e-12  # m2
+
 
 class Surface(eqx.Module):
     """A closed surface of triangles.
@@ -48,6 +50,9 @@ def check_surface(surface: Surface, name: str) -> None:
     n = surface.vertices.shape[0]
     if not (tris.size and tris.min() >= 0 and tris.max() < n):
         raise InputError(f"the {name} has triangles without vertices: it has {n} vertices.")
+    loose = np.setdiff1d(np.arange(n), tris)
+    if loose.size:
+        raise InputError(f"the {name} has vertices without a triangle: {_checks.names(loose)}.")
     directed = np.concatenate([tris[:, [0, 1]], tris[:, [1, 2]], tris[:, [2, 0]]]) @ [n, 1]
     reverse = np.concatenate([tris[:, [1, 0]], tris[:, [2, 1]], tris[:, [0, 2]]]) @ [n, 1]
     lonely = np.setdiff1d(directed, reverse)
@@ -69,6 +74,12 @@ def check_surface(surface: Surface, name: str) -> None:
     if not 0.05 <= size <= 0.5:
         raise InputError(f"the {name} is {size:.3g} m wide: surfaces of a head are in metres.")
     a, b, c = (rr[tris[:, i]] - rr.mean(axis=0) for i in range(3))
+    flat = np.flatnonzero(np.linalg.norm(np.cross(b - a, c - a), axis=1) < FLAT)
+    if flat.size:
+        raise InputError(
+            f"the {name} has triangles without an area: {_checks.names(flat)}. Do some of their "
+            "vertices coincide?"
+        )
     if np.sum(a * np.cross(b, c)) < 0:
         raise InputError(
             f"the {name} is inside out (its volume is negative): swap two corners of each triangle."

@@ -11,6 +11,7 @@ import scipy.io
 from esijax import _checks
 from esijax._types import InputError
 from esijax.forward import LeadField
+from esijax.forward.rigid import check_rigid
 
 METRES = {"m": 1.0, "dm": 0.1, "cm": 0.01, "mm": 0.001}
 
@@ -105,9 +106,7 @@ def _motion(to_head: Any) -> np.ndarray:
     if to_head is None:
         return np.eye(4)
     motion = np.asarray(to_head["trans"] if isinstance(to_head, dict) else to_head, dtype=float)
-    turn = motion[:3, :3] if motion.shape == (4, 4) else np.zeros((3, 3))
-    if not np.abs(turn @ turn.T - np.eye(3)).max() < 1e-3:
-        raise InputError("to_head must be a rigid motion (4, 4), in metres.")
+    check_rigid(motion, "to_head")
     return motion
 
 

@@ -1,58 +1,16 @@
-"""Boundary elements: against MNE-Python, analytic spheres, finite differences; what is refused."""
+"""Boundary elements: against MNE-Python, analytic spheres, finite differences."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from derivatives import check_slopes, floats
+from round_heads import RADII, SIGMA, icosphere, three
 
 import esijax as ej
 from esijax.forward import BEMModel, Sensors, SphereModel, Surface
 from esijax.forward._collocation import coefficients
 from esijax.forward.surface import nearest
-
-SIGMA = np.array([0.3, 0.006, 0.3])
-RADII = np.array([0.065, 0.078, 0.092])
-
-
-def icosphere(radius, level=1, centre=(0.0, 0.0, 0.0)):
-    """A sphere of 20 x 4^level triangles, normals outwards."""
-    g = (1 + np.sqrt(5)) / 2
-    rr = [(a, b * g, 0) for a in (-1, 1) for b in (-1, 1)]
-    rr = np.array([np.roll(v, k) for k in range(3) for v in rr], dtype=float)
-    rr /= np.linalg.norm(rr, axis=1, keepdims=True)
-    near = np.linalg.norm(rr[:, None] - rr, axis=2).round(6)
-    link = near == np.unique(near)[1]
-    n = len(rr)
-    tris = [
-        (i, j, k)
-        for i in range(n)
-        for j in range(i)
-        for k in range(j)
-        if link[i, j] and link[j, k] and link[i, k]
-    ]
-    for _ in range(level):
-        cut, middle = [], {}
-        points = list(rr)
-        for t in tris:
-            for a, b in ((0, 1), (1, 2), (2, 0)):
-                key = tuple(sorted((t[a], t[b])))
-                if key not in middle:
-                    middle[key] = len(points)
-                    points.append(rr[t[a]] + rr[t[b]])
-            m = [middle[tuple(sorted((t[a], t[b])))] for a, b in ((0, 1), (1, 2), (2, 0))]
-            cut += [(t[0], m[0], m[2]), (m[0], t[1], m[1]), (m[2], m[1], t[2]), tuple(m)]
-        rr = np.array([p / np.linalg.norm(p) for p in points])
-        tris = cut
-    tris = np.array(tris)
-    a, b, c = (rr[tris[:, i]] for i in range(3))
-    inside_out = np.sum(a * np.cross(b, c), axis=1) < 0
-    tris[inside_out] = tris[inside_out][:, ::-1]
-    return Surface(np.asarray(centre) + radius * rr, tris)
-
-
-def three(level=1, radii=RADII):
-    return [icosphere(r, level) for r in radii]
 
 
 @pytest.fixture(scope="module")
@@ -278,87 +236,3 @@ def test_jit_vmap_single_precision_and_chunks(small, cap):
         single = BEMModel(three(), SIGMA).leadfield(PLACES, None, floats(cap)).gain
     assert single.dtype == jnp.float32
     assert np.abs((single - want) / size).max() < 2e-3
-
-
-# ------------------------------------------------------------------ what is refused
-def without_a_triangle(surfaces):
-    first = surfaces[0]
-    return [Surface(first.vertices, first.triangles[1:]), *surfaces[1:]]
-
-
-def inside_out(surfaces):
-    first = surfaces[1]
-    return [surfaces[0], Surface(first.vertices, first.triangles[:, ::-1]), surfaces[2]]
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (without_a_triangle, "inner skull is open.*3 edges"),
-        (inside_out, "outer skull is inside out"),
-        (lambda s: s[::-1], "outer skull is not inside the outer skin: 42 of its"),
-        (lambda s: [s[0], icosphere(0.078, centre=(0.02, 0, 0)), s[2]], "is not inside"),
-        (lambda s: [Surface(1e3 * x.vertices, x.triangles) for x in s], "in metres"),
-        (lambda s: s[:2], "one or three surfaces"),
-    ],
-)
-def test_bad_surfaces(change, message):
-    with pytest.raises(ej.InputError, match=message):
-        BEMModel(change(three()), SIGMA)
-
-
-@pytest.mark.parametrize(
-    ("sigma", "message"),
-    [
-        ([0.3, 0.0, 0.3], "of the skull is 0 S/m"),
-        ([-0.3, 0.006, 0.3], "of the brain is -0.3"),
-        ([0.3, 0.006, np.inf], "of the scalp is inf"),
-    ],
-)
-def test_bad_conductivities(small, sigma, message):
-    with pytest.raises(ej.InputError, match=message):
-        BEMModel(three(), sigma)
-    with pytest.raises(ej.InputError, match=message):
-        small.with_conductivities(sigma)
-
-
-@pytest.mark.parametrize(
-    ("place", "message"),
-    [
-        ([0.0, 0.0, 0.0715], "lies between the inner skull and the outer skull"),
-        ([0.0, 0.0, 0.083], "lies between the inner skull and the outer skin"),
-        ([0.0, 0.3, 0.0], "sources are not inside the inner skull: 1; .*outside the head"),
-        ([20.0, 30.0, 50.0], "mm instead of m"),
-        ([0.0, 0.0, 0.02], "1 sources coincide with another: 0 and 1"),
-        ([np.nan, 0.0, 0.0], "sources 1 are NaN"),
-    ],
-)
-def test_bad_positions(small, cap, place, message):
-    with pytest.raises(ej.InputError, match=message):
-        small.leadfield([[0.0, 0.0, 0.02], place], None, cap)
-
-
-def test_sources_on_the_surface(small, cap):
-    on = np.asarray(small.surfaces[0].vertices)[5]
-    with pytest.raises(ej.InputError, match=r"1 of 2 sources lie on the inner skull.*: 0"):
-        small.leadfield([on, [0.0, 0.0, 0.0]], None, cap)
-    middle = np.asarray(small.surfaces[0].vertices)[np.asarray(small.surfaces[0].triangles)[3]]
-    with pytest.raises(ej.InputError, match="on the inner skull"):
-        small.leadfield(middle.mean(axis=0)[None], None, cap)
-
-
-def test_bad_sensors(small):
-    with pytest.raises(ej.InputError, match=r"1 MEG sensors lie inside the outer skin: OPM 001"):
-        small.leadfield(PLACES, None, Sensors.opm([[0.0, 0.0, 0.08]], [[0.0, 0.0, 1.0]]))
-    with pytest.raises(ej.InputError, match=r"electrodes are up to"):
-        small.leadfield(PLACES, None, Sensors.eeg([[0.0, 0.0, 0.13]]))
-    one = BEMModel([icosphere(0.08)], [0.3])
-    with pytest.raises(ej.InputError, match="EEG needs three layers"):
-        one.leadfield(PLACES, None, Sensors.eeg([[0.0, 0.0, 0.095]]))
-
-
-def test_bad_transforms(small):
-    with pytest.raises(ej.InputError, match="rigid"):
-        BEMModel(three(), SIGMA, 2 * np.eye(4))
-    with pytest.raises(ej.InputError, match="solution is"):
-        BEMModel(three(), SIGMA, solution=np.eye(5))
