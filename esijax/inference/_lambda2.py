@@ -74,54 +74,17 @@ def negative_curvature(log_lambda2: Scalar, spec: Spectrum) -> Scalar:
 
 
 def by_evidence(problem: Problem, model: GaussianPrior) -> GaussianPrior:
-    """Give the model the lambda2 that maximises the log-evidence (MacKay 1992).
-
-    Parameters
-    ----------
-    problem : Problem
-    model : MinimumNorm | WeightedMinimumNorm | LORETA | ELORETA
-
-    Returns
-    -------
-    model
-        The same with a number for lambda2.
-
-    References
-    ----------
-    MacKay 1992, doi:10.1162/neco.1992.4.3.415.
-
-    Examples
-    --------
-    >>> import numpy as np, esijax as ej
-    >>> gain = np.random.default_rng(0).standard_normal((8, 12))
-    >>> problem = ej.from_arrays(gain, 3 * gain[:, :4], noise_cov=1.0)
-    >>> ej.inference.select.by_evidence(problem, ej.models.MinimumNorm()).lambda2 < 1
-    Array(True, dtype=bool)
-    """
+    """Give the model the lambda2 that maximises the log-evidence."""
     return _choose(problem, model, negative_log_evidence)
 
 
 def gcv_of_lambda2(problem: Problem, model: GaussianPrior) -> GaussianPrior:
-    """Give the model the lambda2 that minimises generalised cross-validation.
-
-    Parameters and return as `by_evidence`.
-
-    References
-    ----------
-    Golub, Heath and Wahba 1979, doi:10.1080/00401706.1979.10489751.
-    """
+    """Give the model the lambda2 that minimises generalised cross-validation."""
     return _choose(problem, model, gcv)
 
 
 def by_lcurve(problem: Problem, model: GaussianPrior) -> GaussianPrior:
-    """Give the model the lambda2 at the corner of the L-curve.
-
-    Parameters and return as `by_evidence`.
-
-    References
-    ----------
-    Hansen and O'Leary 1993, doi:10.1137/0914086.
-    """
+    """Give the model the lambda2 at the corner of the L-curve."""
     return _choose(problem, model, negative_curvature)
 
 

@@ -22,7 +22,9 @@ class Optimality(Diagnostics):
     kkt : ()
         Largest distance of zero to the subdifferential, over alpha times the weight.
     alpha, alpha_max : ()
-        Weight of the penalty, and the smallest at which every source is zero.
+        Weight of the penalty, and the smallest at which every source is zero. For analysis
+        penalties (`TV`, `SISSY`, `Analysis`) alpha_max may only be an upper bound of the one at
+        which no map sees anything; it is infinite where none is known.
     iterations, rounds : ()
         Newton or proximal steps, working sets.
     n_active : ()

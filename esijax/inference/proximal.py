@@ -62,15 +62,25 @@ class MAP(Method):
     .. math:: \hat Z = \arg\min_Z \tfrac12 \lVert Y - G P Z \rVert_F^2 + \alpha\,\Omega(Z), \qquad
        \hat X = P \hat Z
 
-    Sums of norms (`L21`, `L1`) are solved by Newton's method on a working set of locations, a
-    power (`Lrq`) by one such problem after the other until nothing moves, any other `Penalty` by
-    accelerated proximal gradients. What is said to have converged has a duality gap below `tol`
-    times the objective (where the penalty is convex and has a polar), and a distance to the
-    subdifferential below 100 `tol` times alpha: `estimate.diagnostics`. Zeros are exact.
-    Amplitudes are those of the minimum, biased towards zero: `esijax.inference.debias`.
+    Each penalty has its solver:
+
+    - `L21`, `L1`, `Lrq`: Newton's method on a working set of locations, and for q < 1 one such
+      problem after the other until nothing moves.
+    - `Elastic`, `MCP`, `LogSum`, `SparseGroup` without groups, `L21` and `L1` with weights of
+      entries, your own `Penalty` with `sums_locations`: accelerated proximal gradients on working
+      sets. `SparseGroup` with groups and other penalties of your own: on all locations at once.
+    - `TimeFrequency`: blocks of locations with Gabor frames, on working sets.
+    - `TV`, `SISSY`, `Analysis`: a primal-dual iteration.
+
+    What is said to have converged has a duality gap below `tol` times the objective (where the
+    penalty is convex and the gap is known), and a distance to the subdifferential below 100 `tol`
+    times alpha: `estimate.diagnostics`. Zeros are exact, but for analysis penalties. Amplitudes
+    are those of the minimum, biased towards zero: `esijax.inference.debias`.
 
     Under jit, vmap and grad it is one function whose derivative is that of the minimiser
     (implicit differentiation on the support); the derivative is as exact as the minimum is.
+    Analysis penalties have none and refuse it, as `Lrq` with q < 1 does for r = 1 or weights of
+    entries.
 
     Parameters
     ----------
@@ -78,7 +88,7 @@ class MAP(Method):
     tol : float
         Largest duality gap, relative to the objective.
     max_iter : int
-        Newton steps of each convex problem; 20 times as many proximal steps.
+        Newton steps of each convex problem; 20 times as many proximal or primal-dual steps.
 
     Raises
     ------
