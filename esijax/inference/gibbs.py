@@ -4,9 +4,7 @@ r"""Gibbs sampling of sources and variances, for thousands of variances and data
 """
 
 import dataclasses
-import os
-import time
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -18,8 +16,8 @@ from esijax._types import InputError
 from esijax.estimate import Estimate
 from esijax.inference._gibbs_sweep import Model, gibbs_model, locals_of
 from esijax.inference._mcmc_verdict import SweepDiagnostics
+from esijax.inference._side_by_side import check_counts, in_threads, one_by_one
 from esijax.inference.answers import marginal, mixture_estimate, need_prior
-from esijax.inference.mcmc import paced
 from esijax.inference.method import Method, Setup, State
 from esijax.inference.target import check_learnable, start_gamma
 from esijax.models.collapsed import Marginal
@@ -104,10 +102,7 @@ class Gibbs(Method):
     num_maps: int = dataclasses.field(default=200, kw_only=True)
 
     def __check_init__(self):
-        for name in ("num_warmup", "num_samples", "num_chains", "num_maps"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise InputError(f"{name} must be a positive integer, got {value!r}.")
+        check_counts(self, "num_warmup", "num_samples", "num_chains", "num_maps")
 
     def check(self, setup: Setup) -> None:
         """Take variances that are independent given the sources."""
@@ -153,23 +148,14 @@ class Gibbs(Method):
     def step(self, state: State) -> State:
         """All sweeps, chain by chain: under jit nobody looks between."""
         total = jnp.asarray(self.num_warmup + self.num_samples)
-        stacked = jax.tree.map(lambda *x: jnp.stack(x), *state.carry.chains)
-        model = state.fixed[1]
-        ended = jax.lax.map(lambda c: _swept(self.num_warmup, model, c, total), stacked)
-        chains = tuple(jax.tree.map(lambda x, i=i: x[i], ended) for i in range(self.num_chains))
+        run = partial(_swept, self.num_warmup, state.fixed[1])
+        chains = one_by_one(lambda c: run(c, total), state.carry.chains)
         return State(state.setup, Carry(chains, state.carry.chunk), state.fixed)
 
     def advance(self, state: State) -> State:
         """About a second's worth of sweeps, chains side by side in threads."""
-        carry, model = state.carry, state.fixed[1]
-        begin = time.perf_counter()
-        with ThreadPoolExecutor(min(self.num_chains, len(os.sched_getaffinity(0)))) as pool:
-            tasks = [
-                pool.submit(_chunk, self.num_warmup, model, chain, carry.chunk)
-                for chain in carry.chains
-            ]
-            chains = tuple(task.result() for task in tasks)
-        chunk = jnp.asarray(paced(int(carry.chunk), time.perf_counter() - begin))
+        run = partial(_chunk, self.num_warmup, state.fixed[1])
+        chains, chunk = in_threads(run, state.carry.chains, state.carry.chunk)
         return State(state.setup, Carry(chains, chunk), state.fixed)
 
     def done(self, state: State) -> Any:

@@ -5,9 +5,7 @@ r"""Hamiltonian Monte Carlo on the hyper-parameters, the sources integrated out.
 """
 
 import dataclasses
-import os
-import time
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -19,6 +17,7 @@ from esijax._types import InputError
 from esijax.estimate import Estimate
 from esijax.inference._mcmc_chain import Chain, Settings, begin, run, start, unflatten
 from esijax.inference._mcmc_verdict import ChainDiagnostics
+from esijax.inference._side_by_side import check_counts, in_threads, one_by_one
 from esijax.inference.answers import marginal, mixture_estimate, need_prior
 from esijax.inference.method import Method, Setup, State
 from esijax.inference.target import Target, check_learnable
@@ -110,10 +109,8 @@ class NUTS(Method):
     chunk: int | None = dataclasses.field(default=None, kw_only=True)
 
     def __check_init__(self):
-        for name in ("num_warmup", "num_samples", "num_chains", "max_tree_depth", "num_maps"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise InputError(f"{name} must be a positive integer, got {value!r}.")
+        names = ("num_warmup", "num_samples", "num_chains", "max_tree_depth", "num_maps")
+        check_counts(self, *names)
         if not (isinstance(self.target_accept, float) and 0 < self.target_accept < 1):
             raise InputError(f"target_accept must lie between 0 and 1, got {self.target_accept!r}.")
         if not (self.chunk is None or (isinstance(self.chunk, int) and self.chunk > 0)):
@@ -146,12 +143,9 @@ class NUTS(Method):
     def step(self, state: State) -> State:
         """All transitions, chain by chain: under jit nobody looks between."""
         carry = state.carry
-        chains = carry.chains
-        settings = self._settings(chains[0].draws.shape[1], carry.settled)
-        stacked = jax.tree.map(lambda *x: jnp.stack(x), *chains)
+        settings = self._settings(carry.chains[0].draws.shape[1], carry.settled)
         total = jnp.asarray(self.num_warmup + self.num_samples)
-        ended = jax.lax.map(lambda c: run(settings, state.fixed, c, total), stacked)
-        chains = tuple(jax.tree.map(lambda x, i=i: x[i], ended) for i in range(self.num_chains))
+        chains = one_by_one(lambda c: run(settings, state.fixed, c, total), carry.chains)
         return State(state.setup, Carry(chains, carry.chunk, carry.settled), state.fixed)
 
     def advance(self, state: State) -> State:
@@ -159,16 +153,9 @@ class NUTS(Method):
         carry = state.carry
         _check_start(carry.chains)
         settings = self._settings(carry.chains[0].draws.shape[1], carry.settled)
-        begin = time.perf_counter()
-        with ThreadPoolExecutor(min(self.num_chains, len(os.sched_getaffinity(0)))) as pool:
-            tasks = [
-                pool.submit(_chunk, settings, state.fixed, chain, carry.chunk)
-                for chain in carry.chains
-            ]
-            chains = tuple(task.result() for task in tasks)
-        chunk = carry.chunk
-        if self.chunk is None:
-            chunk = jnp.asarray(paced(int(chunk), time.perf_counter() - begin))
+        some = partial(_chunk, settings, state.fixed)
+        chains, chunk = in_threads(some, carry.chains, carry.chunk)
+        chunk = chunk if self.chunk is None else carry.chunk
         return State(state.setup, Carry(chains, chunk, carry.settled), state.fixed)
 
     def done(self, state: State) -> Any:
@@ -230,11 +217,6 @@ class NUTS(Method):
 
 
 _chunk: Any = eqx.filter_jit(run)
-
-
-def paced(chunk: int, took: float, wanted: float = 1.0) -> int:
-    """Transitions for about a second, at most doubled at once: the first call compiles."""
-    return max(1, min(2 * chunk, round(chunk * wanted / max(took, 1e-3))))
 
 
 def _check_start(chains: tuple[Chain, ...]) -> None:
