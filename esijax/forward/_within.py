@@ -43,6 +43,19 @@ def check_conductivities(sigma, layers) -> None:
         )
 
 
+def check_simple(omega: np.ndarray, layer: str) -> None:
+    """Refuse a surface that crosses itself, by the solid angles that its vertices see of it.
+
+    It is that of the surface's cone at the vertex; the full one more or less on the wrong side.
+    """
+    wrong = np.flatnonzero(np.abs(omega / (4 * np.pi) - 0.5) > 0.5 + ON)
+    if wrong.size:
+        raise InputError(
+            f"the {layer} crosses itself: {wrong.size} of its vertices lie on the wrong side of "
+            f"its triangles ({_checks.names(wrong)}). Mend the mesh."
+        )
+
+
 def check_nested(omega: np.ndarray, counts, layers) -> None:
     """Refuse surfaces that cross, by the solid angles that their vertices see of each other."""
     ends = np.cumsum([0, *counts])

@@ -21,6 +21,7 @@ from esijax.forward._within import (
     check_nested,
     check_outside,
     check_places,
+    check_simple,
     check_sources,
     points_of,
     share_seen,
@@ -143,7 +144,10 @@ class BEMModel(eqx.Module):
         columns = []
         for i, surface in enumerate(self._inwards):
             others = np.r_[0 : ends[i], ends[i + 1] : ends[-1]]
-            own = corrected(coefficients(surface.vertices, surface, own=True), surface)
+            seen = coefficients(surface.vertices, surface, own=True)
+            if not is_traced(seen):
+                check_simple(np.asarray(seen).sum(axis=1), LAYERS[len(ends) - 1][-1 - i])
+            own = corrected(seen, surface)
             block = jnp.zeros((len(points), len(surface.vertices)), points.dtype)
             block = block.at[ends[i] : ends[i + 1]].set(own)
             if others.size:
@@ -199,7 +203,8 @@ class BEMModel(eqx.Module):
         ------
         InputError
             For sources outside the inner skull or on it (or in mm), coils inside the head,
-            electrodes far from it, wrong shapes. Traced values are not looked at.
+            electrodes far from it, sensors at a source, wrong shapes. Traced values are not
+            looked at.
         """
         return self.prepared(sensors)(positions, orientations)
 

@@ -131,7 +131,8 @@ class SphereModel(eqx.Module):
         ------
         InputError
             For positions outside the innermost sphere (or in mm), coils inside the head,
-            electrodes far from it, wrong shapes. Traced values are not looked at.
+            electrodes far from it, sensors at a source, wrong shapes. Traced values are not
+            looked at.
         """
         positions = points_of(positions)
         self._check_positions(positions, sensors)

@@ -265,6 +265,20 @@ def test_crossing_surfaces(change, message):
         BEMModel(surfaces, SIGMA)
 
 
+@pytest.mark.parametrize("layer", [0, 1, 2])
+def test_surfaces_that_cross_themselves(layer):
+    """A vertex is pulled over its neighbour, or through the whole surface."""
+    surfaces = three()
+    rr = np.asarray(surfaces[layer].vertices)
+    away = np.linalg.norm(rr - rr[7], axis=1)
+    other = int(np.argsort(away)[1])
+    for place in (1.3 * rr[other] - 0.3 * rr[7], -1.1 * rr[7]):
+        surfaces[layer] = with_vertex(three()[layer], 7, place)
+        message = rf"the {NAMES[layer]} crosses itself: \d of its vertices .*7"
+        with pytest.raises(ej.InputError, match=message):
+            BEMModel(surfaces, SIGMA)
+
+
 def test_as_many_surfaces_as_layers():
     with pytest.raises(ej.InputError, match=r"one or three surfaces .* got 2"):
         BEMModel(three()[:2], SIGMA)
