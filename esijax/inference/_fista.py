@@ -10,7 +10,7 @@ Beck and Teboulle 2009, doi:10.1137/080716542; restarts: O'Donoghue and Candès 
 doi:10.1007/s10208-013-9150-3; not convex: Li and Lin 2015.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -36,8 +36,8 @@ class Glide(NamedTuple):
     steps: Int[Array, ""]
 
 
-def prox_step(term: DataTerm | GramTerm, penalty: Penalty, x: Sources, bound: Scalar) -> Sources:
-    """One proximal gradient step; the minimiser is its fixed point."""
+def prox_step(term: Any, penalty: Penalty, x: Sources, bound: Scalar) -> Sources:
+    """One proximal gradient step by the term's `slope`; the minimiser is its fixed point."""
     return penalty.prox(x - term.slope(x) / bound, 1.0 / bound)
 
 

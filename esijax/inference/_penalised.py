@@ -5,7 +5,7 @@ Powers :math:`\lVert Z_l \rVert^q` are majorised: with :math:`Z_l = f_l X_l`, :m
 and the same alpha; locations at zero stay there.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -153,16 +153,17 @@ def stationary(task: Task, penalty: Lrq, start: Sources, limits: Limits) -> Answ
     if penalty.r == 2 and not penalty.by_entry:
         z = stationary_point(penalty.q, *task, frozen(z))
     else:
-        z = _without_derivative(z, task, penalty)
+        z = without_derivative(z, task, penalty)
     return Answer(z, answer.info.at[2].set(far))
 
 
 @jax.custom_jvp
-def _without_derivative(z: Array, task: Task, penalty: Penalty) -> Array:  # noqa: ARG001
+def without_derivative(z: Array, task: Task, penalty: Penalty) -> Array:  # noqa: ARG001
+    """Give `z`, and say so where its derivative is asked for."""
     return z
 
 
-@_without_derivative.defjvp
+@without_derivative.defjvp
 def _refused(primals, tangents):  # noqa: ARG001
     if isinstance(primals[2], Analysis):
         raise InputError(
@@ -179,7 +180,7 @@ def by_pairs(task: Task, penalty: Analysis, limits: Limits) -> Answer:
     """Norms of linear maps, by a primal-dual iteration."""
     term, some = frozen(term_of(task, penalty)), frozen(penalty)
     end = _primal_dual.settle(term, some, *limits)
-    z = _without_derivative(end.z, task, penalty)
+    z = without_derivative(end.z, task, penalty)
     scale = _primal_dual.alpha_bound(term, some) / some.alpha
     one = jnp.ones_like(scale)
     return Answer(z, jnp.stack([*end.proof, scale, one, end.steps.astype(z.dtype)]))
@@ -207,8 +208,11 @@ def by_prox(task: Task, penalty: Penalty, start: Sources, limits: Limits) -> Ans
 
 
 @jax.custom_jvp
-def fixed_point(term: DataTerm, penalty: Penalty, bound: Scalar, x: Sources) -> Sources:  # noqa: ARG001
-    """Give `x`, fixed by a proximal step, the derivative of the implicit function theorem."""
+def fixed_point(term: Any, penalty: Penalty, bound: Scalar, x: Sources) -> Sources:  # noqa: ARG001
+    """Give `x`, fixed by a proximal step, the derivative of the implicit function theorem.
+
+    `term` is a data term with a `slope`.
+    """
     return x
 
 

@@ -20,7 +20,7 @@ from esijax._types import EsijaxWarning, InputError, is_traced
 from esijax.estimate import RESULT, Estimate, combine_notes
 from esijax.inference._checkpoint import restore, store
 from esijax.inference._lambda2 import resolved
-from esijax.models.noise import Noise, White
+from esijax.models.noise import Noise, Robust, White
 from esijax.models.penalties import Penalty
 from esijax.models.priors.prior import Prior
 from esijax.problem import Labels, Problem
@@ -54,6 +54,7 @@ class Method(eqx.Module):
     differentiable: ClassVar[bool] = False
     needs_key: ClassVar[bool] = False
     learns_noise: ClassVar[bool] = False
+    takes_robust: ClassVar[bool] = False
 
     def check(self, setup: Setup) -> None:
         """Raise InputError for a model or noise that this method does not take."""
@@ -152,10 +153,10 @@ def solve(
     method = method.prepare(problem)
     # names stay outside the compiled part: another subject or condition must not retrace
     core = dataclasses.replace(problem, labels=Labels((), (), surf_ori=problem.labels.surf_ori))
-    model = resolved(core, model)
+    noise = None if noise is None else noise.prepare(problem)
+    model = resolved(_seen(core, noise), model)
     if isinstance(model, Prior | Penalty):
         model = model.prepare(problem)
-    noise = None if noise is None else noise.prepare(problem)
     start = None if init is None else dataclasses.replace(init, problem=core, notes=())
     setup = Setup(core, model, noise, key, start)
     method.check(setup)
@@ -167,8 +168,31 @@ def solve(
     estimate = _host_loop(method, setup, progress, checkpoint)
     notes = combine_notes(problem.labels.notes, estimate.notes, _notes(problem))
     estimate = dataclasses.replace(estimate, problem=problem, notes=notes)
-    _check_answer(estimate, throw)
+    _check_answer(estimate, throw, whole=not isinstance(noise, Robust))
     return _judged(estimate)
+
+
+def _seen(problem: Problem, noise: Noise | None) -> Problem:
+    """The problem whose shares of alpha_max are meant: without what robust noise takes off."""
+    if not isinstance(noise, Robust):
+        return problem
+    return dataclasses.replace(problem, data=noise.pulled(problem.data))
+
+
+def _check_noise(method: "Method", noise: Noise | None) -> None:
+    """Raise InputError for noise that the method does not take."""
+    if isinstance(noise, Robust):
+        if not method.takes_robust:
+            raise InputError(
+                f"{type(method).__name__} does not take {type(noise).__name__} noise: "
+                "esijax.inference.MAP with a penalty does."
+            )
+        return
+    if not (method.learns_noise or noise is None or isinstance(noise, White)):
+        raise InputError(
+            f"{type(method).__name__} takes the noise covariance as it is: noise=None, or a method "
+            "that learns the noise (EM, Evidence, Laplace, SVI, NUTS)."
+        )
 
 
 def _check_arguments(problem, model, method, noise, init, key) -> None:
@@ -184,11 +208,7 @@ def _check_arguments(problem, model, method, noise, init, key) -> None:
         )
     if noise is not None and not isinstance(noise, Noise):
         raise TypeError(f"noise must be one of esijax.models.noise or None, got {noise!r}.")
-    if not (method.learns_noise or noise is None or isinstance(noise, White)):
-        raise InputError(
-            f"{type(method).__name__} takes the noise covariance as it is: noise=None, or a method "
-            "that learns the noise (EM, Evidence, Laplace, SVI, NUTS)."
-        )
+    _check_noise(method, noise)
     if init is not None and not isinstance(init, Estimate):
         raise TypeError(f"init must be an earlier Estimate or None, got {type(init).__name__}.")
     if method.needs_key and key is None:
@@ -315,7 +335,7 @@ def _judged(estimate: Estimate) -> Estimate:
     return dataclasses.replace(estimate, notes=notes, result=result)
 
 
-def _check_answer(estimate: Estimate, throw: bool) -> None:
+def _check_answer(estimate: Estimate, throw: bool, whole: bool) -> None:
     explained = estimate.explained_variance
     probe = estimate.posterior.probe() if explained is None else explained
     ok = bool(jax.numpy.isfinite(probe))
@@ -324,7 +344,8 @@ def _check_answer(estimate: Estimate, throw: bool) -> None:
             "the answer is not finite: the noise covariance or the lead field is too badly "
             "conditioned (throw=False returns it all the same)."
         )
-    several = estimate.problem.n_locations > 1  # a single one explains what it can
+    # a single location explains what it can; robust noise leaves artefacts unexplained
+    several = estimate.problem.n_locations > 1 and whole
     if ok and several and explained is not None and 0 < abs(float(explained)) < 0.05:
         warnings.warn(
             f"the map explains {100 * float(explained):.1f} % of the whitened data: weak signal, "

@@ -18,6 +18,7 @@ from esijax.inference._implicit import INFO
 from esijax.inference._optimality import Optimality
 from esijax.inference._penalised import MAX_TURNS, Answer, Limits, combined, factor_of, shrunk
 from esijax.inference._point import PointPosterior
+from esijax.inference._robust import robust
 from esijax.inference._working_set import (
     Point,
     Task,
@@ -29,6 +30,7 @@ from esijax.inference._working_set import (
     stopped,
 )
 from esijax.inference.method import Method, Setup, State
+from esijax.models.noise import Robust
 from esijax.models.penalties import L21, Lrq, Penalty
 from esijax.problem import Problem
 
@@ -77,6 +79,9 @@ class MAP(Method):
     times alpha: `estimate.diagnostics`. Zeros are exact, but for analysis penalties. Amplitudes
     are those of the minimum, biased towards zero: `esijax.inference.debias`.
 
+    Robust data terms (`noise=` `Huber`, `StudentTNoise`, `Lp` of `esijax.models.noise`) are least
+    squares again and again, each solved as above (`esijax.inference._robust`).
+
     Under jit, vmap and grad it is one function whose derivative is that of the minimiser
     (implicit differentiation on the support); the derivative is as exact as the minimum is.
     Analysis penalties have none and refuse it, as `Lrq` with q < 1 does for r = 1 or weights of
@@ -117,6 +122,7 @@ class MAP(Method):
     tol: Any = eqx.field(converter=scalar, default=1e-6)
     max_iter: int = eqx.field(static=True, default=1000)
     differentiable: ClassVar[bool] = True
+    takes_robust: ClassVar[bool] = True
 
     def __check_init__(self):
         if self.solver not in SOLVERS:
@@ -151,16 +157,18 @@ class MAP(Method):
         start = _start(setup)
 
         def one(data, start):
-            return self.answer(problem, model, data, start)
+            return self.answer(problem, model, data, start, setup.noise)
 
         if problem.data.ndim == 2:
             return State(setup, _Whole(*one(problem.data, start)))
         start = jnp.broadcast_to(start, (len(problem.data), *start.shape[-3:]))
         return State(setup, _Whole(*jax.vmap(one)(problem.data, start)))
 
-    def answer(self, problem: Problem, model: Penalty, data, start) -> Answer:
+    def answer(self, problem: Problem, model: Penalty, data, start, noise=None) -> Answer:
         """One recording, within a transformation."""
         turns = self.turns(model)
+        if isinstance(noise, Robust):
+            return robust(problem, model, noise, data, start, self.limits, self.solver, turns)
         return answer(problem, model, data, start, self.limits, self.solver, turns)
 
     def by_prox(self, model: Penalty) -> bool:
@@ -172,7 +180,14 @@ class MAP(Method):
         """First gradient; what has no rounds is solved here."""
         problem, model = setup.problem, setup.model
         by_location = isinstance(model, L21) or (isinstance(model, Lrq) and model.r == 2)
-        if problem.data.ndim == 3 or not by_location or model.by_entry or self.by_prox(model):
+        heavy = isinstance(setup.noise, Robust)
+        if (
+            heavy
+            or problem.data.ndim == 3
+            or not by_location
+            or model.by_entry
+            or self.by_prox(model)
+        ):
             return self.whole(setup)
         data, basis = rotation(problem.data)
         weight = model.location_weights(problem.n_locations)

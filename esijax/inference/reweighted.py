@@ -4,7 +4,7 @@ r"""A fixed number of convex problems, each with the weights of the last answer.
    + \alpha \sum_l w(Z^k_l) \lVert Z_l \rVert
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 
@@ -55,6 +55,7 @@ class Reweighted(MAP):
     """
 
     n: int = eqx.field(static=True, default=10)
+    takes_robust: ClassVar[bool] = False
 
     def __init__(self, n: int = 10, solver: str = "auto", tol: Any = 1e-6, max_iter: int = 1000):
         if not (isinstance(n, int) and n >= 1):
