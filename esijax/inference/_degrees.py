@@ -17,8 +17,8 @@ from jaxtyping import Array, Float
 
 from esijax._types import InputError, Scalar
 from esijax.estimate import Estimate
+from esijax.inference._gradients import Task
 from esijax.inference._point import PointPosterior
-from esijax.inference._working_set import Task
 from esijax.inference._working_set import degrees_of_freedom as closed
 from esijax.inference.proximal import MAP
 from esijax.models.penalties import L1, L21, Lrq, Penalty

@@ -6,6 +6,7 @@ from jaxtyping import Array, Float
 
 from esijax._types import InputError
 from esijax.inference._gabor_answer import time_frequency
+from esijax.inference._gradients import Task
 from esijax.inference._penalised import (
     Answer,
     Limits,
@@ -16,7 +17,6 @@ from esijax.inference._penalised import (
     reweighted,
     stationary,
 )
-from esijax.inference._working_set import Task
 from esijax.models.penalties import L1, L21, Analysis, Concave, Lrq, Penalty, TimeFrequency
 from esijax.problem import Problem
 

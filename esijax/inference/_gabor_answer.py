@@ -34,8 +34,8 @@ from esijax.inference._gabor_rounds import (
     stopped,
 )
 from esijax.inference._gap import Certificate, certificate
+from esijax.inference._gradients import Task
 from esijax.inference._penalised import Answer, Limits, frozen
-from esijax.inference._working_set import Task
 from esijax.models.penalties import TimeFrequency
 from esijax.problem import Problem
 

@@ -20,7 +20,7 @@ from esijax._ops.prox import block_norms
 from esijax._types import Scalar
 from esijax.inference._gabor_blocks import Blocks, Coefs, descend, distances
 from esijax.inference._gap import Certificate, certificate
-from esijax.inference._working_set import Task
+from esijax.inference._gradients import Task
 
 FIRST = 32
 GROWTH = 8

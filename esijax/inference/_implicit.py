@@ -17,14 +17,8 @@ from jaxtyping import Array, Float
 
 from esijax._ops.prox import block_norms
 from esijax.inference._block_newton import pull
-from esijax.inference._working_set import (
-    Task,
-    first_point,
-    inverse_hessian,
-    point_at,
-    rotation,
-    rounds,
-)
+from esijax.inference._gradients import Task
+from esijax.inference._working_set import first_point, inverse_hessian, point_at, rotation, rounds
 
 # what is known of a solve, in this order
 INFO = ("primal", "gap", "kkt", "alpha_max", "rounds", "steps")
@@ -35,11 +29,13 @@ def _solved(gain, scale, data, weight, start, tol, max_iter):
     """One problem after the other under vmap: a batch would run until its slowest has ended."""
     short, basis = rotation(data)
     task = Task(gain, scale, short, weight)
-    start = start if basis is None else start @ basis
+    start, known = start if basis is None else start @ basis, task.known()
     point = jax.lax.cond(
-        jnp.any(start != 0), lambda: point_at(task, start), lambda: first_point(task)
+        jnp.any(start != 0),
+        lambda: point_at(task, known, start),
+        lambda: first_point(task, known),
     )
-    point = rounds(task, point, tol, max_iter)
+    point = rounds(task, known, point, tol, max_iter)
     x = point.x if basis is None else point.x @ basis.T
     proof = point.proof
     info = (proof.primal, proof.gap, proof.kkt, point.alpha_max, point.rounds, point.steps)

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from esijax._types import EsijaxWarning, InputError
+from esijax._types import EsijaxWarning, InputError, is_traced
 from esijax.estimate import Estimate
 from esijax.inference._lambda2 import alpha_max
-from esijax.inference.method import solve
+from esijax.inference.method import begun, ended, judged, posed, solve
 from esijax.inference.proximal import MAP
 from esijax.models.penalties import Penalty
 from esijax.problem import Problem
@@ -41,15 +41,43 @@ def alphas_of(problem: Problem, penalty: Penalty, fractions: Any) -> np.ndarray:
 
 def steps(problem: Problem, penalty: Penalty, alphas: Any, method: MAP) -> Iterator[Estimate]:
     """Estimates at the given weights, each started at the last; empty answers are not warned of."""
-    last = None
-    for alpha in alphas:
-        model = dataclasses.replace(penalty, alpha=float(alpha))
+    models = [dataclasses.replace(penalty, alpha=float(alpha)) for alpha in alphas]
+    answers = _followed if _follows(problem, models, method) else _started
+    solved = answers(problem, models, method)
+    for _ in models:
         with warnings.catch_warnings():
             warnings.filterwarnings(
                 "ignore", "(MAP|Reweighted): every source is zero", EsijaxWarning
             )
             warnings.filterwarnings("ignore", "the map explains", EsijaxWarning)
-            last = solve(problem, model, method, init=last)
+            estimate = next(solved)
+        yield estimate
+
+
+def _follows(problem: Problem, models: list[Penalty], method: MAP) -> bool:
+    """Whether a solve can go on from the working set of the last one."""
+    if not models or is_traced((problem, models, method)):
+        return False
+    _, setup = posed(problem, models[0], method)
+    return method.by_rounds(setup) and method.turns(setup.model) == 1
+
+
+def _followed(problem: Problem, models: list[Penalty], method: MAP) -> Iterator[Estimate]:
+    """Where the last one ended nothing is computed anew: a round each, if alpha changes little."""
+    state = None
+    for model in models:
+        _, setup = posed(problem, model, method)
+        state = begun(method, setup) if state is None else method.follow(setup, state)
+        while not method.done(state):
+            state = method.advance(state)
+        yield judged(problem, setup, ended(method, state))
+
+
+def _started(problem: Problem, models: list[Penalty], method: MAP) -> Iterator[Estimate]:
+    """Each a solve of its own."""
+    last = None
+    for model in models:
+        last = solve(problem, model, method, init=last)
         yield last
 
 

@@ -23,6 +23,7 @@ from esijax._types import Scalar
 from esijax.inference._data_term import DataTerm
 from esijax.inference._dispatch import answer
 from esijax.inference._gap import Certificate
+from esijax.inference._gradients import Task
 from esijax.inference._penalised import (
     Answer,
     Limits,
@@ -31,7 +32,6 @@ from esijax.inference._penalised import (
     term_of,
     without_derivative,
 )
-from esijax.inference._working_set import Task
 from esijax.models.noise import Robust
 from esijax.models.penalties import Analysis, Lrq, Penalty, TimeFrequency
 from esijax.problem import Problem

@@ -3,10 +3,10 @@ r"""Least squares with a sum of location norms: Newton on a working set, proved 
 .. math:: \min_X \; \tfrac12 \lVert Y - G X \rVert_F^2 + \sum_l \lambda_l \lVert X_l \rVert_F
 
 A round solves the problem of the w locations whose gradients are largest relative to their
-weights (the active ones first) in Gram form, and looks at all others: one pass over the gain.
-w doubles when the set overflows, so that few programs are ever compiled. Data that are longer
-than the rank are rotated first: with :math:`Y = B V^\top`, V orthonormal, :math:`X V` has the norms
-of X, and nothing else enters.
+weights (the active ones first) in Gram form, and looks at all others (`_gradients`). w doubles
+when the set overflows, so that few programs are ever compiled. Data that are longer than the rank
+are rotated first: with :math:`Y = B V^\top`, V orthonormal, :math:`X V` has the norms of X, and
+nothing else enters.
 """
 
 from typing import NamedTuple
@@ -27,32 +27,11 @@ from esijax.inference._block_newton import (
     solved,
 )
 from esijax.inference._gap import Certificate, certificate
+from esijax.inference._gradients import Data, Known, Sources, Task, Weights, ratios, slope_at
 
 FIRST = 64
 LARGEST = 2048  # columns of a working set within a transformation
 STALLED = 4  # each time the working set is solved a hundred times more exactly
-Gain = Float[Array, "rank locations orients"]
-Data = Float[Array, "rank times"]
-Sources = Float[Array, "locations orients times"]
-Weights = Float[Array, " locations"]
-
-
-class Task(NamedTuple):
-    """One problem: the gain is ``gain * scale``."""
-
-    gain: Gain
-    scale: Float[Array, "locations orients"]
-    data: Data
-    weight: Weights
-
-    def columns(self, index: Int[Array, " w"]) -> Float[Array, "rank columns"]:
-        """Scaled columns of some locations."""
-        some = self.gain[:, index] * self.scale[None, index]
-        return some.reshape(len(some), -1)
-
-    def slope(self, residual: Data) -> Sources:
-        """G' R."""
-        return jnp.tensordot(self.gain, residual, axes=(0, 0)) * self.scale[..., None]
 
 
 class Point(NamedTuple):
@@ -87,9 +66,9 @@ def rotation(
     return triangle.T, basis
 
 
-def first_point(task: Task) -> Point:
+def first_point(task: Task, known: Known) -> Point:
     """At zero: the gradient shows whom to begin with."""
-    ratio = block_norms(task.slope(task.data)) / task.weight
+    ratio = block_norms(known.pulled * task.scale[..., None]) / task.weight
     largest = jnp.max(ratio)
     none, zero = jnp.zeros_like(largest), jnp.zeros((), dtype=int)
     x = jnp.zeros((*task.scale.shape, task.data.shape[1]), dtype=task.data.dtype)
@@ -98,9 +77,9 @@ def first_point(task: Task) -> Point:
     return Point(x, jnp.zeros_like(task.data), ratio, proof, largest, zero, zero, wanted, zero)
 
 
-def point_at(task: Task, x: Sources) -> Point:
+def point_at(task: Task, known: Known, x: Sources) -> Point:
     """At an earlier answer; one that is not sparse only ranks the locations."""
-    zero = first_point(task)
+    zero = first_point(task, known)
     strength = block_norms(x)
     count = jnp.sum(strength > 0)
     few = 4 * count <= len(strength) + 3
@@ -108,15 +87,36 @@ def point_at(task: Task, x: Sources) -> Point:
     ranked = zero.ratio + strength * (zero.alpha_max / jnp.where(top > 0, top, 1.0))
     fitted = jnp.tensordot(task.gain, x * task.scale[..., None], axes=2)
     residual = task.data - fitted
-    slope = task.slope(residual)
+    slope = slope_at(task, known, jnp.arange(len(x)), x, residual)
     ratio = block_norms(slope) / task.weight
     penalty = jnp.sum(task.weight * block_norms(x))
     kkt = jnp.max(block_kkt(-slope, x, task.weight))
     proof = certificate(residual, penalty, jnp.sum(x * slope), jnp.max(ratio), kkt)
-    wanted = jnp.maximum(count + jnp.minimum(jnp.sum(ratio > 1), FIRST // 2), FIRST)
+    wanted = _at_first(count, ratio)
     there = zero._replace(x=x, fitted=fitted, ratio=ratio, proof=proof, wanted=wanted)
     better = few & (proof.primal <= zero.proof.primal)
     return jax.tree.map(lambda a, b: jnp.where(better, a, b), there, zero._replace(ratio=ranked))
+
+
+def reweighed(task: Task, point: Point, share: Scalar) -> Point:
+    """From the minimum for other weights, of which the task's are `share`: no pass over the gain.
+
+    Zero is proved there and then, of any other place the next round will tell.
+    """
+    ratio, norms = point.ratio / share, block_norms(point.x)
+    residual, count = task.data - point.fitted, jnp.sum(norms > 0)
+    largest = jnp.max(ratio)
+    kkt = jnp.where(count > 0, jnp.inf, jnp.maximum(largest - 1, 0))
+    agreement = jnp.sum(residual * point.fitted)
+    proof = certificate(residual, jnp.sum(task.weight * norms), agreement, largest, kkt)
+    none, wanted = jnp.zeros((), dtype=int), _at_first(count, ratio)
+    alpha_max = point.alpha_max / share
+    return Point(point.x, point.fitted, ratio, proof, alpha_max, none, none, wanted, none)
+
+
+def _at_first(count: Int[Array, ""], ratio: Weights) -> Int[Array, ""]:
+    """Size of the first working set: who is active, and some who pull."""
+    return jnp.maximum(count + jnp.minimum(jnp.sum(ratio > 1), FIRST // 2), FIRST)
 
 
 def converged(point: Point, tol: Scalar):
@@ -124,7 +124,14 @@ def converged(point: Point, tol: Scalar):
     return (point.proof.gap <= tol * point.proof.primal) & (point.proof.kkt <= 100 * tol)
 
 
-def round_of(size: int, task: Task, point: Point, tol: Scalar, max_iter: Int[Array, ""]) -> Point:
+def round_of(
+    size: int,
+    task: Task,
+    known: Known,
+    point: Point,
+    tol: Scalar,
+    max_iter: Int[Array, ""],
+) -> Point:
     """Solve on the `size` most promising locations, look at all."""
     active = block_norms(point.x) > 0
     _, index = jax.lax.top_k(jnp.where(active, jnp.inf, point.ratio), size)
@@ -138,12 +145,13 @@ def round_of(size: int, task: Task, point: Point, tol: Scalar, max_iter: Int[Arr
     walk = minimise(quad, point.x[index], inside, max_iter - point.steps)
     flat = walk.x.reshape(columns.shape[1], -1)
     residual = task.data - columns @ flat
-    slope = task.slope(residual)
-    ratio = block_norms(slope) / task.weight
-    inside = block_kkt(-slope[index], walk.x, task.weight[index])
+    before = point.ratio, task.data - point.fitted
+    ratio = ratios(task, known, before, index, walk.x, residual)
+    slope = (columns.T @ residual).reshape(walk.x.shape)
+    inside = block_kkt(-slope, walk.x, task.weight[index])
     outside = jnp.maximum(ratio - 1.0, 0.0).at[index].set(0.0)
     penalty = jnp.sum(task.weight[index] * block_norms(walk.x))
-    agreement = jnp.sum(walk.x * slope[index])
+    agreement = jnp.sum(walk.x * slope)
     kkt = jnp.maximum(jnp.max(inside), jnp.max(outside))
     proof = certificate(residual, penalty, agreement, jnp.max(ratio), kkt)
     count = jnp.sum(block_norms(walk.x) > 0)
@@ -176,10 +184,10 @@ def rungs(n_locations: int, n_orients: int) -> tuple[int, ...]:
     return (*(n for n in (FIRST, 8 * FIRST) if n < largest), largest)
 
 
-def rounds(task: Task, point: Point, tol: Scalar, max_iter: Int[Array, ""]) -> Point:
+def rounds(task: Task, known: Known, point: Point, tol: Scalar, max_iter: Int[Array, ""]) -> Point:
     """All rounds within one compiled loop."""
     ladder = rungs(*task.scale.shape)
-    branches = [lambda p, n=n: round_of(n, task, p, tol, max_iter) for n in ladder]
+    branches = [lambda p, n=n: round_of(n, task, known, p, tol, max_iter) for n in ladder]
 
     def body(point: Point) -> Point:
         return jax.lax.switch(_rung(ladder, point.wanted), branches, point)

@@ -149,6 +149,17 @@ def solve(
     >>> ej.solve(problem, ej.models.MinimumNorm("evidence"), ej.inference.Linear()).std.shape
     (12, 1, 1)
     """
+    method, setup = posed(problem, model, method, noise=noise, init=init, key=key)
+    if is_traced((problem, model, method, noise, init, key)):
+        final = method.whole(setup)
+        final = _loop(method, method.init(setup)) if final is None else final
+        estimate = method.finish(final)
+        return dataclasses.replace(estimate, problem=problem)
+    return judged(problem, setup, _host_loop(method, setup, progress, checkpoint), throw)
+
+
+def posed(problem, model, method, *, noise=None, init=None, key=None) -> tuple["Method", Setup]:
+    """What is computed: checked, prepared, without the names."""
     _check_arguments(problem, model, method, noise, init, key)
     method = method.prepare(problem)
     # names stay outside the compiled part: another subject or condition must not retrace
@@ -160,15 +171,14 @@ def solve(
     start = None if init is None else dataclasses.replace(init, problem=core, notes=())
     setup = Setup(core, model, noise, key, start)
     method.check(setup)
-    if is_traced((problem, model, method, noise, init, key)):
-        final = method.whole(setup)
-        final = _loop(method, method.init(setup)) if final is None else final
-        estimate = method.finish(final)
-        return dataclasses.replace(estimate, problem=problem)
-    estimate = _host_loop(method, setup, progress, checkpoint)
+    return method, setup
+
+
+def judged(problem: Problem, setup: Setup, estimate: Estimate, throw: bool = True) -> Estimate:
+    """Put the names back, and say what is to be doubted."""
     notes = combine_notes(problem.labels.notes, estimate.notes, _notes(problem))
     estimate = dataclasses.replace(estimate, problem=problem, notes=notes)
-    _check_answer(estimate, throw, whole=not isinstance(noise, Robust))
+    _check_answer(estimate, throw, whole=not isinstance(setup.noise, Robust))
     return _judged(estimate)
 
 
@@ -254,7 +264,7 @@ def _loop(method: Method, state: State) -> State:
 
 
 def _host_loop(method: Method, setup: Setup, progress: bool, checkpoint) -> Estimate:
-    state = _init(method, setup)
+    state = begun(method, setup)
     if checkpoint is not None and method.done(state) is not True:
         state = restore(checkpoint, method, state)
     result = None
@@ -269,7 +279,7 @@ def _host_loop(method: Method, setup: Setup, progress: bool, checkpoint) -> Esti
         except KeyboardInterrupt:
             result = RESULT.interrupted
             state = method.kept(state)
-    estimate = _finish(method, state)
+    estimate = ended(method, state)
     return estimate if result is None else dataclasses.replace(estimate, result=result)
 
 
@@ -280,7 +290,7 @@ class _Given:
     index: int
 
 
-def _compiled(function):
+def compiled(function):
     """Compile a function whose results share arrays with its arguments, without copying them."""
 
     @eqx.filter_jit
@@ -298,18 +308,20 @@ def _compiled(function):
     return run
 
 
-@_compiled
-def _init(method: Method, setup: Setup) -> State:
+@compiled
+def begun(method: Method, setup: Setup) -> State:
+    """First state, on the host."""
     return method.init(setup)
 
 
-@_compiled
+@compiled
 def _step(method: Method, state: State) -> State:
     return method.step(state)
 
 
-@_compiled
-def _finish(method: Method, state: State) -> Estimate:
+@compiled
+def ended(method: Method, state: State) -> Estimate:
+    """Answer of the last state."""
     return method.finish(state)
 
 
@@ -328,10 +340,10 @@ def _judged(estimate: Estimate) -> Estimate:
     doubts = () if estimate.diagnostics is None else estimate.diagnostics.doubts()
     if not doubts:
         return estimate
-    warnings.warn(f"{estimate.method}: {'; '.join(doubts)}.", EsijaxWarning, stacklevel=3)
+    warnings.warn(f"{estimate.method}: {'; '.join(doubts)}.", EsijaxWarning, stacklevel=4)
     notes = combine_notes(estimate.notes, doubts)
-    ended = estimate.result == RESULT.successful
-    result = RESULT.where(ended, RESULT.doubtful, estimate.result)
+    fine = estimate.result == RESULT.successful
+    result = RESULT.where(fine, RESULT.doubtful, estimate.result)
     return dataclasses.replace(estimate, notes=notes, result=result)
 
 
@@ -351,5 +363,5 @@ def _check_answer(estimate: Estimate, throw: bool, whole: bool) -> None:
             f"the map explains {100 * float(explained):.1f} % of the whitened data: weak signal, "
             "or channels that do not belong to the rows of the lead field.",
             EsijaxWarning,
-            stacklevel=3,
+            stacklevel=4,
         )

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int
 from esijax._types import InputError, check_positive, scalar
 from esijax.estimate import RESULT, Estimate
 from esijax.inference._dispatch import SOLVERS, answer, check, power_of, takes_newton
+from esijax.inference._gradients import Known, Task
 from esijax.inference._implicit import INFO
 from esijax.inference._optimality import Optimality
 from esijax.inference._penalised import MAX_TURNS, Answer, Limits, combined, factor_of, shrunk
@@ -21,15 +22,15 @@ from esijax.inference._point import PointPosterior
 from esijax.inference._robust import robust
 from esijax.inference._working_set import (
     Point,
-    Task,
     first_point,
     point_at,
+    reweighed,
     rotation,
     round_of,
     sizes,
     stopped,
 )
-from esijax.inference.method import Method, Setup, State
+from esijax.inference.method import Method, Setup, State, compiled
 from esijax.models.noise import Robust
 from esijax.models.penalties import L21, Lrq, Penalty
 from esijax.problem import Problem
@@ -48,6 +49,7 @@ class _Task(eqx.Module):
     """What is solved, rotated in time."""
 
     task: Task
+    known: Known
     basis: Float[Array, "times rank"] | None
 
 
@@ -179,41 +181,49 @@ class MAP(Method):
     def init(self, setup: Setup) -> State:
         """First gradient; what has no rounds is solved here."""
         problem, model = setup.problem, setup.model
-        by_location = isinstance(model, L21) or (isinstance(model, Lrq) and model.r == 2)
-        heavy = isinstance(setup.noise, Robust)
-        if (
-            heavy
-            or problem.data.ndim == 3
-            or not by_location
-            or model.by_entry
-            or self.by_prox(model)
-        ):
+        if not self.by_rounds(setup):
             return self.whole(setup)
         data, basis = rotation(problem.data)
         weight = model.location_weights(problem.n_locations)
         task = Task(problem.gain, problem.prior_scale, data, weight)
-        factor = jnp.ones(problem.n_locations)
+        factor, known = jnp.ones(problem.n_locations), task.known()
         if setup.start is None:
-            point = first_point(task)
+            point = first_point(task, known)
         else:
             z = _start(setup)
             z = z if basis is None else z @ basis
             if self.turns(model) != 1:
                 factor = factor_of(power_of(model).norms(z), power_of(model).q)
-            point = point_at(_scaled(task, factor), shrunk(z, factor))
+            point = point_at(_scaled(task, factor), known, shrunk(z, factor))
         turn = jnp.ones((), dtype=int)
-        return State(setup, _Course(point, factor, turn, point.alpha_max), _Task(task, basis))
+        return State(
+            setup, _Course(point, factor, turn, point.alpha_max), _Task(task, known, basis)
+        )
+
+    def by_rounds(self, setup: Setup) -> bool:
+        """Whether working sets are solved one by one, with the host looking on."""
+        model, plain = setup.model, not isinstance(setup.noise, Robust)
+        by_location = isinstance(model, L21) or (isinstance(model, Lrq) and model.r == 2)
+        one = by_location and not model.by_entry and setup.problem.data.ndim == 2
+        return plain and one and not self.by_prox(model)
+
+    def follow(self, setup: Setup, state: State) -> State:
+        """Go on from the minimum at another alpha; for one convex problem."""
+        weight = setup.model.location_weights(setup.problem.n_locations)
+        course = _followed(state.fixed.task, weight, state.carry)
+        fixed = eqx.tree_at(lambda f: f.task.weight, state.fixed, weight)
+        return State(setup, course, fixed)
 
     def advance(self, state: State) -> State:
         """One working set, or the next turn."""
         course = state.carry
         stop, wanted, _, _ = _look(course, self.limits)
         if stop:
-            course = _turned(power_of(state.setup.model), state.fixed.task, course)
+            course = _turned(power_of(state.setup.model), state.fixed, course)
         else:
             n = state.fixed.task.scale.shape[0]
             size = next(s for s in sizes(n) if s >= min(wanted, n))
-            course = _round(size, state.fixed.task, course, self.limits)
+            course = _round(size, state.fixed, course, self.limits)
         return State(state.setup, course, state.fixed)
 
     def done(self, state: State) -> Any:
@@ -302,17 +312,25 @@ def _look(course: _Course, limits: Limits) -> list[int]:
 
 
 @eqx.filter_jit
-def _round(size: int, task: Task, course: _Course, limits: Limits) -> _Course:
-    point = round_of(size, _scaled(task, course.factor), course.point, *limits)
+def _round(size: int, fixed: _Task, course: _Course, limits: Limits) -> _Course:
+    task = _scaled(fixed.task, course.factor)
+    point = round_of(size, task, fixed.known, course.point, *limits)
     return eqx.tree_at(lambda c: c.point, course, point)
 
 
+@compiled
+def _followed(task: Task, weight, course: _Course) -> _Course:
+    share = weight[0] / task.weight[0]
+    point = reweighed(task._replace(weight=weight), course.point, share)
+    return _Course(point, course.factor, course.turn, point.alpha_max)
+
+
 @eqx.filter_jit
-def _turned(power: Lrq, task: Task, course: _Course) -> _Course:
+def _turned(power: Lrq, fixed: _Task, course: _Course) -> _Course:
     """The majoriser at the answer of the last one."""
     z = course.point.x * course.factor[:, None, None]
     factor = factor_of(power.norms(z), power.q)
-    point = point_at(_scaled(task, factor), shrunk(z, factor))
+    point = point_at(_scaled(fixed.task, factor), fixed.known, shrunk(z, factor))
     return _Course(point, factor, course.turn + 1, course.alpha_max)
 
 

@@ -14,8 +14,8 @@ from esijax._ops import epsilon
 from esijax.inference import MAP, Reweighted, select
 from esijax.inference import _gabor_answer as inner
 from esijax.inference._gabor_rounds import Gabor
+from esijax.inference._gradients import Task
 from esijax.inference._penalised import Limits
-from esijax.inference._working_set import Task
 from esijax.models import L21, TimeFrequency
 
 TIGHT = MAP(tol=1e-12)

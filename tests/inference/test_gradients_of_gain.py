@@ -1,0 +1,84 @@
+"""Gradients of all locations by few columns, and bounds of those that are not looked at."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import esijax as ej
+from esijax.inference import MAP, select
+from esijax.inference._gradients import SAFE, Task, ratios, slope_at
+from esijax.models import L21
+
+N, RANK, T = 700, 40, 30
+
+
+def task_of(orients, seed=0):
+    """Sources that are not alike."""
+    rng = np.random.default_rng(seed)
+    gain = jnp.asarray(rng.standard_normal((RANK, N, orients)))
+    scale = jnp.asarray(rng.uniform(0.5, 2.0, (N, orients)))
+    weight = jnp.asarray(rng.uniform(150.0, 200.0, N) * np.sqrt(orients))
+    return Task(gain, scale, jnp.asarray(rng.standard_normal((RANK, T))), weight)
+
+
+def naive(task, x):
+    """G' (Y - G X), one location after the other."""
+    lead = np.asarray(task.gain * task.scale[None])
+    left = np.asarray(task.data) - sum(lead[:, i] @ np.asarray(x[i]) for i in range(N))
+    return left, np.stack([lead[:, i].T @ left for i in range(N)])
+
+
+@pytest.mark.parametrize("orients", [1, 3])
+@pytest.mark.parametrize("n_active", [0, 2, 4, 8, 60])
+def test_by_columns(orients, n_active):
+    task, rng = task_of(orients), np.random.default_rng(1)
+    index = jnp.asarray(rng.permutation(N)[:64])
+    some = np.zeros((64, orients, T))
+    some[rng.permutation(64)[:n_active]] = rng.standard_normal((n_active, orients, T))
+    x = jnp.zeros((N, orients, T)).at[index].set(some)
+    left, want = naive(task, x)
+    got = jax.jit(slope_at)(task, task.known(), index, jnp.asarray(some), jnp.asarray(left))
+    np.testing.assert_allclose(got, want, atol=1e-11 * np.abs(want).max())
+
+
+@pytest.mark.parametrize("orients", [1, 3])
+@pytest.mark.parametrize("step", [0.0, 0.01, 0.1, 3.0])
+def test_bounds_hold(orients, step):
+    """What could join is exact; the rest is below the limit, truly, and never above its bound."""
+    task, rng = task_of(orients), np.random.default_rng(2)
+    index = jnp.asarray(rng.permutation(N)[:5])
+    at = [jnp.zeros((5, orients, T)), step * jnp.asarray(rng.standard_normal((5, orients, T)))]
+    left, slopes = zip(
+        *(naive(task, jnp.zeros((N, orients, T)).at[index].set(x)) for x in at), strict=True
+    )
+    before, want = (
+        np.linalg.norm(s.reshape(N, -1), axis=1) / np.asarray(task.weight) for s in slopes
+    )
+    got = jax.jit(ratios)(
+        task, task.known(), (before, jnp.asarray(left[0])), index, at[1], jnp.asarray(left[1])
+    )
+    got = np.asarray(got)
+    exact = np.isclose(got, want, rtol=1e-10)
+    assert np.all(got >= want * (1 - 1e-10))
+    assert np.all(exact | (got <= SAFE))
+    assert exact[np.asarray(index)].all()
+    # small steps are bounded, long ones computed
+    assert exact.all() if step == 3.0 else step == 0 or not exact.all()
+
+
+def test_a_path_is_its_solves(problem_factory):
+    """Going on from the last working set gives what each solve gives by itself."""
+    problem = problem_factory(3, n_channels=12, n_locations=90, n_times=7, loose=0.3)
+    shares, method = np.geomspace(1.2, 0.05, 9), MAP(tol=1e-12)
+    found = select.path(problem, L21(1.0), shares, method)
+    largest = float(select.alpha_max(problem, L21(1.0)))
+    for share, estimate in zip(shares, found, strict=True):
+        alone = ej.solve(problem, L21(float(share * largest)), method)
+        proof = estimate.diagnostics
+        assert bool(proof.converged)
+        assert -1e-12 <= float(proof.relative_gap) <= 1e-12
+        assert float(proof.alpha_max) == pytest.approx(largest, rel=1e-12)
+        assert float(proof.primal) == pytest.approx(float(alone.diagnostics.primal), rel=1e-11)
+        size = max(float(jnp.abs(alone.mean).max()), 1e-30)
+        np.testing.assert_allclose(estimate.mean, alone.mean, atol=1e-5 * size)
