@@ -81,6 +81,12 @@ def _penalty(name: str, method: str) -> Callable[[Any], Recipe]:
     return make
 
 
+def _robust(_lambda2) -> Recipe:
+    from esijax import inference, models
+
+    return Recipe(models.L21(models.relative(0.4)), inference.MAP(), models.noise.Huber())
+
+
 def _patchy(name: str, share: float) -> Callable[[Any], Recipe]:
     def make(_lambda2):
         from esijax import inference, models
@@ -101,6 +107,7 @@ METHODS: dict[str, Callable[[Any], Recipe]] = {
     "Champagne": _sparse("ARD"),
     "StudentT": _sparse("StudentT"),
     "MxNE": _penalty("L21", "MAP"),
+    "MxNE-Huber": _robust,
     "irMxNE": _penalty("L21", "Reweighted"),
     "MCE": _penalty("L1", "MAP"),
     "TF-MxNE": _penalty("TimeFrequency", "MAP"),

@@ -18,6 +18,7 @@ from promises import check_gradients, close, finite, small_problems, traces_of
 import esijax as ej
 from esijax.inference import MAP, Reweighted, select
 from esijax.models import L1, L21, MCP, SISSY, TV, Elastic, LogSum, Lrq, SparseGroup, TimeFrequency
+from esijax.models.noise import Huber, Lp, StudentTNoise
 
 TOL = 1e-13
 # the penalty of an alpha and weights of locations
@@ -42,6 +43,10 @@ METHODS = {
     "pairs": MAP(tol=1e-10),
     "descent": MAP(tol=1e-10),  # distance 1e-8
 }
+# data terms that are no squares, for one penalty of each solver
+NOISES = {"Huber": Huber(1.0), "Student": StudentTNoise(4.0), "Lp": Lp(1.0, 0.5)}
+METHODS |= dict.fromkeys(NOISES, MAP(tol=1e-10))
+ROBUST = ("L21", "L1", "power", "elastic", "LogSum", "SISSY")
 N_TIMES = {"TF": 12}
 FORBIDDEN = {
     ("power", "fista"): "Lrq is majorised",
@@ -59,11 +64,14 @@ DAILY = {
     "free-TF-MAP",
     "fixed-elastic-MAP",
     "fixed-SISSY-pairs",
+    "free-L21-Huber",
 }
 DAILY_GRADIENTS = {"free-L21-MAP", "free-power-MAP", "free-TF-MAP"}
 
 
 def _exists(penalty, method):
+    if method in NOISES:
+        return penalty in ROBUST[: None if method == "Huber" else 1]
     if method in ("pairs", "descent"):
         return penalty in (BY_PAIRS if method == "pairs" else CONCAVE)
     if penalty in (*BY_PAIRS, *CONCAVE):
@@ -82,7 +90,10 @@ def _pairs(daily, without):
         for penalty in PENALTIES:
             for method in METHODS:
                 name = f"{orients}-{penalty}-{method}"
-                if _exists(penalty, method) and penalty not in without:
+                refused = penalty in without or (
+                    without and method in NOISES and penalty == "power"
+                )
+                if _exists(penalty, method) and not refused:
                     marks = () if name in daily else pytest.mark.slow
                     yield pytest.param((orients, penalty, method), id=name, marks=marks)
 
@@ -96,17 +107,22 @@ def parts(case, problems):
     orients, penalty, method = case
     problem = problems[N_TIMES.get(penalty, 5)][orients]
     weights = jnp.linspace(0.8, 1.3, problem.n_locations)
+    seen = problem
+    if method in NOISES:
+        noise = NOISES[method].prepare(problem)
+        seen = dataclasses.replace(problem, data=noise.pulled(problem.data))
     if penalty in ("L21", "L1", "power"):
-        largest = select.alpha_max(problem, L21(1.0))
+        largest = select.alpha_max(seen, L21(1.0))
     else:
-        largest = select.alpha_max(problem, PENALTIES[penalty](1.0, weights))
+        largest = select.alpha_max(seen, PENALTIES[penalty](1.0, weights))
     return problem, PENALTIES[penalty](0.3 * largest, weights), METHODS[method]
 
 
 @pytest.mark.parametrize("case", pairs(DAILY))
 def test_the_promises(case, problems, tmp_path, monkeypatch):
     problem, model, method = parts(case, problems)
-    estimate = ej.solve(problem, model, method)
+    noise = NOISES.get(case[2])
+    estimate = ej.solve(problem, model, method, noise=noise)
     shape = (problem.n_locations, problem.n_orients, problem.n_times)
     assert estimate.mean.shape == shape
     assert estimate.std is None
@@ -115,19 +131,22 @@ def test_the_promises(case, problems, tmp_path, monkeypatch):
     assert bool(estimate.diagnostics.converged)
     by_pairs = case[1] in BY_PAIRS
     assert by_pairs or 0 < int(estimate.diagnostics.n_active) < problem.n_locations
-    rtol = 1e-4 if by_pairs else 1e-6 if case[1] in CONCAVE else 1e-8
+    rtol = 1e-4 if by_pairs else 1e-6 if case[1] in CONCAVE or noise is not None else 1e-8
 
     # jit = eager
-    inside = eqx.filter_jit(lambda p, m: ej.solve(p, m, method).posterior.sources)
+    inside = eqx.filter_jit(lambda p, m: ej.solve(p, m, method, noise=noise).posterior.sources)
     close(inside(problem, model), estimate.posterior.sources, rtol)
 
     # vmap over data = loop
     data = jnp.stack([problem.recording, problem.recording[:, ::-1] * 1.5])
     solve = jax.jit(
-        jax.vmap(lambda d: ej.solve(problem.with_data(d), model, method).posterior.sources)
+        jax.vmap(
+            lambda d: ej.solve(problem.with_data(d), model, method, noise=noise).posterior.sources
+        )
     )
     for got, d in zip(solve(data), data, strict=True):
-        close(got, ej.solve(problem.with_data(d), model, method).posterior.sources, rtol)
+        alone = ej.solve(problem.with_data(d), model, method, noise=noise)
+        close(got, alone.posterior.sources, rtol)
 
     # files
     back = ej.load(ej.save(estimate, tmp_path / "sparse.npz"))
@@ -136,10 +155,10 @@ def test_the_promises(case, problems, tmp_path, monkeypatch):
 
     # new numbers compile nothing
     counts = traces_of(monkeypatch, {type(method)}, ("finish",))
-    ej.solve(problem.with_data(2 * problem.recording), model, method)
+    ej.solve(problem.with_data(2 * problem.recording), model, method, noise=noise)
     other = dataclasses.replace(model, alpha=1.1 * model.alpha)
     counts.clear()
-    ej.solve(problem.with_data(3 * problem.recording), other, method)
+    ej.solve(problem.with_data(3 * problem.recording), other, method, noise=noise)
     assert not counts
 
 
@@ -148,12 +167,14 @@ def test_gradients(case, problems):
     """Equal to central finite differences; forward and reverse agree."""
     problem, model, method = parts(case, problems)
     method = METHODS["MAP"] if case[2] == "descent" else method  # as far as it gets
+    noise = NOISES.get(case[2])
+    method = method if noise is None else MAP(tol=1e-12)
 
     @jax.jit
     def loss(data, gain, log_alpha, weights, scale):
         p = eqx.tree_at(lambda p: (p.gain, p.prior_scale), problem.with_data(data), (gain, scale))
         m = dataclasses.replace(model, alpha=jnp.exp(log_alpha), weights=weights)
-        posterior = ej.solve(p, m, method).posterior
+        posterior = ej.solve(p, m, method, noise=noise).posterior
         return jnp.sum(posterior.sources**2 * jnp.arange(1.0, 1 + p.n_times)) + jnp.sum(
             posterior.prediction
         )

@@ -14,6 +14,7 @@ SLOW = {
     "plot_one_prior_five_inferences",
     "plot_sparse_sources",
     "plot_time_frequency_sources",
+    "plot_bad_channel",
     "plot_extended_sources",
     "plot_what_a_point_estimate_hides",
 }

@@ -58,8 +58,12 @@ def answer(
     limits: Limits,
     solver: str,
     turns: int | None,
+    opened: bool = False,
 ) -> Answer:
-    """Minimise; `turns` is the number of convex problems, None: until nothing moves."""
+    """Minimise; `turns` is the number of convex problems, None: until nothing moves.
+
+    `opened`: the start is meant, also where it is zero.
+    """
     if isinstance(model, TimeFrequency):
         return time_frequency(problem, model, data, start, limits, turns or 1)
     weight = model.location_weights(problem.n_locations)
@@ -67,8 +71,8 @@ def answer(
     if isinstance(model, Analysis):
         more = limits._replace(max_iter=jnp.asarray(20 * limits.max_iter))
         return by_pairs(task, model, more)
-    if isinstance(model, Concave):
-        start = _opening(problem, model, data, start, limits)
+    if not opened:
+        start = opening(problem, model, data, start, limits)
     if solver == "fista" or not takes_newton(model):
         more = limits._replace(max_iter=jnp.asarray(20 * limits.max_iter))
         return by_prox(task, model, start, more)
@@ -81,8 +85,10 @@ def answer(
     return reweighted(task, power_of(model), start, turns, limits)
 
 
-def _opening(problem: Problem, model: Concave, data, start: Sources, limits: Limits) -> Sources:
-    """An earlier answer, or the mixed norm above the penalty."""
+def opening(problem: Problem, model: Penalty, data, start: Sources, limits: Limits) -> Sources:
+    """An earlier answer, or for concave penalties the mixed norm above them."""
+    if not isinstance(model, Concave):
+        return start
     arguments = frozen((problem, model.majoriser, data, start, limits))
 
     def mixed(arguments):

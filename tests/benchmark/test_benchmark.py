@@ -180,7 +180,7 @@ def test_protocols_give_their_truth(study, name):
 
 
 PEER = {"mne: LCMV-max-power": MNE_PEERS["mne: LCMV-max-power"]}
-LONG = ("Champagne", "StudentT")  # hundreds of iterations
+LONG = ("Champagne", "StudentT", "MxNE-Huber")  # hundreds of iterations
 QUICK = tuple(m for m in METHODS if m not in LONG)
 
 

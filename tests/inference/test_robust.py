@@ -129,14 +129,16 @@ def test_other_penalties(problem, penalty):
 @pytest.mark.parametrize("name", list(NOISES))
 def test_derivatives(problem, name):
     """Along alpha and the data, central differences."""
+    # Huber's noise does not see what it clips: the answer is less exact than its proof
+    tol, step = (1e-13, 1e-4) if name == "Huber" else (1e-11, 1e-5)
 
     def at(alpha, data):
         some = dataclasses.replace(problem, data=data)
-        found = ej.solve(some, L21(alpha), MAP(tol=1e-11), noise=NOISES[name])
+        found = ej.solve(some, L21(alpha), MAP(tol=tol), noise=NOISES[name])
         return jnp.sum(found.posterior.sources**3)
 
     rng = np.random.default_rng(0)
-    along, step = jnp.asarray(rng.standard_normal(problem.data.shape)), 1e-5
+    along = jnp.asarray(rng.standard_normal(problem.data.shape))
     slope = jax.jit(jax.grad(at, argnums=(0, 1)))(ALPHA, problem.data)
     value = jax.jit(at)
     up, down = (value(ALPHA + s * step, problem.data + s * step * along) for s in (1, -1))
