@@ -92,6 +92,7 @@ def opening(problem: Problem, model: Penalty, data, start: Sources, limits: Limi
     arguments = frozen((problem, model.majoriser, data, start, limits))
 
     def mixed(arguments):
-        return answer(*arguments, "auto", 1).z
+        problem, above, data, start, limits = arguments
+        return answer(problem, above, data, start, limits, "auto", 1).z
 
     return jax.lax.cond(jnp.any(start != 0), lambda a: a[3], mixed, arguments)

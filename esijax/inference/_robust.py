@@ -8,8 +8,9 @@ With :math:`\rho'' \le L`, each turn solves the majoriser
 by the solver of the penalty, so that the objective never rises; for Huber's :math:`\rho`,
 :math:`Y^k` is the recording without the artefacts that the last answer leaves. Geman and Yang 1995,
 doi:10.1109/83.392335. A turn is a proximal gradient step in the metric of K'K, and so it is
-accelerated where all is convex (elsewhere it was seen to circle around the answer): the majoriser touches ahead of the last answer, and at it where the objective would
-rise (O'Donoghue and Candès 2015, doi:10.1007/s10208-013-9150-3).
+accelerated where all is convex (elsewhere it was seen to circle around the answer): the majoriser
+touches ahead of the last answer, and at it where the objective would rise (O'Donoghue and Candès
+2015, doi:10.1007/s10208-013-9150-3).
 
 For any s with :math:`s V^\top \rho'` feasible, :math:`\langle Y, s V^\top \rho' \rangle -
 \rho^*(s \rho')` is a lower bound.
