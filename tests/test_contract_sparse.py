@@ -64,7 +64,6 @@ DAILY = {
     "free-TF-MAP",
     "fixed-elastic-MAP",
     "fixed-SISSY-pairs",
-    "free-L21-Huber",
 }
 DAILY_GRADIENTS = {"free-L21-MAP", "free-power-MAP", "free-TF-MAP"}
 
