@@ -130,9 +130,10 @@ def _solved(problem, model):
 
 
 @pytest.mark.parametrize("who", ["thirty, warm", "five, cold"])
-def test_path(problems, race, who):
+@pytest.mark.parametrize("n_times", [50, 200])
+def test_path(problems, race, who, n_times):
     """Thirty warm-started solves down to 0.2 alpha_max against five cold ones at its end."""
-    problem, largest = problems("Left Auditory", 1, 5124, 50, 1.0)
+    problem, largest = problems("Left Auditory", 1, 5124, n_times, 1.0)
     end = ej.models.L21(0.2 * largest)
     fractions = np.geomspace(0.99, 0.2, 30)
 
@@ -141,4 +142,4 @@ def test_path(problems, race, who):
             return select.path(problem, end, fractions)
         return [jax.block_until_ready(_solved(problem, end)) for _ in range(5)]
 
-    race("path down to 0.2 alpha_max", who, run, rounds=3)
+    race(f"path down to 0.2 alpha_max, T = {n_times}", who, run, rounds=3)
