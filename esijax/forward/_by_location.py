@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 CHUNK = 128  # locations on a CPU
@@ -37,5 +38,5 @@ def by_location(
         return jax.lax.dynamic_update_slice_in_dim(out, part(start), start, axis=1), None
 
     # the last chunk overlaps the one before: the same values are written twice
-    starts = jnp.minimum(jnp.arange(-(-n // size)) * size, n - size)
+    starts = np.minimum(np.arange(-(-n // size)) * size, n - size)
     return jax.lax.scan(put, jnp.zeros((n_channels, n, orients), positions.dtype), starts)[0]

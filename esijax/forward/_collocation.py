@@ -25,6 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from esijax.forward._host import as_array
 from esijax.forward.surface import Surface, edges_of, incident
 
 CHUNK = 64  # points
@@ -41,8 +42,8 @@ def coefficients(
     triangles = np.asarray(surface.triangles)
     edges, sides = edges_of(triangles)
     around = incident(triangles, len(surface.vertices))
-    tables = (edges, triangles.T, sides.T, around.T)
-    return _fill(points, surface.vertices, jax.tree.map(jnp.asarray, tables), own)
+    tables = tuple(as_array(table, int) for table in (edges, triangles.T, sides.T, around.T))
+    return _fill(points, surface.vertices, tables, own)
 
 
 @partial(jax.jit, static_argnames="own")

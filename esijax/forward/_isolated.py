@@ -19,9 +19,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 
-def multipliers(sigma: Float[Array, " layers"]):
+def multipliers(sigma, xp=jnp):
     """Per surface, from the outermost inwards: of sources, of fields, and between surfaces."""
-    outside = jnp.concatenate([jnp.zeros(1, sigma.dtype), sigma[:-1]])
+    outside = xp.concatenate([xp.zeros(1, sigma.dtype), sigma[:-1]])
     jump, both = sigma - outside, sigma + outside
     return 2.0 / both, jump, jump[None] / both[:, None]
 

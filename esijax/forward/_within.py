@@ -5,12 +5,12 @@ What both heads ask is here once; arguments are concrete.
 
 from collections.abc import Callable
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from esijax import _checks
 from esijax._types import InputError, is_traced
+from esijax.forward._host import as_array
 from esijax.forward.sensors import Sensors
 from esijax.forward.surface import Surface, nearest_triangles
 
@@ -24,7 +24,7 @@ TOUCHING = 1e-3  # rad
 
 def points_of(positions) -> Float[Array, "locations 3"]:
     """Positions as an array, once their shape is seen to be right."""
-    positions = jnp.asarray(positions, dtype=float)
+    positions = as_array(positions)
     if positions.ndim != 2 or positions.shape[1] != 3 or not len(positions):
         raise InputError(f"positions must be (locations, 3), at least one, got {positions.shape}.")
     return positions
@@ -84,22 +84,29 @@ def share_seen(points: np.ndarray, surface: Surface) -> np.ndarray:
     In NumPy: few points are doubtful, and a compilation would take longer.
     """
     rr, tris = np.asarray(surface.vertices, dtype=float), np.asarray(surface.triangles)
-    corners = [rr[tris[:, i]] for i in range(3)]
     parts = [points[i : i + 64] for i in range(0, len(points), 64)]
-    return np.concatenate([_share(part, *corners) for part in parts]) if parts else np.zeros(0)
+    return np.concatenate([_share(part, rr, tris) for part in parts]) if parts else np.zeros(0)
 
 
-def _share(points, a, b, c):
-    u, v, w = (x - points[:, None] for x in (a, b, c))
-    lu, lv, lw = (np.sqrt(np.einsum("ptd,ptd->pt", x, x)) for x in (u, v, w))
-    det = np.einsum("ptd,ptd->pt", u, np.cross(v, w))
-    scale = lu * lv * lw
-    for x, y, length in ((u, v, lw), (v, w, lu), (w, u, lv)):
-        scale += np.einsum("ptd,ptd->pt", x, y) * length
+def _share(points, rr, tris):
+    """By distances to the vertices, which triangles share; scalar products by the law of cosines.
+
+    (van Oosterom and Strackee 1983, doi:10.1109/TBME.1983.325207.)
+    """
+    square = sum((points[:, i, None] - rr[:, i]) ** 2 for i in range(3)).T
+    length = np.sqrt(square)
+    a, b, c = rr[tris.T]
+    normal = np.cross(b - a, c - a)
+    det = np.sum(normal * a, axis=1)[:, None] - normal @ points.T
+    corners = [(length[k], square[k]) for k in tris.T]
+    scale = corners[0][0] * corners[1][0] * corners[2][0]
+    for i, side in enumerate((c - b, a - c, b - a)):
+        (opposite, _), (_, x), (_, y) = (corners[(i + k) % 3] for k in range(3))
+        scale += 0.5 * opposite * (x + y - np.sum(side**2, axis=1)[:, None])
     half = np.arctan2(det, scale)
     # a triangle that fills half the sky is within a micrometre or so
-    touching = np.abs(half).max(axis=1) > np.pi - TOUCHING
-    return np.where(touching, 0.5, half.sum(axis=1) / (2 * np.pi))
+    touching = np.abs(half).max(axis=0) > np.pi - TOUCHING
+    return np.where(touching, 0.5, half.sum(axis=0) / (2 * np.pi))
 
 
 def check_places(positions: np.ndarray, sensors: Sensors) -> None:

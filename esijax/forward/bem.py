@@ -12,11 +12,12 @@ from jaxtyping import Array, Float
 from esijax._types import InputError, is_traced
 from esijax.forward import _isolated
 from esijax.forward._by_location import by_location
-from esijax.forward._coil_field import MU0_4PI, dipole_field, projected_field
+from esijax.forward._coil_field import dipole_field, inverse_cube
 from esijax.forward._collocation import coefficients, corrected
+from esijax.forward._host import as_array, as_vector
+from esijax.forward._rows import rows_of, vectors_in_head
 from esijax.forward._within import (
     check_conductivities,
-    check_electrodes,
     check_metres,
     check_nested,
     check_outside,
@@ -32,8 +33,7 @@ from esijax.forward.sensors import Sensors
 from esijax.forward.surface import (
     Surface,
     check_surface,
-    nearest,
-    vector_areas,
+    vertices_of,
 )
 
 __all__ = ["BEMModel"]
@@ -100,8 +100,8 @@ class BEMModel(eqx.Module):
         self, surfaces, conductivities, trans=None, *, solution=None, isolated: bool | None = None
     ):
         self.surfaces = tuple(surfaces)
-        self.conductivities = _vector(conductivities)
-        self.trans = jnp.asarray(np.eye(4)) if trans is None else jnp.asarray(trans, dtype=float)
+        self.conductivities = as_vector(conductivities)
+        self.trans = as_array(np.eye(4) if trans is None else trans)
         n = len(self.surfaces)
         if n not in LAYERS or self.conductivities.shape != (n,):
             raise InputError(
@@ -113,7 +113,7 @@ class BEMModel(eqx.Module):
         for surface, name in zip(self.surfaces, LAYERS[n], strict=True):
             check_surface(surface, name)
         self.isolated = _is_isolated(self.conductivities) if isolated is None else isolated
-        self.solution = None if solution is None else jnp.asarray(solution, dtype=float)
+        self.solution = None if solution is None else as_array(solution)
         self.omega = self._assembled() if solution is None else None
         if self.solution is not None:
             self._check_solution(self.solution)
@@ -160,7 +160,7 @@ class BEMModel(eqx.Module):
 
     def with_conductivities(self, conductivities) -> "BEMModel":
         """Give the same head with other conductivities (S/m, brain first); differentiable."""
-        sigma = _vector(conductivities)
+        sigma = as_vector(conductivities)
         if sigma.shape != self.conductivities.shape:
             raise InputError(f"{len(self.surfaces)} conductivities are needed, got {sigma.shape}.")
         check_conductivities(sigma, TISSUES)
@@ -216,26 +216,16 @@ class BEMModel(eqx.Module):
         InputError
             For coils inside the head and electrodes that are not on it.
         """
-        head, electrodes, coils = self.in_head, sensors.electrodes, sensors.coils
-        under = None
+        head, counts = self.in_head, self._counts
         if not is_traced((head, sensors)):
             check_metres(sensors, np.asarray(head[-1].vertices).mean(axis=0))
-        if electrodes is not None:
-            weights, index, distance = nearest(head[-1], electrodes.positions)
-            under = electrodes.montage, weights, index
-            if not is_traced(distance):
-                check_electrodes(np.asarray(distance), len(head) == 1, sensors)
-        if not is_traced((head, sensors)):
             check_outside(head[-1], sensors, LAYERS[len(head)][-1])
-        transfer = _transfer(
-            head[::-1],
-            self.conductivities,
-            self.solution if self.solution is not None else self.omega,
-            under,
-            None if coils is None else (*coils.in_head, vector_areas(head[::-1])),
-            solved=self.solution is not None,
-            isolated=self.isolated,
-        )
+        rows, source = rows_of(sensors, head[::-1], self.conductivities)
+        if self.solution is not None:
+            transfer = _through(rows, self.solution, source)
+        else:
+            sigma, isolated = self.conductivities, self.isolated
+            transfer = _solved_through(rows, self.omega, sigma, source, counts, isolated)
         return Prepared(transfer, head, sensors)
 
     def contains(self, positions) -> np.ndarray:
@@ -274,10 +264,10 @@ class Prepared(eqx.Module):
         axes = axes_of(orientations, len(positions))
         gain = _gain(
             self.transfer,
-            tuple(s.vertices for s in self.surfaces[::-1]),
+            vertices_of(self.surfaces[::-1]),
             positions,
             None if orientations is None else axes,
-            None if self.sensors.coils is None else self.sensors.coils.in_head,
+            None if self.sensors.coils is None else vectors_in_head(self.sensors.coils),
         )
         order = self.sensors.order
         if (order != np.arange(len(order))).any():
@@ -294,17 +284,11 @@ def _replaced(model: BEMModel, **changes) -> BEMModel:
     return new
 
 
-def _vector(values):
-    """One axis at least; concrete numbers without a compilation."""
-    if is_traced(values):
-        return jnp.atleast_1d(jnp.asarray(values, dtype=float))
-    return jnp.asarray(np.atleast_1d(np.asarray(values, dtype=float)))
-
-
 def _is_isolated(sigma) -> bool:
-    if len(sigma) != 3:
-        return False
-    return True if is_traced(sigma) else float(sigma[1] / sigma[0]) <= ISOLATED_BELOW
+    if len(sigma) != 3 or is_traced(sigma):
+        return len(sigma) == 3
+    brain, skull, _ = np.asarray(sigma)
+    return bool(skull / brain <= ISOLATED_BELOW)
 
 
 @partial(jax.jit, static_argnames=("counts", "isolated"))
@@ -312,58 +296,27 @@ def _solve(omega, conductivities, counts, isolated):
     return _isolated.solution(omega, conductivities[::-1], counts, isolated)
 
 
-@partial(jax.jit, static_argnames=("solved", "isolated"))
-def _transfer(surfaces, conductivities, given, under, coils, *, solved: bool, isolated: bool):
-    """Rows of all channels, MEG first.
+@jax.jit
+def _through(rows, solution, source):
+    return rows @ solution * source
 
-    Parameters
-    ----------
-    surfaces : tuple of Surface
-        From the outermost inwards, head coordinates.
-    given : (vertices, vertices)
-        The solution where it is `solved`, else the integrals.
-    under : tuple or None
-        Montage of EEG, weights of the corners under each electrode, and the triangle.
-    coils : tuple or None
-        Integration points of MEG, their vectors, and the vector areas of the vertices.
-    """
+
+@partial(jax.jit, static_argnames=("counts", "isolated"))
+def _solved_through(rows, omega, conductivities, source, counts, isolated):
     sigma = conductivities[::-1]
-    source, jump, _ = _isolated.multipliers(sigma)
-    counts = tuple(s.vertices.shape[0] for s in surfaces)
-    each = np.repeat(np.arange(len(counts)), counts)
-    rows = []
-    if coils is not None:
-        points, vectors, areas = coils
-        vertices = jnp.concatenate([s.vertices for s in surfaces])
-        field = projected_field(points, vectors * MU0_4PI, vertices, areas)
-        rows.append(field * (-jump[each] / 3))
-    if under is not None:
-        montage, weights, index = under
-        at = jnp.zeros((len(weights), sum(counts)), given.dtype)
-        row = jnp.arange(len(weights))[:, None]
-        rows.append(montage @ at.at[row, surfaces[0].triangles[index]].add(weights))
-    stacked = jnp.concatenate(rows)
-    if solved:
-        out = stacked @ given
-    else:
-        out = _isolated.rows_times_solution(stacked, given, sigma, counts, isolated)
-    return out * (source[each] / (4 * jnp.pi))
+    return _isolated.rows_times_solution(rows, omega, sigma, counts, isolated) * source
 
 
 @jax.jit
 def _gain(transfer, vertices, positions, axes, coils):
-    vertices = jnp.concatenate(vertices)
-    primary = None if coils is None else (coils[0], coils[1] * MU0_4PI)
-
     def field(some):
-        d = vertices.T[None] - some[:, :, None]
-        square = jnp.sum(d**2, axis=1)
-        potential = d * (jax.lax.rsqrt(square) / square)[:, None]
-        flat = potential.reshape(-1, len(vertices))
+        away = vertices - some[:, None]
+        potential = away * inverse_cube(away)[..., None]
+        flat = potential.swapaxes(1, 2).reshape(-1, len(vertices))
         out = jax.lax.dot_general(transfer, flat, (((1,), (1,)), ((), ())))
         out = out.reshape(len(transfer), len(some), 3)
-        if primary is None:
+        if coils is None:
             return out
-        return out.at[: len(primary[0])].add(dipole_field(*primary, some))
+        return out.at[: len(coils[0])].add(dipole_field(*coils, some))
 
     return by_location(field, positions, axes, len(transfer))

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from esijax import _checks
 from esijax._types import InputError, is_traced
+from esijax.forward._host import as_array
 
 __all__ = ["LeadField", "axes_of"]
 
@@ -86,8 +87,8 @@ def axes_of(orientations, n_locations: int) -> Float[Array, "locations orients 3
         If the shape does not fit, or a concrete direction is not finite or zero.
     """
     if orientations is None:
-        return jnp.asarray(np.broadcast_to(np.eye(3), (n_locations, 3, 3)))
-    axes = jnp.asarray(orientations, dtype=float)
+        return as_array(np.broadcast_to(np.eye(3), (n_locations, 3, 3)))
+    axes = as_array(orientations)
     axes = axes[:, None] if axes.ndim == 2 else axes
     if axes.ndim != 3 or axes.shape[0] != n_locations or axes.shape[2] != 3:
         raise InputError(

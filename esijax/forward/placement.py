@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from esijax._types import InputError
+from esijax.forward._host import as_array
 from esijax.forward.bem import BEMModel
 from esijax.forward.rigid import inverse, move, rigid, turn
 from esijax.forward.surface import Surface, nearest
@@ -46,11 +47,11 @@ class Placement(eqx.Module):
 
     def points(self, positions) -> Float[Array, "n 3"]:
         """Move positions of the template (head coordinates)."""
-        return move(self.motion, jnp.asarray(positions, dtype=float) * self.scale)
+        return move(self.motion, as_array(positions) * self.scale)
 
     def normals(self, directions) -> Float[Array, "n 3"]:
         """Turn normals of the template: they stay normal to the scaled surface."""
-        turned = turn(self.motion, jnp.asarray(directions, dtype=float) / self.scale)
+        turned = turn(self.motion, as_array(directions) / self.scale)
         return turned / jnp.linalg.norm(turned, axis=1, keepdims=True)
 
     def head(self, model: BEMModel) -> BEMModel:
@@ -95,7 +96,7 @@ def fit_points(scalp: Surface, points, *, scale: bool = True) -> Placement:
     >>> placed = ej.forward.fit_points(model.in_head[-1], points)  # doctest: +SKIP
     >>> own = placed.head(model)  # doctest: +SKIP
     """
-    points = jnp.asarray(points, dtype=float)
+    points = as_array(points)
     if points.ndim != 2 or points.shape[1] != 3 or len(points) < 9:
         raise InputError(f"at least nine points (n, 3) are needed, got {points.shape}.")
     reach = float(np.linalg.norm(np.asarray(points), axis=1).max())
@@ -105,9 +106,9 @@ def fit_points(scalp: Surface, points, *, scale: bool = True) -> Placement:
 
     solver = optx.LevenbergMarquardt(rtol=1e-6, atol=1e-8)
     found = optx.least_squares(
-        _residuals, solver, jnp.zeros(9), (scalp, points, jnp.asarray(float(scale))), throw=False
+        _residuals, solver, jnp.zeros(9), (scalp, points, as_array(float(scale))), throw=False
     )
-    size, motion = _unpacked(found.value, jnp.asarray(float(scale)))
+    size, motion = _unpacked(found.value, as_array(float(scale)))
     back = move(inverse(motion), points)
     distance = nearest(Surface(scalp.vertices * size, scalp.triangles), back)[2]
     return Placement(size, motion, jnp.sqrt(jnp.mean(distance**2)))

@@ -3,16 +3,13 @@ r"""Rigid motions: the six numbers of a co-registration.
 .. math:: x \mapsto R(\omega) x + t, \qquad R = \exp [\omega]_\times
 """
 
-from functools import wraps
-
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from esijax._types import InputError, is_traced
+from esijax.forward._host import as_array, on_host
 
-__all__ = ["check_rigid", "inverse", "move", "on_host", "rigid", "turn"]
+__all__ = ["check_rigid", "inverse", "move", "rigid", "turn"]
 
 
 def rigid(parameters) -> Float[Array, "4 4"]:
@@ -44,28 +41,33 @@ def rigid(parameters) -> Float[Array, "4 4"]:
     >>> bool(np.allclose(ej.forward.rigid(np.zeros(6)), np.eye(4)))
     True
     """
-    parameters = jnp.asarray(parameters, dtype=float)
+    parameters = as_array(parameters)
     if parameters.shape != (6,):
         raise InputError(f"a rigid motion has six parameters, got {parameters.shape}.")
+    return _rigid(parameters)
+
+
+@on_host
+def _rigid(xp, parameters):
     shift, omega = parameters[:3], parameters[3:]
     squared = omega @ omega
     small = squared < 1e-4  # the fourth term of the series is below 1e-15
-    safe = jnp.where(small, 1.0, squared)
-    angle = jnp.sqrt(safe)
-    sinc = jnp.where(
-        small, 1 - squared / 6 * (1 - squared / 20 * (1 - squared / 42)), jnp.sin(angle) / angle
+    safe = xp.where(small, 1.0, squared)
+    angle = xp.sqrt(safe)
+    sinc = xp.where(
+        small, 1 - squared / 6 * (1 - squared / 20 * (1 - squared / 42)), xp.sin(angle) / angle
     )
-    versin = jnp.where(
+    versin = xp.where(
         small,
         0.5 - squared / 24 * (1 - squared / 30 * (1 - squared / 56)),
-        (1 - jnp.cos(angle)) / safe,
+        (1 - xp.cos(angle)) / safe,
     )
     x, y, z = omega
-    zero = jnp.zeros_like(x)
-    cross = jnp.stack([zero, -z, y, z, zero, -x, -y, x, zero]).reshape(3, 3)
-    rotation = jnp.eye(3, dtype=omega.dtype) + sinc * cross + versin * cross @ cross
-    upper = jnp.concatenate([rotation, shift[:, None]], axis=1)
-    return jnp.concatenate([upper, jnp.array([[0.0, 0.0, 0.0, 1.0]], dtype=omega.dtype)])
+    zero = xp.zeros_like(x)
+    cross = xp.stack([zero, -z, y, z, zero, -x, -y, x, zero]).reshape(3, 3)
+    rotation = xp.eye(3, dtype=omega.dtype) + sinc * cross + versin * cross @ cross
+    upper = xp.concatenate([rotation, shift[:, None]], axis=1)
+    return xp.concatenate([upper, xp.array([[0.0, 0.0, 0.0, 1.0]], dtype=omega.dtype)])
 
 
 def check_rigid(transform, what: str) -> None:
@@ -86,21 +88,6 @@ def check_rigid(transform, what: str) -> None:
     for fault, is_fine in faults.items():
         if not is_fine:
             raise InputError(f"{what} must be a rigid motion (4, 4) in metres: {fault}.")
-
-
-def on_host(function):
-    """Run a function of arrays, given as `function(xp, ...)`, on the host for concrete numbers.
-
-    Geometry is small: NumPy needs microseconds for what takes tenths of a second to compile.
-    """
-
-    @wraps(function)
-    def run(*arrays):
-        if is_traced(arrays):
-            return function(jnp, *arrays)
-        return jax.tree.map(jnp.asarray, function(np, *jax.tree.map(np.asarray, arrays)))
-
-    return run
 
 
 @on_host

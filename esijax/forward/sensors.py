@@ -17,7 +17,8 @@ from jaxtyping import Array, Float
 
 from esijax import _checks
 from esijax._types import InputError, is_traced
-from esijax.forward.rigid import move, on_host, rigid, turn
+from esijax.forward._host import as_array, on_host
+from esijax.forward.rigid import move, rigid, turn
 
 __all__ = ["Coils", "Electrodes", "Sensors"]
 
@@ -162,7 +163,7 @@ class Sensors(eqx.Module):
             For other shapes or words.
         """
         positions = _points(positions, "electrode positions")
-        montage = jnp.asarray(np.eye(len(positions)))
+        montage = as_array(np.eye(len(positions)))
         if isinstance(reference, str):
             if reference != "average":
                 raise InputError(f"reference: None, 'average' or positions, got {reference!r}.")
@@ -237,7 +238,7 @@ class Sensors(eqx.Module):
 
 
 def _points(values, what: str) -> Float[Array, "n 3"]:
-    values = jnp.asarray(values, dtype=float)
+    values = as_array(values)
     if values.ndim != 2 or values.shape[1] != 3:
         raise InputError(f"{what} must be (n, 3), got {values.shape}.")
     return values

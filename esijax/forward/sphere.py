@@ -12,6 +12,7 @@ from esijax import _checks
 from esijax._types import InputError, is_traced
 from esijax.forward._by_location import by_location
 from esijax.forward._coil_field import MU0_4PI, sarvas_field
+from esijax.forward._host import as_array, as_vector
 from esijax.forward._shells import surface_potential
 from esijax.forward._within import (
     CLOSE,
@@ -79,15 +80,13 @@ class SphereModel(eqx.Module):
     [229, -21]
     """
 
-    centre: Float[Array, "3"] = eqx.field(
-        converter=lambda c: jnp.asarray(c, dtype=float), default=(0.0, 0.0, 0.04)
-    )
+    centre: Float[Array, "3"] = eqx.field(converter=as_array, default=(0.0, 0.0, 0.04))
     radii: Float[Array, " shells"] = eqx.field(
-        converter=lambda r: jnp.atleast_1d(jnp.asarray(r, dtype=float)),
+        converter=as_vector,
         default=(0.081, 0.0828, 0.0873, 0.09),
     )
     conductivities: Float[Array, " shells"] = eqx.field(
-        converter=lambda s: jnp.atleast_1d(jnp.asarray(s, dtype=float)),
+        converter=as_vector,
         default=(0.33, 1.0, 0.004, 0.33),
     )
     n_terms: int | None = eqx.field(static=True, default=None)

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, Int
 
 from esijax import _checks
 from esijax._types import InputError, is_traced
-from esijax.forward.rigid import on_host
+from esijax.forward._host import as_array, on_host
 
 __all__ = [
     "Surface",
@@ -18,6 +18,7 @@ __all__ = [
     "nearest",
     "nearest_triangles",
     "vector_areas",
+    "vertices_of",
 ]
 
 FLAT = 1e-12  # m2
@@ -35,12 +36,10 @@ class Surface(eqx.Module):
     """
 
     vertices: Float[Array, "vertices 3"] = eqx.field(
-        converter=lambda v: v if isinstance(v, Array) else jnp.asarray(v, dtype=float)
+        converter=lambda v: v if isinstance(v, Array) else as_array(v)
     )
     triangles: Int[Array, "triangles 3"] = eqx.field(
-        converter=lambda t: (
-            t if isinstance(t, Array) else jnp.asarray(np.asarray(t, dtype=np.int64))
-        )
+        converter=lambda t: t if isinstance(t, Array) else as_array(t, np.int64)
     )
 
 
@@ -107,7 +106,17 @@ def incident(triangles: np.ndarray, n: int) -> np.ndarray:
 
 def vector_areas(surfaces) -> Float[Array, "vertices 3"]:
     """Sum of area times normal over the triangles around each vertex, surface after surface."""
-    return jnp.concatenate([_vector_areas(s.vertices, s.triangles) for s in surfaces])
+    return _joined(*(_vector_areas(s.vertices, s.triangles) for s in surfaces))
+
+
+def vertices_of(surfaces) -> Float[Array, "vertices 3"]:
+    """Vertices, surface after surface."""
+    return _joined(*(s.vertices for s in surfaces))
+
+
+@on_host
+def _joined(xp, *parts):
+    return xp.concatenate(parts)
 
 
 @on_host

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import jax.numpy as jnp
 import mne
 import numpy as np
 
@@ -64,11 +63,11 @@ def _sphere(bem) -> SphereModel:
     return SphereModel(bem["r0"], [s["rad"] for s in layers], [s["sigma"] for s in layers])
 
 
-def _head_to(surfs, trans) -> jnp.ndarray:
+def _head_to(surfs, trans) -> np.ndarray:
     """Head coordinates to those of the surfaces."""
     frames = {int(s["coord_frame"]) for s in surfs}
     if frames == {4}:
-        return jnp.eye(4)
+        return np.eye(4)
     if frames != {5}:
         raise InputError(f"surfaces are in coordinate frames {sorted(frames)}: give MRI (5) ones.")
     if trans is None:
@@ -79,4 +78,4 @@ def _head_to(surfs, trans) -> jnp.ndarray:
     if pair not in ((4, 5), (5, 4)):
         raise InputError(f"trans goes from frame {pair[0]} to {pair[1]}: head (4) and MRI (5)?")
     matrix = np.asarray(trans["trans"], dtype=float)
-    return jnp.asarray(matrix if pair == (4, 5) else np.linalg.inv(matrix))
+    return matrix if pair == (4, 5) else np.linalg.inv(matrix)

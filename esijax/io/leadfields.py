@@ -2,13 +2,13 @@
 
 from typing import Any
 
-import jax.numpy as jnp
 import mne
 import numpy as np
 
 from esijax import _checks
 from esijax._types import InputError
 from esijax.forward import LeadField
+from esijax.forward._host import as_array
 from esijax.io._agreement import forward_fits
 
 FREE, FIXED, HEAD = 2, 1, 4  # FIFFV_MNE_FREE_ORI, FIFFV_MNE_FIXED_ORI, FIFFV_COORD_HEAD
@@ -47,9 +47,9 @@ def leadfield(forward: mne.Forward) -> LeadField:
     _checks.lead_field(gain, np.arange(len(names)), names, types)
     positions, axes = sources_in_head(forward)
     return LeadField(
-        jnp.asarray(gain.reshape(len(names), *axes.shape[:2])),
-        jnp.asarray(positions),
-        jnp.asarray(axes),
+        as_array(gain.reshape(len(names), *axes.shape[:2])),
+        as_array(positions),
+        as_array(axes),
         tuple(names),
         tuple(types),
     )

@@ -4,13 +4,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import h5py
-import jax.numpy as jnp
 import numpy as np
 import scipy.io
 
 from esijax import _checks
 from esijax._types import InputError
 from esijax.forward import LeadField
+from esijax.forward._host import as_array
 from esijax.forward.rigid import check_rigid
 
 METRES = {"m": 1.0, "dm": 0.1, "cm": 0.01, "mm": 0.001}
@@ -98,8 +98,8 @@ def read_leadfield(
         raise InputError(f"{path}: {error} Say with scale what a unit of the file is.") from error
     # moments along the axes of the head, in those of the file
     gain = np.einsum("cld,ed->cle", gain, motion[:3, :3])
-    axes = jnp.broadcast_to(jnp.eye(3), (len(positions), 3, 3))
-    return LeadField(jnp.asarray(gain), jnp.asarray(positions), axes, names, types)
+    axes = np.broadcast_to(np.eye(3), (len(positions), 3, 3))
+    return LeadField(as_array(gain), as_array(positions), as_array(axes), names, types)
 
 
 def _motion(to_head: Any) -> np.ndarray:

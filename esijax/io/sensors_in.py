@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import jax.numpy as jnp
 import mne
 import numpy as np
 from mne.forward._make_forward import _create_meg_coils  # honours mne.use_coil_def
@@ -10,6 +9,7 @@ from mne.forward._make_forward import _create_meg_coils  # honours mne.use_coil_
 from esijax import _checks
 from esijax._types import InputError
 from esijax.forward import Coils, Electrodes, Sensors
+from esijax.forward._host import as_array
 
 ACCURACIES = ("normal", "accurate")
 
@@ -99,10 +99,10 @@ def _coils(chs: list, accuracy: str, dev_head_t) -> Coils:
         points[i], normals[i] = coil["rmag"][0], coil["cosmag"][0]  # what fills up weighs nothing
         points[i, :n], normals[i, :n], weights[i, :n] = coil["rmag"], coil["cosmag"], coil["w"]
     return Coils(
-        jnp.asarray(points),
-        jnp.asarray(normals),
-        jnp.asarray(weights),
-        jnp.asarray(dev_head_t["trans"], dtype=float),
+        as_array(points),
+        as_array(normals),
+        as_array(weights),
+        as_array(dev_head_t["trans"]),
     )
 
 
@@ -137,4 +137,4 @@ def _as_in_info(chs: list, own: np.ndarray) -> Electrodes:
     montage = np.zeros((len(own), len(own) + len(places)))
     montage[:, : len(own)] = np.eye(len(own))
     montage[np.flatnonzero(has), len(own) + index.ravel()] = -1.0
-    return Electrodes(jnp.asarray(np.concatenate([own, places])), jnp.asarray(montage))
+    return Electrodes(as_array(np.concatenate([own, places])), as_array(montage))
