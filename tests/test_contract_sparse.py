@@ -49,9 +49,9 @@ METHODS |= dict.fromkeys(NOISES, MAP(tol=1e-10))
 ROBUST = ("L21", "L1", "power", "elastic", "LogSum", "SISSY")
 N_TIMES = {"TF": 12}
 FORBIDDEN = {
-    ("power", "fista"): "Lrq is majorised",
-    ("TF", "fista"): "solver of its own",
-    ("SISSY", "fista"): "needs a prox",
+    ("power", "fista"): "Lrq takes",
+    ("TF", "fista"): "TimeFrequency takes",
+    ("SISSY", "fista"): "SISSY takes",
     ("elastic", "Reweighted"): "Reweighted is for",
     ("SISSY", "Reweighted"): "Reweighted is for",
 }

@@ -17,10 +17,11 @@ from esijax.inference._penalised import (
     reweighted,
     stationary,
 )
+from esijax.inference._primal_dual import WAYS
 from esijax.models.penalties import L1, L21, Analysis, Concave, Lrq, Penalty, TimeFrequency
 from esijax.problem import Problem
 
-SOLVERS = ("auto", "newton", "fista")
+SOLVERS = ("auto", "newton", "fista", *WAYS)
 Sources = Float[Array, "locations orients times"]
 
 
@@ -36,18 +37,27 @@ def takes_newton(model: Penalty) -> bool:
     return isinstance(model, Lrq) or (isinstance(model, L1 | L21) and not model.by_entry)
 
 
+def ways(model: Penalty) -> tuple[str, ...]:
+    """Solvers that take a penalty, the one of "auto" first."""
+    if isinstance(model, TimeFrequency):
+        return ("auto",)
+    if isinstance(model, Analysis):
+        return tuple(WAYS)
+    if isinstance(model, Lrq):
+        return ("newton",)
+    return ("newton", "fista") if takes_newton(model) else ("fista",)
+
+
 def check(solver: str, model: Penalty) -> None:
     """Raise InputError where a solver does not take a penalty."""
-    if isinstance(model, TimeFrequency) and solver != "auto":
-        raise InputError(f'TimeFrequency has a solver of its own: solver="auto", got {solver!r}.')
-    if solver == "newton" and not takes_newton(model):
+    taken = ways(model)
+    if solver not in ("auto", *taken):
+        others = [f'"{name}"' for name in taken if name != "auto"]
         raise InputError(
-            f'solver="newton" is for sums of norms: {type(model).__name__} needs solver="auto".'
+            f'{type(model).__name__} takes solver="auto"'
+            + "".join(f", {name}" for name in others)
+            + f', got "{solver}".'
         )
-    if solver == "fista" and isinstance(model, Analysis):
-        raise InputError('solver="fista" needs a prox: analysis penalties take solver="auto".')
-    if solver == "fista" and isinstance(model, Lrq):
-        raise InputError('solver="fista" needs a prox: Lrq is majorised, solver="newton".')
 
 
 def answer(
@@ -70,7 +80,8 @@ def answer(
     task = Task(problem.gain, problem.prior_scale, data, weight)
     if isinstance(model, Analysis):
         more = limits._replace(max_iter=jnp.asarray(20 * limits.max_iter))
-        return by_pairs(task, model, more)
+        way = ways(model)[0] if solver == "auto" else solver
+        return by_pairs(task, model, way, more)
     if not opened:
         start = opening(problem, model, data, start, limits)
     if solver == "fista" or not takes_newton(model):

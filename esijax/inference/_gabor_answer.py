@@ -9,13 +9,16 @@ Reweighting (irTF-MxNE) majorises square roots at the last coefficients, with m 
 on what is not zero yet. Strohmeier et al. 2015, doi:10.1109/PRNI.2015.14.
 """
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from esijax._ops.epsilon import largest_dual_norm, moduli, sizes
+from esijax._types import Scalar
+from esijax.inference._descent import Descent
 from esijax.inference._gabor_blocks import (
     Blocks,
     Coefs,
@@ -36,6 +39,7 @@ from esijax.inference._gabor_rounds import (
 from esijax.inference._gap import Certificate, certificate
 from esijax.inference._gradients import Task
 from esijax.inference._penalised import Answer, Limits, frozen
+from esijax.inference.method import compiled
 from esijax.models.penalties import TimeFrequency
 from esijax.problem import Problem
 
@@ -52,64 +56,160 @@ class _Turn(NamedTuple):
     steps: Int[Array, ""]
 
 
+class Way(NamedTuple):
+    """Rounds of the convex problem, then the turns that are solved; alpha_max over alpha."""
+
+    course: Course
+    turn: Int[Array, ""]  # 0: the convex problem is not solved yet
+    largest: Scalar
+
+
+class GaborDescent(Descent):
+    """Rounds on growing working sets, then the reweighted problems on the support.
+
+    Within a transformation sets have at most `_gabor_rounds.COLUMNS` columns, on the host any size.
+    """
+
+    grows: ClassVar[bool] = True
+
+    gabor: Gabor
+    model: TimeFrequency
+    limits: Limits
+    turns: int = eqx.field(static=True)
+
+    @classmethod
+    def of(cls, task: Task, model: TimeFrequency, limits: Limits, turns: int) -> "GaborDescent":
+        """The rounds of one recording."""
+        frame = model.frame(task.data.shape[-1])
+        return cls(Gabor(task, model.l1_ratio, frame), model, limits, turns)
+
+    def at(self, data):
+        """Another recording."""
+        return eqx.tree_at(lambda d: d.gabor.task.data, self, data)
+
+    def first(self, start: Sources) -> Way:
+        """The first look at all locations."""
+        task = self.gabor.task
+        course = first_course(self.gabor, start)
+        known = jnp.all(start == 0) & (course.ratio > 1)
+        largest = jax.lax.cond(
+            known,
+            lambda s: course.ratio,  # noqa: ARG005
+            lambda s: self.model.polar(s) / self.model.alpha,
+            task.slope(task.data),
+        )
+        return Way(course, stopped(course, *self.limits).astype(int), largest)
+
+    def go(self, carry: Way):
+        """Until the last turn is solved."""
+        return carry.turn < self.turns
+
+    def body(self, carry: Way) -> Way:
+        """A round on a working set of the same size, or a turn."""
+        return jax.lax.cond(
+            carry.turn == 0, lambda c: self._round(c), lambda c: self._turn(c), carry
+        )
+
+    def answer(self, carry: Way) -> Answer:
+        """Sources of the last coefficients."""
+        course = carry.course
+        turn = _Turn(course.c, course.proof, course.steps)
+        return _answered(self.gabor, course, turn, carry.largest)
+
+    def run(self, start: Sources) -> Answer:
+        """All sizes in one compiled function."""
+        fixed = frozen(self)
+        ladder, limits = rungs(*self.gabor.task.scale.shape), self.limits
+        first = fixed.first(frozen(start))
+
+        def climbed(rung: int, course: Course) -> Answer:
+            size, last = ladder[rung], rung == len(ladder) - 1
+
+            def go(course):
+                return ~stopped(course, *limits) & (last | (course.wanted <= size))
+
+            def body(course):
+                return round_of(size, fixed.gabor, course, *limits)
+
+            course = jax.lax.while_loop(go, body, course)
+            if last:
+                return self._ended(course, first.largest)
+            return jax.lax.cond(
+                stopped(course, *limits),
+                lambda c: self._ended(c, first.largest),
+                lambda c: climbed(rung + 1, padded(c, ladder[rung + 1])),
+                course,
+            )
+
+        return climbed(0, first.course)
+
+    def ahead(self, carry: Way) -> Way:
+        """A round of the size that is wanted, or a turn."""
+        course = carry.course
+        turn, wanted, n = *jax.device_get((carry.turn, course.wanted)), len(course.index)
+        if turn > 0:
+            return _next_turn(self, carry)
+        ladder = rungs(*self.gabor.task.scale.shape, limit=None)
+        size = max(n, next(s for s in ladder if s >= min(wanted, ladder[-1])))
+        if size > n:
+            carry = carry._replace(course=padded(course, size))
+        return _next_round(self, carry)
+
+    def _round(self, carry: Way) -> Way:
+        size = len(carry.course.index)
+        course = round_of(size, self.gabor, carry.course, *self.limits)
+        return Way(course, stopped(course, *self.limits).astype(int), carry.largest)
+
+    def _turn(self, carry: Way) -> Way:
+        course = carry.course
+        index = course.index
+        parts = (self.gabor.blocks(index), self.gabor.task.columns(index))
+        turn = _Turn(course.c, course.proof, course.steps)
+        weight = self.gabor.task.weight[index]
+        turn = _turned(self.gabor, *parts, weight, turn, self.limits)
+        return Way(course._replace(**turn._asdict()), carry.turn + 1, carry.largest)
+
+    def _ended(self, course: Course, largest: Scalar) -> Answer:
+        """Derivative of the convex answer, further turns, and the sources."""
+        gabor, index = self.gabor, course.index
+        blocks = gabor.blocks(index)
+        turn = _Turn(minimiser(blocks, frozen(course.c)), course.proof, course.steps)
+        if self.turns > 1:
+            columns, weight = gabor.task.columns(index), gabor.task.weight[index]
+
+            def body(turn, _):
+                return _turned(gabor, blocks, columns, weight, turn, self.limits), None
+
+            turn = jax.lax.scan(body, turn, None, length=self.turns - 1)[0]
+        return _answered(gabor, course, turn, largest)
+
+
+@compiled
+def _next_round(descent: GaborDescent, way: Way) -> Way:
+    return descent._round(way)
+
+
+@compiled
+def _next_turn(descent: GaborDescent, way: Way) -> Way:
+    return descent._turn(way)
+
+
 def time_frequency(
     problem: Problem, model: TimeFrequency, data, start: Sources, limits: Limits, turns: int
 ) -> Answer:
     """Minimise for one recording; the first turn is the convex problem."""
     limits = limits._replace(max_iter=20 * limits.max_iter)
-    weight = model.location_weights(problem.n_locations)
-    task = Task(problem.gain, problem.prior_scale, data, weight)
-    gabor = Gabor(task, model.l1_ratio, model.frame(data.shape[-1]))
-    fixed = frozen(gabor)
-    ladder = rungs(*task.scale.shape)
-
-    def climbed(rung: int, course: Course) -> Answer:
-        size, last = ladder[rung], rung == len(ladder) - 1
-
-        def go(course):
-            return ~stopped(course, *limits) & (last | (course.wanted <= size))
-
-        course = jax.lax.while_loop(go, lambda c: round_of(size, fixed, c, *limits), course)
-        if last:
-            return _ended(gabor, course, turns, limits)
-        return jax.lax.cond(
-            stopped(course, *limits),
-            lambda c: _ended(gabor, c, turns, limits),
-            lambda c: climbed(rung + 1, padded(c, ladder[rung + 1])),
-            course,
-        )
-
-    first = first_course(fixed, jax.lax.stop_gradient(start))
-    answer = climbed(0, first)
-    known = jnp.all(start == 0) & (first.ratio > 1)
-    slope = fixed.task.slope(fixed.task.data)
-    largest = jax.lax.cond(
-        known,
-        lambda s: first.ratio,  # noqa: ARG005
-        lambda s: frozen(model).polar(s) / frozen(model).alpha,
-        slope,
+    task = Task(
+        problem.gain, problem.prior_scale, data, model.location_weights(problem.n_locations)
     )
-    return Answer(answer.z, frozen(answer.info.at[3].set(largest)))
+    return GaborDescent.of(task, model, limits, turns).run(start)
 
 
-def _ended(gabor: Gabor, course: Course, turns: int, limits: Limits) -> Answer:
-    """Derivative of the convex answer, further turns, and the sources."""
-    index = course.index
-    blocks = gabor.blocks(index)
-    turn = _Turn(minimiser(blocks, frozen(course.c)), course.proof, course.steps)
-    weight = gabor.task.weight[index]
-    if turns > 1:
-        columns = gabor.task.columns(index)
-
-        def body(turn, _):
-            return _turned(gabor, blocks, columns, weight, turn, limits), None
-
-        turn = jax.lax.scan(body, turn, None, length=turns - 1)[0]
+def _answered(gabor: Gabor, course: Course, turn: _Turn, largest: Scalar) -> Answer:
     x = gabor.frame.synthesis(turn.c)
-    z = jnp.zeros((*gabor.task.scale.shape, x.shape[-1]), dtype=x.dtype).at[index].add(x)
+    z = jnp.zeros((*gabor.task.scale.shape, x.shape[-1]), dtype=x.dtype).at[course.index].add(x)
     proof = turn.proof
-    nothing = jnp.zeros_like(proof.primal)
-    info = (proof.primal, proof.gap, proof.kkt, nothing, course.rounds, turn.steps)
+    info = (proof.primal, proof.gap, proof.kkt, largest, course.rounds, turn.steps)
     return Answer(z, frozen(jnp.stack([jnp.asarray(i, dtype=x.dtype) for i in info])))
 
 

@@ -18,13 +18,13 @@ from esijax._ops.epsilon import excess, largest_dual_norm, moduli, sizes, tree_v
 from esijax._ops.gabor import Frame
 from esijax._ops.prox import block_norms
 from esijax._types import Scalar
-from esijax.inference._gabor_blocks import Blocks, Coefs, descend, distances
+from esijax.inference._gabor_blocks import PROX_STEPS, Blocks, Coefs, descend, distances
 from esijax.inference._gap import Certificate, certificate
 from esijax.inference._gradients import Task
 
 FIRST = 32
 GROWTH = 8
-COLUMNS = 2048  # of the largest set
+COLUMNS = 2048  # of the largest set within a transformation
 CHUNK = 128  # locations whose coefficients are in memory at once
 STALLED = 4
 
@@ -64,13 +64,13 @@ class Gabor(eqx.Module):
         )
 
 
-def rungs(n_locations: int, n_orients: int) -> tuple[int, ...]:
-    """Sizes of working sets."""
-    largest = min(n_locations, max(COLUMNS // n_orients, 1))
+def rungs(n_locations: int, n_orients: int, limit: int | None = COLUMNS) -> tuple[int, ...]:
+    """Sizes of working sets, of at most `limit` columns."""
+    largest = n_locations if limit is None else min(n_locations, max(limit // n_orients, 1))
     out, size = [], FIRST
     while 2 * size < largest:
         out.append(size)
-        size *= GROWTH
+        size *= GROWTH if size * GROWTH * n_orients <= COLUMNS else 2
     return (*out, largest)
 
 
@@ -147,6 +147,11 @@ def stopped(course: Course, tol: Scalar, max_iter):
     return good | (course.steps >= max_iter) | (course.stalled >= STALLED) | lost
 
 
+def within(size: int) -> int:
+    """Steps of a round: about a second's."""
+    return (PROX_STEPS + 1) * max(2048 // size, 4)
+
+
 def round_of(size: int, gabor: Gabor, course: Course, tol: Scalar, max_iter) -> Course:
     """Solve on the `size` most promising locations, look at all."""
     norms = sizes(course.c)
@@ -158,7 +163,8 @@ def round_of(size: int, gabor: Gabor, course: Course, tol: Scalar, max_iter) -> 
     c = c.at[slot].set(course.c, mode="drop")
     target = jnp.clip(0.1 * course.proof.kkt, 3 * tol, 0.1) * 0.01**course.stalled
     weight = gabor.task.weight[index]
-    c, count = descend(gabor.blocks(index), c, weight, target, max_iter - course.steps)
+    left = jnp.minimum(max_iter - course.steps, within(size))
+    c, count = descend(gabor.blocks(index), c, weight, target, left)
     new = _judged(gabor, index, c)
     idle = (count == 0) & (new.proof.kkt >= 0.5 * course.proof.kkt)
     return new._replace(

@@ -23,8 +23,8 @@ from jaxtyping import Array, Float
 
 from esijax._checks import warn
 from esijax._types import InputError, Scalar, is_traced, scalar
+from esijax.inference._analysis_proof import alpha_bound
 from esijax.inference._data_term import DataTerm
-from esijax.inference._primal_dual import alpha_bound
 from esijax.models.penalties import Analysis, Penalty, Relative
 from esijax.models.priors.gaussian import ELORETA, GaussianPrior
 from esijax.problem import Problem

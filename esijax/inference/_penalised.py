@@ -13,12 +13,15 @@ from jax.scipy.sparse.linalg import gmres
 from jaxtyping import Array, Float
 
 from esijax._types import InputError, Scalar
-from esijax.inference import _primal_dual
+from esijax.inference._analysis_proof import alpha_bound
 from esijax.inference._data_term import DataTerm
 from esijax.inference._fista import proved, prox_step
 from esijax.inference._gradients import Task
 from esijax.inference._implicit import minimum, stationary_point
-from esijax.inference._prox_rounds import settle
+from esijax.inference._pair_derivative import settled
+from esijax.inference._primal_dual import settle as settle_pair
+from esijax.inference._primal_dual import split_of
+from esijax.inference._prox_rounds import Look, settle
 from esijax.inference._working_set import point_at
 from esijax.models.penalties import Analysis, Lrq, Penalty
 
@@ -166,23 +169,20 @@ def without_derivative(z: Array, task: Task, penalty: Penalty) -> Array:  # noqa
 
 @without_derivative.defjvp
 def _refused(primals, tangents):  # noqa: ARG001
-    if isinstance(primals[2], Analysis):
-        raise InputError(
-            "analysis penalties (TV, SISSY, ...) have no derivative rule here: choose alpha by "
-            "cross-validation, and take L21 or Elastic where a derivative is needed."
-        )
     raise InputError(
         "the stationary point of Lrq with q < 1 and r = 1, or weights of entries, has no "
         "derivative rule here: take inference.Reweighted(n), whose n convex problems have one."
     )
 
 
-def by_pairs(task: Task, penalty: Analysis, limits: Limits) -> Answer:
-    """Norms of linear maps, by a primal-dual iteration."""
-    term, some = frozen(term_of(task, penalty)), frozen(penalty)
-    end = _primal_dual.settle(term, some, *limits)
-    z = without_derivative(end.z, task, penalty)
-    scale = _primal_dual.alpha_bound(term, some) / some.alpha
+def by_pairs(task: Task, penalty: Analysis, way: str, limits: Limits) -> Answer:
+    """Norms of linear maps, by sources and dual variables in turn."""
+    term = term_of(task, penalty)
+    fixed, some = frozen(term), frozen(penalty)
+    split = split_of(fixed, some)
+    end = settle_pair(fixed, some, split, way, *limits)
+    z = settled(term, penalty, split, end)
+    scale = alpha_bound(fixed, some) / some.alpha
     one = jnp.ones_like(scale)
     return Answer(z, jnp.stack([*end.proof, scale, one, end.steps.astype(z.dtype)]))
 
@@ -198,11 +198,16 @@ def by_prox(task: Task, penalty: Penalty, start: Sources, limits: Limits) -> Ans
     fixed, some = frozen(term), frozen(even)
     bound = fixed.bound()
     end = settle(fixed, some, start / fixed.spread[:, None], bound, *limits)
-    x = fixed_point(term, even, bound, frozen(end.new))
+    return at_rest(term, even, bound, frozen(end))
+
+
+def at_rest(term: DataTerm, even: Penalty, bound: Scalar, end: Look) -> Answer:
+    """Answer of the last look, with the derivative of a proximal step's fixed point."""
+    x = fixed_point(term, even, bound, end.new)
     polar = even.polar(term.pulled(term.data))
     alpha_max = jnp.full((), jnp.inf) if polar is None else polar
     proof = (end.proof.primal, end.proof.gap, end.proof.kkt)
-    scale = jnp.max(jnp.asarray(alpha_max)) / penalty.alpha
+    scale = jnp.max(jnp.asarray(alpha_max)) / even.alpha
     parts = (*proof, scale, end.rounds, end.steps)
     info = frozen(jnp.stack([jnp.asarray(p, dtype=x.dtype) for p in parts]))
     return Answer(x * term.spread[:, None], info)

@@ -1,22 +1,25 @@
-r"""Least squares with norms of linear maps: a primal-dual iteration with a duality gap.
+r"""Least squares with norms of linear maps: iterations of sources and dual variables.
 
-.. math:: \min_Z \tfrac12 \lVert Y - K Z \rVert^2 + \sum_i g_i(M_i Z) \;\ge\;
-   \langle Y, \theta \rangle - \tfrac12 \lVert \theta \rVert^2 - \sum_i g_i^*(U_i)
-   \quad \text{where} \quad K^\top \theta = \sum_i M_i^\top U_i
+.. math:: \min_Z f(Z) + \sum_i g_i(M_i Z), \qquad f(Z) = \tfrac12 \lVert Y - K Z \rVert^2
 
-The data term enters by its proximal map, in sensor space (:math:`K K^\top` is diagonalised once),
-so that the step depends on the maps alone:
+"primal-dual" (Chambolle and Pock 2011, doi:10.1007/s10851-010-0251-1): the data term enters by its
+proximal map, in sensor space (:math:`K K^\top` is diagonalised once), so that the step depends on
+the maps alone,
 
 .. math:: Z^+ = \operatorname{prox}_{\tau f}(Z - \tau M^\top U), \qquad
    U^+ = \operatorname{prox}_{\sigma g^*}(U + \sigma M (2 Z^+ - Z)), \qquad
    \tau \sigma \lVert M \rVert^2 \le 1
 
-over-relaxed, with :math:`\tau / \sigma` balanced as in Applegate et al. 2021
-(https://arxiv.org/abs/2106.04756). Chambolle and Pock 2011, doi:10.1007/s10851-010-0251-1.
+"condat-vu" (Condat 2013, doi:10.1007/s10957-012-0245-9; Vũ 2013, doi:10.1007/s10444-011-9254-8):
+by its gradient instead, :math:`1 / \tau = L + \sigma \lVert M \rVert^2`. Both are over-relaxed.
 
-A feasible point is made of the current one: :math:`\theta` without what no map sees (constants,
-for differences), U plus the least change that restores the equation, both scaled into the dual
-balls.
+"admm" (Boyd et al. 2011, doi:10.1561/2200000016): by the solution of
+
+.. math:: (K^\top K + \sigma M^\top M) Z^+ = K^\top Y - M^\top U^+ + \sigma M^\top V, \qquad
+   U^+ = \operatorname{prox}_{\sigma g^*}(U + \sigma M Z), \quad V = M Z + (U - U^+) / \sigma
+
+with conjugate gradients from Z. :math:`\tau / \sigma` is balanced as in Applegate et al. 2021
+(https://arxiv.org/abs/2106.04756), and what ends them is the gap (`_analysis_proof`).
 """
 
 from typing import NamedTuple
@@ -28,14 +31,32 @@ from jaxtyping import Array, Float, Int
 
 from esijax._ops.prox import block_norms
 from esijax._types import Scalar
+from esijax.inference._analysis_proof import (
+    certificate,
+    converged,
+    gathered,
+    images,
+    restored,
+    size_of,
+    unseen_fit,
+)
 from esijax.inference._data_term import DataTerm
 from esijax.inference._gap import Certificate
 from esijax.models.penalties import Analysis
 
-CHUNK = 200
-RELAXED = 1.8
-BALANCED = 2000  # steps after which the balance is kept
+CHUNK = {"primal-dual": 200, "condat-vu": 200, "admm": 20}  # steps between two looks at the gap
+RELAXED = {"primal-dual": 1.8, "condat-vu": 1.4, "admm": 1.0}
+INNER = 10  # steps of conjugate gradients
+BALANCED = 10  # chunks after which the balance is kept
 Sources = Float[Array, "locations orients times"]
+
+
+class Split(NamedTuple):
+    """What is worked out once: K K' diagonalised, the norm of all maps."""
+
+    vectors: Float[Array, "rank rank"]
+    values: Float[Array, " rank"]
+    size: Scalar
 
 
 class Pair(NamedTuple):
@@ -48,23 +69,12 @@ class Pair(NamedTuple):
     steps: Int[Array, ""]
 
 
-class _Split(NamedTuple):
-    """What is worked out once."""
-
-    vectors: Float[Array, "rank rank"]
-    values: Float[Array, " rank"]
-    size: Scalar  # norm of all maps
-
-
-def images(penalty: Analysis, z: Sources) -> tuple[Array, ...]:
-    """M Z."""
-    return tuple(term.operator(z) for term in penalty.terms)
-
-
-def gathered(penalty: Analysis, u: tuple[Array, ...], shape) -> Sources:
-    """M' U."""
-    parts = (t.operator.transpose(v, shape) for t, v in zip(penalty.terms, u, strict=True))
-    return sum(parts, jnp.zeros(shape))
+def split_of(term: DataTerm, penalty: Analysis) -> Split:
+    """Diagonalise the gain, measure the maps."""
+    columns = (term.gain * term.scale[None]).reshape(len(term.gain), -1)
+    values, vectors = jnp.linalg.eigh(columns @ columns.T)
+    shape = (*term.scale.shape, term.data.shape[1])
+    return Split(vectors, jnp.maximum(values, 0.0), _norm(penalty, shape))
 
 
 def _norm(penalty: Analysis, shape) -> Scalar:
@@ -79,150 +89,97 @@ def _norm(penalty: Analysis, shape) -> Scalar:
     return 1.02 * jnp.sqrt(jnp.linalg.norm(gathered(penalty, images(penalty, v), shape)))
 
 
-def _data_prox(term: DataTerm, split: _Split, z: Sources, step: Scalar) -> Sources:
+def data_prox(term: DataTerm, split: Split, z: Sources, step: Scalar) -> Sources:
+    """Proximal map of the data term."""
     left = split.vectors.T @ (term.data - term.fitted(z))
     return z + term.pulled(split.vectors @ (left / (1.0 / step + split.values)[:, None]))
 
 
-def settle(term: DataTerm, penalty: Analysis, tol: Scalar, max_iter) -> Pair:
-    """Iterate from what no map sees until the gap is closed."""
-    rank, shape = len(term.data), (*term.scale.shape, term.data.shape[1])
-    columns = (term.gain * term.scale[None]).reshape(rank, -1)
-    values, vectors = jnp.linalg.eigh(columns @ columns.T)
-    split = _Split(vectors, jnp.maximum(values, 0.0), _norm(penalty, shape))
+def _dual_steps(penalty: Analysis, u: tuple, ahead: tuple, step: Scalar) -> tuple:
+    return tuple(
+        t.dual_step(v + step * a, penalty.alpha, step)
+        for t, v, a in zip(penalty.terms, u, ahead, strict=True)
+    )
 
-    def once(carry, _):
-        z, u, balance = carry
-        tau, sigma = balance / split.size, 1.0 / (balance * split.size)
-        new = _data_prox(term, split, z - tau * gathered(penalty, u, shape), tau)
-        ahead = images(penalty, 2 * new - z)
-        other = tuple(
-            t.dual_step(v + sigma * a, penalty.alpha, sigma)
-            for t, v, a in zip(penalty.terms, u, ahead, strict=True)
-        )
-        z = z + RELAXED * (new - z)
-        u = jax.tree.map(lambda v, w: v + RELAXED * (w - v), u, other)
-        return (z, u, balance), None
 
-    def chunk(pair: Pair) -> Pair:
-        (z, u, _), _ = jax.lax.scan(once, (pair.z, pair.u, pair.balance), None, length=CHUNK)
-        moved, pulled = _size(z - pair.z), _size(jax.tree.map(jnp.subtract, u, pair.u))
-        ratio = jnp.where((moved > 0) & (pulled > 0), moved / pulled, pair.balance)
-        ratio = jnp.clip(ratio, pair.balance / 4, pair.balance * 4)
-        early = pair.steps < BALANCED
-        balance = jnp.where(early, jnp.sqrt(pair.balance * ratio), pair.balance)
-        proof = certificate(term, penalty, z, u)
-        return Pair(z, u, balance, proof, pair.steps + CHUNK)
+def _primal_dual(term, penalty: Analysis, split: Split, z: Sources, u: tuple, balance):
+    tau, sigma = balance / split.size, 1.0 / (balance * split.size)
+    new = data_prox(term, split, z - tau * gathered(penalty, u, z.shape), tau)
+    return new, _dual_steps(penalty, u, images(penalty, 2 * new - z), sigma)
 
-    def go(pair: Pair):
-        more = (pair.steps < max_iter) & jnp.isfinite(pair.proof.primal)
-        return more & ~converged(pair.proof, tol)
 
+def _condat_vu(term, penalty: Analysis, split: Split, z: Sources, u: tuple, balance):
+    sigma = 1.0 / (balance * split.size)
+    tau = 1.0 / (1.0001 * jnp.max(split.values) + sigma * split.size**2)
+    new = z - tau * (term.slope(z) + gathered(penalty, u, z.shape))
+    return new, _dual_steps(penalty, u, images(penalty, 2 * new - z), sigma)
+
+
+def _admm(term, penalty: Analysis, split: Split, z: Sources, u: tuple, balance):
+    sigma = 1.0 / (balance * split.size)
+    tau, still = balance / split.size, term._replace(data=jnp.zeros_like(term.data))
+    seen = images(penalty, z)
+    other = _dual_steps(penalty, u, seen, sigma)
+    # sigma V - U+ = sigma M Z + U - 2 U+
+    target = jax.tree.map(lambda m, v, w: sigma * m + v - 2 * w, seen, u, other)
+
+    def normal(x):
+        bent = gathered(penalty, images(penalty, x), z.shape)
+        return still.slope(x) + sigma * bent
+
+    right = term.pulled(term.data) + gathered(penalty, target, z.shape)
+    new, _ = cg(
+        normal, right, z, tol=0.0, maxiter=INNER, M=lambda x: tau * data_prox(still, split, x, tau)
+    )
+    return new, other
+
+
+WAYS = {"primal-dual": _primal_dual, "condat-vu": _condat_vu, "admm": _admm}
+
+
+def first_pair(term: DataTerm, penalty: Analysis, split: Split) -> Pair:
+    """Begin from what no map sees."""
+    shape = (*term.scale.shape, term.data.shape[1])
     z = unseen_fit(term, penalty, term.data)
     slope = term.pulled(term.data - term.fitted(z))
     u = restored(penalty, images(penalty, jnp.zeros(shape)), slope)
     proof = certificate(term, penalty, z, u)
     amplitude = jnp.max(block_norms(slope)) / jnp.maximum(jnp.max(split.values), 1e-30)
     balance = jnp.where(amplitude > 0, amplitude, 1.0) / penalty.alpha
-    u = tuple(
-        t.dual_step(v, penalty.alpha, jnp.zeros(())) for t, v in zip(penalty.terms, u, strict=True)
+    zero = jnp.zeros(())
+    u = tuple(t.dual_step(v, penalty.alpha, zero) for t, v in zip(penalty.terms, u, strict=True))
+    return Pair(z, u, balance, proof, jnp.zeros((), dtype=int))
+
+
+def chunk_of(term: DataTerm, penalty: Analysis, split: Split, pair: Pair, way: str) -> Pair:
+    """Some steps, a new balance, a proof."""
+    relaxed = RELAXED[way]
+
+    def once(carry, _):
+        z, u = carry
+        new, other = WAYS[way](term, penalty, split, z, u, pair.balance)
+        z = z + relaxed * (new - z)
+        return (z, jax.tree.map(lambda v, w: v + relaxed * (w - v), u, other)), None
+
+    (z, u), _ = jax.lax.scan(once, (pair.z, pair.u), None, length=CHUNK[way])
+    moved, pulled = size_of(z - pair.z), size_of(jax.tree.map(jnp.subtract, u, pair.u))
+    ratio = jnp.where((moved > 0) & (pulled > 0), moved / pulled, pair.balance)
+    ratio = jnp.clip(ratio, pair.balance / 4, pair.balance * 4)
+    early = pair.steps < BALANCED * CHUNK[way]
+    balance = jnp.where(early, jnp.sqrt(pair.balance * ratio), pair.balance)
+    return Pair(z, u, balance, certificate(term, penalty, z, u), pair.steps + CHUNK[way])
+
+
+def unsettled(pair: Pair, tol: Scalar, max_iter):
+    """Tell whether another chunk is needed."""
+    more = (pair.steps < max_iter) & jnp.isfinite(pair.proof.primal)
+    return more & ~converged(pair.proof, tol)
+
+
+def settle(term: DataTerm, penalty: Analysis, split: Split, way: str, tol, max_iter) -> Pair:
+    """Chunks until the gap is closed."""
+    return jax.lax.while_loop(
+        lambda pair: unsettled(pair, tol, max_iter),
+        lambda pair: chunk_of(term, penalty, split, pair, way),
+        first_pair(term, penalty, split),
     )
-    return jax.lax.while_loop(go, chunk, Pair(z, u, balance, proof, jnp.zeros((), dtype=int)))
-
-
-def _size(tree) -> Scalar:
-    return jnp.sqrt(sum(jnp.sum(x**2) for x in jax.tree.leaves(tree)))
-
-
-def converged(proof: Certificate, tol: Scalar):
-    """Both; a gap that cannot be had is none."""
-    tight = jnp.isnan(proof.gap) | (proof.gap <= tol * proof.primal)
-    return tight & (proof.kkt <= 100 * tol)
-
-
-def certificate(term: DataTerm, penalty: Analysis, z: Sources, u: tuple) -> Certificate:
-    """Gap, and the distance of the pair to the optimality conditions over alpha."""
-    alpha = penalty.alpha
-    residual = term.data - term.fitted(z)
-    slope = term.pulled(residual)
-    seen, amplitude = images(penalty, z), jnp.max(block_norms(z))
-    inside = tuple(
-        t.dual_step(v, alpha, jnp.zeros(())) for t, v in zip(penalty.terms, u, strict=True)
-    )
-    kkt = jnp.max(block_norms(slope - gathered(penalty, inside, z.shape))) / alpha
-    for t, v, m in zip(penalty.terms, inside, seen, strict=True):
-        if t.norm == "squares":
-            off = jnp.abs(v - alpha * t.share * m) / (alpha * t.share)
-        else:
-            step = alpha * t.share / jnp.where(amplitude > 0, amplitude, 1.0)
-            off = jnp.abs(v - t.dual_step(v + step * m, alpha, step)) / (alpha * t.share)
-        kkt = jnp.maximum(kkt, jnp.max(off))
-    primal = 0.5 * jnp.sum(residual**2) + penalty.value(z)
-    return Certificate(primal, primal - _dual(term, penalty, residual, inside), kkt)
-
-
-def _dual(term: DataTerm, penalty: Analysis, residual, u: tuple) -> Scalar:
-    """Value of a feasible dual point; NaN where the equation cannot be restored."""
-    theta = residual - term.fitted(unseen_fit(term, penalty, residual))
-    slope = term.pulled(theta)
-    u = restored(penalty, u, slope)
-    left = _size(slope - gathered(penalty, u, slope.shape))
-    ok = left <= 1e-9 * jnp.maximum(_size(slope), penalty.alpha)
-    largest, square = jnp.zeros(()), jnp.sum(theta**2)
-    for t, v in zip(penalty.terms, u, strict=True):
-        if t.norm == "squares":
-            square = square + jnp.sum(v**2) / (penalty.alpha * t.share)
-        else:
-            bound = penalty.alpha * t.share
-            largest = jnp.maximum(largest, jnp.max(t.sizes(v)) / bound)
-    linear = jnp.sum(term.data * theta)
-    best = linear / jnp.where(square > 0, square, 1.0)
-    s = jnp.minimum(best, 1.0 / jnp.maximum(largest, 1e-300))
-    return jnp.where(ok, s * linear - 0.5 * s**2 * square, jnp.nan)
-
-
-def restored(penalty: Analysis, u: tuple, slope: Sources) -> tuple:
-    r"""Least change of U with :math:`M^\top U` = slope."""
-    shape = slope.shape
-
-    def normal(v):
-        return gathered(penalty, images(penalty, v), shape)
-
-    lack = slope - gathered(penalty, u, shape)
-    lack = lack - penalty.unseen(lack)
-    enough = 1e-13 * jnp.linalg.norm(slope)  # below it, rounding in what no map sees
-    v, _ = cg(normal, lack, tol=0.0, atol=enough, maxiter=2000)
-    return jax.tree.map(jnp.add, u, images(penalty, v))
-
-
-def unseen_fit(term: DataTerm, penalty: Analysis, data) -> Sources:
-    """Least squares fit of sources that no map sees; in passes, or it would chase rounding."""
-
-    def normal(z):
-        return penalty.unseen(term.pulled(term.fitted(penalty.unseen(z))))
-
-    z = jnp.zeros((*term.scale.shape, data.shape[1]))
-    for _ in range(3):
-        right = penalty.unseen(term.pulled(data - term.fitted(z)))
-        more, _ = cg(normal, right, tol=1e-6, maxiter=20)
-        z = z + penalty.unseen(more)
-    return z
-
-
-def alpha_bound(term: DataTerm, penalty: Analysis) -> Scalar:
-    """Alpha from which on the maps surely see nothing; infinite where there is none.
-
-    The least U with the equation is within the balls. A true alpha_max may be lower.
-    """
-    shape = (*term.scale.shape, term.data.shape[1])
-    residual = term.data - term.fitted(unseen_fit(term, penalty, term.data))
-    slope = term.pulled(residual)
-    least = restored(penalty, images(penalty, jnp.zeros(shape)), slope)
-    largest = jnp.zeros(())
-    for t, v in zip(penalty.terms, least, strict=True):
-        if t.norm == "squares":
-            largest = largest + jnp.where(jnp.any(v != 0), jnp.inf, 0.0)
-        else:
-            largest = jnp.maximum(largest, jnp.max(t.sizes(v)) / t.share)
-    left = _size(slope - gathered(penalty, least, shape))
-    return jnp.where(left <= 1e-9 * jnp.maximum(_size(slope), 1e-300), largest, jnp.inf)

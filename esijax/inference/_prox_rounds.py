@@ -36,16 +36,28 @@ class Look(NamedTuple):
     rounds: Int[Array, ""]
 
 
-def settle(
-    term: DataTerm, penalty: Penalty, start: Sources, bound: Scalar, tol: Scalar, max_iter
-) -> Look:
-    """Rounds until the certificate is good."""
+def looked(term: DataTerm, penalty: Penalty, bound: Scalar, x: Sources, steps, rounds) -> Look:
+    """One step on all locations, and what it proves."""
+    new, proof, moved = proved(term, penalty, x, bound)
+    return Look(x, new, moved, proof, steps, rounds)
+
+
+def first_look(term: DataTerm, penalty: Penalty, bound: Scalar, start: Sources) -> Look:
+    """Before the first round."""
+    zero = jnp.zeros((), dtype=int)
+    return looked(term, penalty, bound, start, zero, zero)
+
+
+def unsettled(look: Look, tol: Scalar, max_iter):
+    """Tell whether another round is needed."""
+    more = (look.steps < max_iter) & jnp.isfinite(look.proof.primal)
+    return more & ~converged(look.proof, tol)
+
+
+def round_of(term: DataTerm, penalty: Penalty, bound: Scalar, look: Look) -> Look:
+    """One round: on a working set, or a few steps on all locations."""
     n, n_orients = term.scale.shape
     ladder = rungs(n, n_orients) if penalty.separable else ()
-
-    def looked(x, steps, rounds) -> Look:
-        new, proof, moved = proved(term, penalty, x, bound)
-        return Look(x, new, moved, proof, steps, rounds)
 
     def within(size: int):
         def branch(look: Look):
@@ -61,23 +73,23 @@ def settle(
         end = glide(term, penalty, look.new, bound, 0.1 * look.proof.kkt, ON_ALL)
         return end.x, end.steps
 
-    branches = [*(within(size) for size in ladder), on_all]
-
-    def rung(count, wanted):
-        if not ladder:
-            return 0
+    count = jnp.sum(block_norms(look.x) > 0)
+    wanted = count + jnp.minimum(jnp.sum(look.moved > 0), jnp.maximum(count, FIRST))
+    if ladder:
         wanted = jnp.where(count > ladder[-1], n + 1, jnp.minimum(wanted, ladder[-1]))
-        return jnp.searchsorted(jnp.asarray(ladder), wanted)
+        rung = jnp.searchsorted(jnp.asarray(ladder), wanted)
+        x, steps = jax.lax.switch(rung, [*(within(size) for size in ladder), on_all], look)
+    else:
+        x, steps = on_all(look)
+    return looked(term, penalty, bound, x, look.steps + steps, look.rounds + 1)
 
-    def body(look: Look) -> Look:
-        count = jnp.sum(block_norms(look.x) > 0)
-        wanted = count + jnp.minimum(jnp.sum(look.moved > 0), jnp.maximum(count, FIRST))
-        x, steps = jax.lax.switch(rung(count, wanted), branches, look)
-        return looked(x, look.steps + steps, look.rounds + 1)
 
-    def go(look: Look):
-        more = (look.steps < max_iter) & jnp.isfinite(look.proof.primal)
-        return more & ~converged(look.proof, tol)
-
-    zero = jnp.zeros((), dtype=int)
-    return jax.lax.while_loop(go, body, looked(start, zero, zero))
+def settle(
+    term: DataTerm, penalty: Penalty, start: Sources, bound: Scalar, tol: Scalar, max_iter
+) -> Look:
+    """Rounds until the certificate is good."""
+    return jax.lax.while_loop(
+        lambda look: unsettled(look, tol, max_iter),
+        lambda look: round_of(term, penalty, bound, look),
+        first_look(term, penalty, bound, start),
+    )

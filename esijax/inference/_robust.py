@@ -16,7 +16,8 @@ For any s with :math:`s V^\top \rho'` feasible, :math:`\langle Y, s V^\top \rho'
 \rho^*(s \rho')` is a lower bound.
 """
 
-from typing import NamedTuple
+import dataclasses
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -26,17 +27,12 @@ from jaxtyping import Array, Float, Int
 from esijax._ops.prox import block_norms
 from esijax._types import Scalar
 from esijax.inference._data_term import DataTerm
-from esijax.inference._dispatch import answer, opening
+from esijax.inference._descent import Descent, unsolved
+from esijax.inference._dispatch import opening
 from esijax.inference._gap import Certificate
 from esijax.inference._gradients import Task
-from esijax.inference._penalised import (
-    Answer,
-    Limits,
-    fixed_point,
-    frozen,
-    term_of,
-    without_derivative,
-)
+from esijax.inference._penalised import Answer, Limits, fixed_point, frozen, without_derivative
+from esijax.inference.method import compiled
 from esijax.models.noise import Robust
 from esijax.models.penalties import Analysis, Lrq, Penalty, TimeFrequency
 from esijax.problem import Problem
@@ -69,90 +65,166 @@ class RobustTerm(NamedTuple):
         return self.noise.curvature * self.term.bound()
 
 
-class _Turn(NamedTuple):
+class Turn(NamedTuple):
+    """The last answer with its proof, and where the next majoriser touches."""
+
     answer: Answer
     proof: Certificate
     residual: Float[Array, "rank times"]
-    ahead: Float[Array, "rank times"]  # where the next majoriser touches
+    ahead: Float[Array, "rank times"]
     momentum: Scalar
     count: Int[Array, ""]
 
 
-def robust(
-    problem: Problem,
-    model: Penalty,
-    noise: Robust,
-    data: Float[Array, "rank times"],
-    start: Sources,
-    limits: Limits,
-    solver: str,
-    turns: int | None,
-) -> Answer:
-    """Minimise with this noise; the derivative is that of a proximal step's fixed point."""
-    weight = model.location_weights(problem.n_locations)
-    task = Task(problem.gain, problem.prior_scale, data, weight)
-    term = term_of(task, model)
-    whole = RobustTerm(term, noise)
-    end = _settled(*frozen((problem, model, whole, start, limits)), solver, turns)
-    polar, z = _polar(model.even(), term.pulled(noise.pulled(data))), frozen(end.answer.z)
-    if isinstance(model, Lrq | Analysis | TimeFrequency):
-        z = without_derivative(z, task, model)
-    else:
-        x = z / term.spread[:, None]
-        z = fixed_point(whole, model.even(), whole.bound(), x) * term.spread[:, None]
-    scale = end.answer.info[3] if polar is None else polar
-    parts = (*end.proof, scale, end.count, end.count)
-    return Answer(z, frozen(jnp.stack([jnp.asarray(p, dtype=z.dtype) for p in parts])))
+class Way(NamedTuple):
+    """Turns, and the rounds of the one under way where turns are not brief."""
+
+    turn: Turn
+    inner: Any
 
 
-def _settled(problem, model: Penalty, whole: RobustTerm, start, limits: Limits, solver, turns):
-    """Turns until the gap is closed, or nothing pulls any more."""
-    curvature, spread = whole.noise.curvature, whole.term.spread[:, None]
-    inner = eqx.tree_at(lambda m: m.alpha, model, model.alpha / curvature)
-    # a turn that need not move to be converged would stop the descent
-    tighter = limits._replace(tol=jnp.maximum(0.01 * limits.tol, 1e-15))
+class RobustDescent(Descent):
+    """Turns until the gap is closed, or nothing pulls any more.
 
-    known = whole.noise.conjugate(jnp.zeros_like(whole.term.data))
-    accelerated = model.convex and known is not None
+    `inner` solves a turn; where it is `brief`, turns are rounds, else its rounds are.
+    """
 
-    def cleaned(residual):
-        return whole.term.data - residual + whole.noise.pulled(residual) / curvature
+    problem: Problem
+    model: Penalty
+    majoriser: Penalty
+    whole: RobustTerm
+    inner: Descent
+    limits: Limits
+    tighter: Limits
+    brief: bool = eqx.field(static=True)
 
-    def turn(z, before):
-        data = cleaned(before)
-        new = answer(problem, inner, data, z, tighter, solver, turns, opened=True)
-        after = whole.residual(new.z / spread)
-        pulled = whole.noise.pulled
-        off = pulled(before) + curvature * (after - before) - pulled(after)
-        return new, _proof(whole, model.even(), new, off), after
+    def at(self, data):
+        """Another recording."""
+        return eqx.tree_at(lambda d: d.whole.term.data, self, data)
 
-    def body(state: _Turn) -> _Turn:
-        new, proof, after = turn(state.answer.z, state.ahead)
+    def first(self, start: Sources) -> Way:
+        """At the start, or where a concave penalty begins."""
+        whole = self.whole
+        spread = whole.term.spread[:, None]
+        cleaned = self._cleaned(whole.residual(start / spread))
+        start = opening(self.problem, self.majoriser, cleaned, start, self.tighter)
+        nothing, residual = unsolved(start), whole.residual(start / spread)
+        one, zero = jnp.ones((), dtype=start.dtype), jnp.zeros((), dtype=int)
+        turn = Turn(nothing, Certificate(*nothing.info[:3]), residual, residual, one, zero)
+        return self._begun(turn)
+
+    def go(self, carry: Way):
+        """Until the proof is good, or there have been too many turns."""
+        proof, count = carry.turn.proof, carry.turn.count
+        tight = jnp.isnan(proof.gap) | (proof.gap <= self.limits.tol * proof.primal)
+        done = tight & (proof.kkt <= 100 * self.limits.tol)
+        fine = jnp.isfinite(proof.primal) & ~done & (count < MAX_TURNS)
+        return fine | (count == 0)
+
+    def body(self, carry: Way) -> Way:
+        """A whole turn, or a round of one, or its end."""
+        turn = carry.turn
+        inner = self._majorised(turn)
+        if self.brief:
+            return self._begun(self._closed(turn, inner.run(turn.answer.z)))
+
+        def on(carry):
+            return Way(turn, inner.body(carry.inner))
+
+        return jax.lax.cond(inner.go(carry.inner), on, lambda c: self._next(c), carry)
+
+    def answer(self, carry: Way) -> Answer:
+        """The derivative is that of a proximal step's fixed point."""
+        whole, model, turn = self.whole, self.model, carry.turn
+        term, even = whole.term, model.even()
+        polar, z = _polar(even, term.pulled(whole.noise.pulled(term.data))), turn.answer.z
+        if isinstance(model, Lrq | Analysis | TimeFrequency):
+            weight = model.location_weights(self.problem.n_locations)
+            task = Task(self.problem.gain, self.problem.prior_scale, term.data, weight)
+            z = without_derivative(z, task, model)
+        else:
+            x = z / term.spread[:, None]
+            z = fixed_point(whole, even, whole.bound(), x) * term.spread[:, None]
+        scale = turn.answer.info[3] if polar is None else polar
+        parts = (*turn.proof, scale, turn.count, turn.count)
+        return Answer(z, frozen(jnp.stack([jnp.asarray(p, dtype=z.dtype) for p in parts])))
+
+    def run(self, start: Sources) -> Answer:
+        """All turns in one compiled loop, each in one of its own."""
+        fixed = dataclasses.replace(frozen(self), brief=True)
+        first = fixed.first(frozen(start))
+        end = jax.lax.while_loop(lambda c: fixed.go(c), lambda c: fixed.body(c), first)
+        return self.answer(frozen(end))
+
+    def ahead(self, carry: Way) -> Way:
+        """Some turns, or some rounds of one."""
+        if not self.inner.grows:
+            return super().ahead(carry)
+        inner = self._majorised(carry.turn)
+        if inner.over(carry.inner):
+            return _next_turn(self, carry)
+        return Way(carry.turn, inner.ahead(carry.inner))
+
+    def kept(self, carry: Way) -> Way:
+        """With the turn that was under way, where that is lower."""
+        return carry if self.brief or self.over(carry) else _lower(self, carry)
+
+    # ------------------------------------------------------------------ one turn
+    def _cleaned(self, residual):
+        """The recording of the majoriser that touches at a residual."""
+        noise = self.whole.noise
+        return self.whole.term.data - residual + noise.pulled(residual) / noise.curvature
+
+    def _majorised(self, turn: Turn) -> Descent:
+        return self.inner.at(self._cleaned(turn.ahead))
+
+    def _begun(self, turn: Turn) -> Way:
+        return Way(turn, None if self.brief else self._majorised(turn).first(turn.answer.z))
+
+    def _next(self, carry: Way) -> Way:
+        return self._begun(self._ended(carry))
+
+    def _ended(self, carry: Way) -> Turn:
+        return self._closed(carry.turn, self._majorised(carry.turn).answer(carry.inner))
+
+    def _closed(self, state: Turn, new: Answer) -> Turn:
+        """The turn's answer taken, and where the next touches."""
+        whole, noise, even = self.whole, self.whole.noise, self.model.even()
+        after = whole.residual(new.z / whole.term.spread[:, None])
+        off = noise.pulled(state.ahead) - noise.pulled(after)
+        off = off + noise.curvature * (after - state.ahead)
+        if isinstance(self.model, TimeFrequency):  # its value is that of coefficients
+            left = self._cleaned(state.ahead) - (whole.term.data - after)
+            value = noise.curvature * (new.info[0] - 0.5 * jnp.sum(left**2))
+        else:
+            value = even.value(new.z / whole.term.spread[:, None])
+        proof = _proof(whole, even, new, value, off)
+        known = noise.conjugate(jnp.zeros_like(after))
+        accelerated = self.model.convex and known is not None
         grown = (1 + jnp.sqrt(1 + 4 * state.momentum**2)) / 2
         move = after - state.residual
         turns_back = jnp.sum((state.ahead - after) * move) > 0  # against the momentum
         if not accelerated:
             turns_back = jnp.ones((), dtype=bool)
         ahead = after + jnp.where(turns_back, 0.0, (state.momentum - 1) / grown) * move
-        grown = jnp.where(turns_back, 1.0, grown)
-        count = state.count + 1
-        on = _Turn(new, proof, after, ahead, grown, count)
+        one, count = jnp.ones_like(grown), state.count + 1
+        on = Turn(new, proof, after, ahead, jnp.where(turns_back, one, grown), count)
         back = state._replace(ahead=state.residual, momentum=one, count=count)
         # too far: again from here, without momentum
         rose = (proof.primal > state.proof.primal) & (state.momentum > 1)
         return jax.tree.map(lambda b, o: jnp.where(rose, b, o), back, on)
 
-    def go(state: _Turn):
-        proof = state.proof
-        tight = jnp.isnan(proof.gap) | (proof.gap <= limits.tol * proof.primal)
-        done = tight & (proof.kkt <= 100 * limits.tol)
-        return ~done & (state.count < MAX_TURNS) & jnp.isfinite(proof.primal)
 
-    one = jnp.ones((), dtype=start.dtype)
-    start = opening(problem, inner, cleaned(whole.residual(start / spread)), start, tighter)
-    new, proof, after = turn(start, whole.residual(start / spread))
-    first = _Turn(new, proof, after, after, one, jnp.ones((), dtype=int))
-    return jax.lax.while_loop(go, body, first)
+@compiled
+def _next_turn(descent: RobustDescent, carry: Way) -> Way:
+    return descent._next(carry)
+
+
+@compiled
+def _lower(descent: RobustDescent, carry: Way) -> Way:
+    new, old = descent._ended(carry), carry.turn
+    lower = (old.count == 0) | (new.proof.primal < old.proof.primal)
+    return Way(jax.tree.map(lambda a, b: jnp.where(lower, a, b), new, old), carry.inner)
 
 
 def _polar(even: Penalty, slope: Sources) -> Scalar | None:
@@ -161,12 +233,12 @@ def _polar(even: Penalty, slope: Sources) -> Scalar | None:
     return None if polar is None else polar / even.alpha
 
 
-def _proof(whole: RobustTerm, even: Penalty, new: Answer, off) -> Certificate:
+def _proof(whole: RobustTerm, even: Penalty, new: Answer, value: Scalar, off) -> Certificate:
     """Objective, gap where there is one, distance: the majoriser's and that between the slopes."""
     noise, term = whole.noise, whole.term
     assert noise.axes is not None
     x, more = new.z / term.spread[:, None], term.pulled(off)
-    primal = whole.energy(x) + even.value(x)
+    primal = whole.energy(x) + value
     between = _polar(even, more)
     if between is None:
         between = jnp.max(block_norms(more)) / even.alpha

@@ -4,6 +4,7 @@ r"""The most probable sources of a penalty, with a proof.
    \hat X = P \hat Z
 """
 
+import dataclasses
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -13,13 +14,14 @@ from jaxtyping import Array, Float, Int
 
 from esijax._types import InputError, check_positive, scalar
 from esijax.estimate import RESULT, Estimate
-from esijax.inference._dispatch import SOLVERS, answer, check, power_of, takes_newton
+from esijax.inference._descent import Descent
+from esijax.inference._descents import descent_of
+from esijax.inference._dispatch import SOLVERS, check, power_of, takes_newton
 from esijax.inference._gradients import Known, Task
 from esijax.inference._implicit import INFO
 from esijax.inference._optimality import Optimality
 from esijax.inference._penalised import MAX_TURNS, Answer, Limits, combined, factor_of, shrunk
 from esijax.inference._point import PointPosterior
-from esijax.inference._robust import robust
 from esijax.inference._working_set import (
     Point,
     first_point,
@@ -74,7 +76,7 @@ class MAP(Method):
       entries, your own `Penalty` with `sums_locations`: accelerated proximal gradients on working
       sets. `SparseGroup` with groups and other penalties of your own: on all locations at once.
     - `TimeFrequency`: blocks of locations with Gabor frames, on working sets.
-    - `TV`, `SISSY`, `Analysis`: a primal-dual iteration.
+    - `TV`, `SISSY`, `Analysis`: a primal-dual iteration, or "condat-vu", or "admm".
 
     What is said to have converged has a duality gap below `tol` times the objective (where the
     penalty is convex and the gap is known), and a distance to the subdifferential below 100 `tol`
@@ -86,12 +88,11 @@ class MAP(Method):
 
     Under jit, vmap and grad it is one function whose derivative is that of the minimiser
     (implicit differentiation on the support); the derivative is as exact as the minimum is.
-    Analysis penalties have none and refuse it, as `Lrq` with q < 1 does for r = 1 or weights of
-    entries.
+    `Lrq` with q < 1 has none, and refuses it, for r = 1 or weights of entries.
 
     Parameters
     ----------
-    solver : "auto" | "newton" | "fista"
+    solver : "auto" | "newton" | "fista" | "primal-dual" | "condat-vu" | "admm"
     tol : float
         Largest duality gap, relative to the objective.
     max_iter : int
@@ -153,25 +154,20 @@ class MAP(Method):
         """When to stop."""
         return Limits(jnp.asarray(self.tol, dtype=float), jnp.asarray(self.max_iter))
 
-    def whole(self, setup: Setup) -> State:
-        """All at once, with the derivative of the minimiser; trials one after the other."""
-        problem, model = setup.problem, setup.model
-        start = _start(setup)
+    def descent(self, setup: Setup) -> Descent:
+        """What is solved round by round."""
+        turns = self.turns(setup.model)
+        return descent_of(setup.problem, setup.model, setup.noise, self.limits, self.solver, turns)
 
-        def one(data, start):
-            return self.answer(problem, model, data, start, setup.noise)
-
-        if problem.data.ndim == 2:
-            return State(setup, _Whole(*one(problem.data, start)))
-        start = jnp.broadcast_to(start, (len(problem.data), *start.shape[-3:]))
-        return State(setup, _Whole(*jax.vmap(one)(problem.data, start)))
-
-    def answer(self, problem: Problem, model: Penalty, data, start, noise=None) -> Answer:
-        """One recording, within a transformation."""
+    def answer(self, problem: Problem, model: Penalty, data, start) -> Answer:
+        """One recording under white noise, within a transformation."""
+        some = dataclasses.replace(problem, data=data)
         turns = self.turns(model)
-        if isinstance(noise, Robust):
-            return robust(problem, model, noise, data, start, self.limits, self.solver, turns)
-        return answer(problem, model, data, start, self.limits, self.solver, turns)
+        return descent_of(some, model, None, self.limits, self.solver, turns).run(start)
+
+    def whole(self, setup: Setup) -> State:
+        """All at once, with the derivative of the minimiser; trials apart."""
+        return State(setup, _Whole(*self.descent(setup).run(_start(setup))))
 
     def by_prox(self, model: Penalty) -> bool:
         """Whether it is no working set that is solved."""
@@ -179,10 +175,11 @@ class MAP(Method):
 
     # ------------------------------------------------------------------ on the host
     def init(self, setup: Setup) -> State:
-        """First gradient; what has no rounds is solved here."""
+        """First gradient."""
         problem, model = setup.problem, setup.model
         if not self.by_rounds(setup):
-            return self.whole(setup)
+            descent = self.descent(setup)
+            return State(setup, descent.first(_start(setup)), descent)
         data, basis = rotation(problem.data)
         weight = model.location_weights(problem.n_locations)
         task = Task(problem.gain, problem.prior_scale, data, weight)
@@ -215,8 +212,10 @@ class MAP(Method):
         return State(setup, course, fixed)
 
     def advance(self, state: State) -> State:
-        """One working set, or the next turn."""
+        """One working set, or the next turn; what other descents do in about a second."""
         course = state.carry
+        if not isinstance(course, _Course):
+            return State(state.setup, state.fixed.ahead(course), state.fixed)
         stop, wanted, _, _ = _look(course, self.limits)
         if stop:
             course = _turned(power_of(state.setup.model), state.fixed, course)
@@ -230,10 +229,18 @@ class MAP(Method):
         """The last convex problem is solved."""
         if isinstance(state.carry, _Whole):
             return True
+        if not isinstance(state.carry, _Course):
+            return state.fixed.over(state.carry)
         stop, _, rounds, turn = _look(state.carry, self.limits)
         n = self.turns(state.setup.model)
         still = turn > 1 and rounds == 0
         return bool(stop) and (still or turn >= (MAX_TURNS if n is None else n))
+
+    def kept(self, state: State) -> State:
+        """What has been found so far."""
+        if isinstance(state.carry, _Course):
+            return state
+        return State(state.setup, state.fixed.kept(state.carry), state.fixed)
 
     def finish(self, state: State) -> Estimate:
         """Amplitudes in the problem's units, and the proof."""
@@ -244,7 +251,8 @@ class MAP(Method):
             z, info, fitted = _unrotated(carry, state.fixed.basis)
             sources = z * problem.prior_scale[..., None]
         else:
-            z, info = carry.z, carry.info
+            whole = isinstance(carry, _Whole)
+            z, info = (carry.z, carry.info) if whole else state.fixed.answer(carry)
             sources = z * problem.prior_scale[..., None]
             lead = sources.ndim - 3
             fitted = jnp.tensordot(problem.gain, sources, axes=((1, 2), (lead, lead + 1)))

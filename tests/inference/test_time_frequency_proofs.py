@@ -85,25 +85,38 @@ def test_long(problem_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", range(50))
 def test_random(problem_factory, seed):
-    """Thirty problems of other sizes, orientations, lengths and windows."""
+    """Fifty problems: fixed, loose and free; 1, 50 and 200 samples; other windows and weights."""
     rng = np.random.default_rng(seed)
-    orients, n_times = int(rng.choice([1, 3])), int(rng.choice([50, 77, 200]))
-    sizes = {"n_channels": 30, "n_locations": 120, "loose": float(rng.uniform(0.1, 1))}
+    orients, loose = [(1, 1.0), (3, 0.2), (3, 1.0)][seed % 3]
+    n_times = (1, 50, 200)[seed // 3 % 3]
+    sizes = {"n_channels": 30, "n_locations": 120, "loose": loose}
     problem = small(problem_factory, orients, n_times, seed, **sizes)
     windows = [(16, 4), (64, 4), (32, 16), ((16, 64), (4, 8))][int(rng.integers(4))]
     model = TimeFrequency(1.0, float(rng.uniform(0.01, 0.6)), *windows)
     check(problem, model, float(rng.uniform(0.2, 0.8)))
 
 
+TWO = ((16, 64), (4, 8))
+REAL = [
+    *((grid, 1, (16, 4)) for grid in ("oct5", "oct6")),
+    *((grid, 50, (16, 4)) for grid in ("oct5", "oct6")),
+    ("oct5", 200, (64, 4)),
+    ("oct5", 200, TWO),
+    ("oct6", 200, TWO),
+]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("loose", [0.0, 0.2, 1.0])
-@pytest.mark.parametrize("windows", [(64, 4), ((16, 64), (4, 8))], ids=["one", "two"])
-def test_real(evokeds, noise_cov, forward, loose, windows):
-    """Right visual, 200 samples, 40 % of alpha_max."""
+@pytest.mark.parametrize(("grid", "n_times", "windows"), REAL, ids=str)
+def test_real(evokeds, noise_cov, request, grid, n_times, windows, loose):
+    """Right visual, 40 % of alpha_max; one window, and two."""
+    forward = request.getfixturevalue("forward" if grid == "oct5" else "forward_oct6")
+    start = 0.085 if n_times < 200 else 0.0
     evoked = evokeds["Right visual"].copy().apply_baseline((None, 0))
-    evoked.crop(0.0, 199 / evoked.info["sfreq"])
+    evoked.crop(start, start + (n_times - 1) / evoked.info["sfreq"])
     problem = ej.from_mne(evoked, forward, noise_cov, loose=loose)
     check(problem, TimeFrequency(1.0, 0.05, *windows), 0.4)
 
@@ -297,5 +310,5 @@ def test_refusals(problem_factory):
     with pytest.raises(ej.InputError, match=r"weights must be \(9,\)"):
         ej.solve(problem, TimeFrequency(1.0, weights=np.ones(3)), MAP())
     for solver in ("newton", "fista"):
-        with pytest.raises(ej.InputError, match="a solver of its own"):
+        with pytest.raises(ej.InputError, match="TimeFrequency takes"):
             ej.solve(problem, TimeFrequency(1.0), MAP(solver=solver))

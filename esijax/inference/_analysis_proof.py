@@ -1,0 +1,132 @@
+r"""What proves an answer of norms of linear maps: a feasible dual point and its gap.
+
+.. math:: \min_Z \tfrac12 \lVert Y - K Z \rVert^2 + \sum_i g_i(M_i Z) \;\ge\;
+   \langle Y, \theta \rangle - \tfrac12 \lVert \theta \rVert^2 - \sum_i g_i^*(U_i)
+   \quad \text{where} \quad K^\top \theta = \sum_i M_i^\top U_i
+
+A feasible point is made of the current one: :math:`\theta` without what no map sees (constants,
+for differences), U plus the least change that restores the equation, both scaled into the dual
+balls.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.sparse.linalg import cg
+from jaxtyping import Array, Float
+
+from esijax._ops.prox import block_norms
+from esijax._types import Scalar
+from esijax.inference._data_term import DataTerm
+from esijax.inference._gap import Certificate
+from esijax.models.penalties import Analysis
+
+Sources = Float[Array, "locations orients times"]
+
+
+def images(penalty: Analysis, z: Sources) -> tuple[Array, ...]:
+    """M Z."""
+    return tuple(term.operator(z) for term in penalty.terms)
+
+
+def gathered(penalty: Analysis, u: tuple[Array, ...], shape) -> Sources:
+    """M' U."""
+    parts = (t.operator.transpose(v, shape) for t, v in zip(penalty.terms, u, strict=True))
+    return sum(parts, jnp.zeros(shape))
+
+
+def size_of(tree) -> Scalar:
+    return jnp.sqrt(sum(jnp.sum(x**2) for x in jax.tree.leaves(tree)))
+
+
+def converged(proof: Certificate, tol: Scalar):
+    """Both; a gap that cannot be had is none."""
+    tight = jnp.isnan(proof.gap) | (proof.gap <= tol * proof.primal)
+    return tight & (proof.kkt <= 100 * tol)
+
+
+def certificate(term: DataTerm, penalty: Analysis, z: Sources, u: tuple) -> Certificate:
+    """Gap, and the distance of the pair to the optimality conditions over alpha."""
+    alpha = penalty.alpha
+    residual = term.data - term.fitted(z)
+    slope = term.pulled(residual)
+    seen, amplitude = images(penalty, z), jnp.max(block_norms(z))
+    inside = tuple(
+        t.dual_step(v, alpha, jnp.zeros(())) for t, v in zip(penalty.terms, u, strict=True)
+    )
+    kkt = jnp.max(block_norms(slope - gathered(penalty, inside, z.shape))) / alpha
+    for t, v, m in zip(penalty.terms, inside, seen, strict=True):
+        if t.norm == "squares":
+            off = jnp.abs(v - alpha * t.share * m) / (alpha * t.share)
+        else:
+            step = alpha * t.share / jnp.where(amplitude > 0, amplitude, 1.0)
+            off = jnp.abs(v - t.dual_step(v + step * m, alpha, step)) / (alpha * t.share)
+        kkt = jnp.maximum(kkt, jnp.max(off))
+    primal = 0.5 * jnp.sum(residual**2) + penalty.value(z)
+    return Certificate(primal, primal - _dual(term, penalty, residual, inside), kkt)
+
+
+def _dual(term: DataTerm, penalty: Analysis, residual, u: tuple) -> Scalar:
+    """Value of a feasible dual point; NaN where the equation cannot be restored."""
+    theta = residual - term.fitted(unseen_fit(term, penalty, residual))
+    slope = term.pulled(theta)
+    u = restored(penalty, u, slope)
+    left = size_of(slope - gathered(penalty, u, slope.shape))
+    ok = left <= 1e-9 * jnp.maximum(size_of(slope), penalty.alpha)
+    largest, square = jnp.zeros(()), jnp.sum(theta**2)
+    for t, v in zip(penalty.terms, u, strict=True):
+        if t.norm == "squares":
+            square = square + jnp.sum(v**2) / (penalty.alpha * t.share)
+        else:
+            bound = penalty.alpha * t.share
+            largest = jnp.maximum(largest, jnp.max(t.sizes(v)) / bound)
+    linear = jnp.sum(term.data * theta)
+    best = linear / jnp.where(square > 0, square, 1.0)
+    s = jnp.minimum(best, 1.0 / jnp.maximum(largest, 1e-300))
+    return jnp.where(ok, s * linear - 0.5 * s**2 * square, jnp.nan)
+
+
+def restored(penalty: Analysis, u: tuple, slope: Sources) -> tuple:
+    r"""Least change of U with :math:`M^\top U` = slope."""
+    shape = slope.shape
+
+    def normal(v):
+        return gathered(penalty, images(penalty, v), shape)
+
+    lack = slope - gathered(penalty, u, shape)
+    lack = lack - penalty.unseen(lack)
+    enough = 1e-13 * jnp.linalg.norm(slope)  # below it, rounding in what no map sees
+    v, _ = cg(normal, lack, tol=0.0, atol=enough, maxiter=2000)
+    return jax.tree.map(jnp.add, u, images(penalty, v))
+
+
+def unseen_fit(term: DataTerm, penalty: Analysis, data) -> Sources:
+    """Least squares fit of sources that no map sees; in passes, or it would chase rounding."""
+
+    def normal(z):
+        return penalty.unseen(term.pulled(term.fitted(penalty.unseen(z))))
+
+    z = jnp.zeros((*term.scale.shape, data.shape[1]))
+    for _ in range(3):
+        right = penalty.unseen(term.pulled(data - term.fitted(z)))
+        more, _ = cg(normal, right, tol=1e-6, maxiter=20)
+        z = z + penalty.unseen(more)
+    return z
+
+
+def alpha_bound(term: DataTerm, penalty: Analysis) -> Scalar:
+    """Alpha from which on the maps surely see nothing; infinite where there is none.
+
+    The least U with the equation is within the balls. A true alpha_max may be lower.
+    """
+    shape = (*term.scale.shape, term.data.shape[1])
+    residual = term.data - term.fitted(unseen_fit(term, penalty, term.data))
+    slope = term.pulled(residual)
+    least = restored(penalty, images(penalty, jnp.zeros(shape)), slope)
+    largest = jnp.zeros(())
+    for t, v in zip(penalty.terms, least, strict=True):
+        if t.norm == "squares":
+            largest = largest + jnp.where(jnp.any(v != 0), jnp.inf, 0.0)
+        else:
+            largest = jnp.maximum(largest, jnp.max(t.sizes(v)) / t.share)
+    left = size_of(slope - gathered(penalty, least, shape))
+    return jnp.where(left <= 1e-9 * jnp.maximum(size_of(slope), 1e-300), largest, jnp.inf)
