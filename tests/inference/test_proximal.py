@@ -286,7 +286,7 @@ def test_a_penalty_of_ones_own(fixed):
     assert estimate.verdict()["gap"] is None
     best = objective(fixed, penalty, naive(fixed, penalty, 5000))
     assert objective(fixed, penalty, normalised(estimate)) <= best * (1 + 1e-10)
-    with pytest.raises(ej.InputError, match="sums of norms"):
+    with pytest.raises(ej.InputError, match="Ridged takes"):
         ej.solve(fixed, penalty, MAP(solver="newton"))
     with pytest.raises(ej.InputError, match="polar"):
         ej.solve(fixed, dataclasses.replace(penalty, alpha=ej.relative(0.3)), MAP())
