@@ -5,12 +5,16 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from esijax._types import Scalar
+from esijax.inference._analysis_proof import alpha_bound
 from esijax.inference._data_term import DataTerm
 from esijax.inference._descent import Descent, Trials, unsolved
-from esijax.inference._dispatch import answer, opening, takes_newton
+from esijax.inference._dispatch import answer, opening, takes_newton, ways
 from esijax.inference._gabor_answer import GaborDescent
 from esijax.inference._gradients import Task
+from esijax.inference._pair_derivative import settled
 from esijax.inference._penalised import Answer, Limits, at_rest, frozen, term_of
+from esijax.inference._primal_dual import CHUNK, Pair, Split, chunk_of, first_pair, split_of
+from esijax.inference._primal_dual import unsettled as unsettled_pair
 from esijax.inference._prox_rounds import Look, first_look, round_of, unsettled
 from esijax.inference._robust import RobustDescent, RobustTerm
 from esijax.models.noise import Robust
@@ -99,6 +103,40 @@ class ProxDescent(Descent):
         return at_rest(self.term, self.model.even(), frozen(self.bound), carry)
 
 
+class PairDescent(Descent):
+    """Norms of linear maps: sources and dual variables in turn, from zero whatever the start."""
+
+    term: DataTerm
+    penalty: Analysis
+    split: Split
+    limits: Limits
+    way: str = eqx.field(static=True)
+
+    def at(self, data):
+        """Another recording: the factorisation is that of the gain."""
+        return eqx.tree_at(lambda d: d.term.data, self, data)
+
+    def first(self, start) -> Pair:  # noqa: ARG002
+        """What no map sees."""
+        return first_pair(self.term, self.penalty, self.split)
+
+    def go(self, carry: Pair):
+        """Until the gap is closed."""
+        return unsettled_pair(carry, *self.limits)
+
+    def body(self, carry: Pair) -> Pair:
+        """Some steps, and their proof."""
+        return chunk_of(self.term, self.penalty, self.split, carry, self.way)
+
+    def answer(self, carry: Pair) -> Answer:
+        """With the derivative of the optimality conditions."""
+        z = settled(self.term, self.penalty, frozen(self.split), carry)
+        term, penalty = frozen((self.term, self.penalty))
+        scale = alpha_bound(term, penalty) / penalty.alpha
+        parts = (*carry.proof, scale, carry.steps / CHUNK[self.way], carry.steps)
+        return Answer(z, frozen(jnp.stack([jnp.asarray(p, dtype=z.dtype) for p in parts])))
+
+
 def descent_of(
     problem: Problem,
     model: Penalty,
@@ -132,10 +170,12 @@ def _plain(
     more = limits._replace(max_iter=20 * limits.max_iter)
     if isinstance(model, TimeFrequency):
         return GaborDescent.of(task, model, more, turns or 1)
-    newton = solver != "fista" and takes_newton(model)
-    if newton or isinstance(model, Analysis):
+    if solver != "fista" and takes_newton(model):
         return Once(problem, model, data, limits, solver, turns, opened)
     term = term_of(task, model)
+    if isinstance(model, Analysis):
+        way = ways(model)[0] if solver == "auto" else solver
+        return PairDescent(term, model, split_of(*frozen((term, model))), more, way)
     return ProxDescent(problem, model, term, frozen(term).bound(), more, opened)
 
 

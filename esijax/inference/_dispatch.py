@@ -5,12 +5,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from esijax._types import InputError
-from esijax.inference._gabor_answer import time_frequency
 from esijax.inference._gradients import Task
 from esijax.inference._penalised import (
     Answer,
     Limits,
-    by_pairs,
     by_prox,
     convex,
     frozen,
@@ -70,18 +68,12 @@ def answer(
     turns: int | None,
     opened: bool = False,
 ) -> Answer:
-    """Minimise; `turns` is the number of convex problems, None: until nothing moves.
+    """Minimise what is brief: norms and their powers. `turns`: convex problems, None: until rest.
 
     `opened`: the start is meant, also where it is zero.
     """
-    if isinstance(model, TimeFrequency):
-        return time_frequency(problem, model, data, start, limits, turns or 1)
     weight = model.location_weights(problem.n_locations)
     task = Task(problem.gain, problem.prior_scale, data, weight)
-    if isinstance(model, Analysis):
-        more = limits._replace(max_iter=jnp.asarray(20 * limits.max_iter))
-        way = ways(model)[0] if solver == "auto" else solver
-        return by_pairs(task, model, way, more)
     if not opened:
         start = opening(problem, model, data, start, limits)
     if solver == "fista" or not takes_newton(model):

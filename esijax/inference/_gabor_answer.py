@@ -41,7 +41,6 @@ from esijax.inference._gradients import Task
 from esijax.inference._penalised import Answer, Limits, frozen
 from esijax.inference.method import compiled
 from esijax.models.penalties import TimeFrequency
-from esijax.problem import Problem
 
 TRIES = 6
 EXACT = 3000  # conjugate gradients of a derivative
@@ -192,17 +191,6 @@ def _next_round(descent: GaborDescent, way: Way) -> Way:
 @compiled
 def _next_turn(descent: GaborDescent, way: Way) -> Way:
     return descent._turn(way)
-
-
-def time_frequency(
-    problem: Problem, model: TimeFrequency, data, start: Sources, limits: Limits, turns: int
-) -> Answer:
-    """Minimise for one recording; the first turn is the convex problem."""
-    limits = limits._replace(max_iter=20 * limits.max_iter)
-    task = Task(
-        problem.gain, problem.prior_scale, data, model.location_weights(problem.n_locations)
-    )
-    return GaborDescent.of(task, model, limits, turns).run(start)
 
 
 def _answered(gabor: Gabor, course: Course, turn: _Turn, largest: Scalar) -> Answer:

@@ -13,17 +13,13 @@ from jax.scipy.sparse.linalg import gmres
 from jaxtyping import Array, Float
 
 from esijax._types import InputError, Scalar
-from esijax.inference._analysis_proof import alpha_bound
 from esijax.inference._data_term import DataTerm
 from esijax.inference._fista import proved, prox_step
 from esijax.inference._gradients import Task
 from esijax.inference._implicit import minimum, stationary_point
-from esijax.inference._pair_derivative import settled
-from esijax.inference._primal_dual import settle as settle_pair
-from esijax.inference._primal_dual import split_of
 from esijax.inference._prox_rounds import Look, settle
 from esijax.inference._working_set import point_at
-from esijax.models.penalties import Analysis, Lrq, Penalty
+from esijax.models.penalties import Lrq, Penalty
 
 MAX_TURNS = 300
 Sources = Float[Array, "locations orients times"]
@@ -173,18 +169,6 @@ def _refused(primals, tangents):  # noqa: ARG001
         "the stationary point of Lrq with q < 1 and r = 1, or weights of entries, has no "
         "derivative rule here: take inference.Reweighted(n), whose n convex problems have one."
     )
-
-
-def by_pairs(task: Task, penalty: Analysis, way: str, limits: Limits) -> Answer:
-    """Norms of linear maps, by sources and dual variables in turn."""
-    term = term_of(task, penalty)
-    fixed, some = frozen(term), frozen(penalty)
-    split = split_of(fixed, some)
-    end = settle_pair(fixed, some, split, way, *limits)
-    z = settled(term, penalty, split, end)
-    scale = alpha_bound(fixed, some) / some.alpha
-    one = jnp.ones_like(scale)
-    return Answer(z, jnp.stack([*end.proof, scale, one, end.steps.astype(z.dtype)]))
 
 
 def term_of(task: Task, penalty: Penalty) -> DataTerm:

@@ -174,12 +174,3 @@ def unsettled(pair: Pair, tol: Scalar, max_iter):
     """Tell whether another chunk is needed."""
     more = (pair.steps < max_iter) & jnp.isfinite(pair.proof.primal)
     return more & ~converged(pair.proof, tol)
-
-
-def settle(term: DataTerm, penalty: Analysis, split: Split, way: str, tol, max_iter) -> Pair:
-    """Chunks until the gap is closed."""
-    return jax.lax.while_loop(
-        lambda pair: unsettled(pair, tol, max_iter),
-        lambda pair: chunk_of(term, penalty, split, pair, way),
-        first_pair(term, penalty, split),
-    )

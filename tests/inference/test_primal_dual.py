@@ -11,6 +11,8 @@ import scipy.sparse
 
 import esijax as ej
 from esijax.inference import MAP, select
+from esijax.inference._analysis_proof import gathered, images, restored, size_of, unseen_fit
+from esijax.inference._data_term import DataTerm
 from esijax.models import SISSY, TV, Analysis
 from esijax.models.penalties import InTime, Term
 
@@ -96,6 +98,7 @@ def test_the_rim_counts_as_the_middle(problem):
         ej.solve(alone, TV(1.0), MAP())
 
 
+@pytest.mark.slow
 def test_what_no_map_sees(problem):
     """A gap for a matrix of which nothing is known, whose null space are the constants."""
     found = ej.solve(problem, Analysis(3.0, CHAIN), MAP(tol=1e-8)).diagnostics
@@ -103,6 +106,24 @@ def test_what_no_map_sees(problem):
     assert -1e-12 <= float(found.relative_gap) <= 1e-8
     slow = admm(problem, [CHAIN], [3.0])
     assert float(found.primal) == pytest.approx(slow, rel=1e-7)
+
+
+def test_the_dual_point_is_feasible_near_the_minimum(problem):
+    """There the part of the slope that no map sees is the small rest of a large number."""
+    penalty = Analysis(3.0, CHAIN)
+    term = DataTerm(problem.gain, problem.prior_scale, problem.data, jnp.ones((1, 1)))
+    shape = (30, 1, 4)
+
+    @jax.jit
+    def lack(residual):
+        slope = term.pulled(residual - term.fitted(unseen_fit(term, penalty, residual)))
+        u = restored(penalty, images(penalty, jnp.zeros(shape)), slope)
+        return size_of(slope - gathered(penalty, u, shape)) / size_of(slope)
+
+    rng, minimum = np.random.default_rng(0), unseen_fit(term, penalty, problem.data)
+    for size in 10.0 ** rng.uniform(-10, -6, 40):
+        z = minimum + size * jnp.asarray(rng.standard_normal(shape))
+        assert float(lack(problem.data - term.fitted(z))) < 1e-12
 
 
 @pytest.mark.slow
