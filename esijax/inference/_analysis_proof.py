@@ -94,7 +94,7 @@ def restored(penalty: Analysis, u: tuple, slope: Sources) -> tuple:
 
     lack = slope - gathered(penalty, u, shape)
     lack = lack - penalty.unseen(lack)
-    enough = 1e-13 * jnp.linalg.norm(slope)  # below it, rounding in what no map sees
+    enough = 1e-12 * jnp.linalg.norm(slope)  # below it, rounding in what no map sees
     v, _ = cg(normal, lack, tol=0.0, atol=enough, maxiter=2000)
     return jax.tree.map(jnp.add, u, images(penalty, v))
 

@@ -121,7 +121,7 @@ def test_the_dual_point_is_feasible_near_the_minimum(problem):
         return size_of(slope - gathered(penalty, u, shape)) / size_of(slope)
 
     rng, minimum = np.random.default_rng(0), unseen_fit(term, penalty, problem.data)
-    for size in 10.0 ** rng.uniform(-10, -6, 40):
+    for size in 10.0 ** rng.uniform(-13, -5, 80):
         z = minimum + size * jnp.asarray(rng.standard_normal(shape))
         assert float(lack(problem.data - term.fitted(z))) < 1e-12
 

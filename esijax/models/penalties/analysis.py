@@ -16,7 +16,7 @@ from esijax.models.penalties.terms import Differences, Identity, Term
 from esijax.problem import Problem
 
 Sources = Float[Array, "locations orients times"]
-SEEN = 1e-11  # of a norm: below it, rounding
+SEEN = 1e-13  # of a norm: below it, rounding
 
 
 class Analysis(Penalty):
