@@ -17,7 +17,19 @@ from promises import check_gradients, close, finite, small_problems, traces_of
 
 import esijax as ej
 from esijax.inference import MAP, Reweighted, select
-from esijax.models import L1, L21, MCP, SISSY, TV, Elastic, LogSum, Lrq, SparseGroup, TimeFrequency
+from esijax.models import (
+    L1,
+    L21,
+    MCP,
+    SISSY,
+    TV,
+    Elastic,
+    Learned,
+    LogSum,
+    Lrq,
+    SparseGroup,
+    TimeFrequency,
+)
 from esijax.models.noise import Huber, Lp, StudentTNoise
 
 TOL = 1e-13
@@ -31,11 +43,14 @@ PENALTIES = {
     "groups": lambda alpha, weights: SparseGroup(alpha, 0.3, np.arange(9) // 3, weights),
     "MCP": lambda alpha, weights: MCP(alpha, 0.5, weights),
     "LogSum": lambda alpha, weights: LogSum(alpha, 0.5, weights),
+    "learned": lambda alpha, weights: Learned(
+        alpha, [1.2, 0.8, 0.4, 0.3], amplitude=0.5, weights=weights
+    ),
     "TV": lambda alpha, _: TV(alpha),
     "SISSY": lambda alpha, _: SISSY(alpha, 0.4),
 }
 BY_PAIRS = ("TV", "SISSY")  # whose answers are as exact as the root of the gap
-CONCAVE = ("MCP", "LogSum")
+CONCAVE = ("MCP", "LogSum", "learned")
 METHODS = {
     "MAP": MAP(tol=TOL),
     "fista": MAP(solver="fista", tol=TOL),

@@ -12,6 +12,7 @@ FILES = [
             "analysis",
             "concave",
             "elastic",
+            "learned",
             "lrq",
             "norms",
             "penalty",

@@ -9,7 +9,7 @@ import pytest
 from scipy.optimize import minimize_scalar
 
 import esijax as ej
-from esijax.models import L1, L21, MCP, Elastic, LogSum, Lrq, SparseGroup
+from esijax.models import L1, L21, MCP, Elastic, Learned, LogSum, Lrq, SparseGroup
 
 SHAPE = (6, 2, 3)
 WEIGHTS = np.linspace(0.5, 2.0, 6)
@@ -70,7 +70,12 @@ def test_prox_is_a_minimum(name, x):
         assert float(lowest) >= float(objective(z)) - 1e-15
 
 
-@pytest.mark.parametrize("cls", [MCP, LogSum])
+def bent(alpha, amplitude):
+    """Steeper at first, then flat, then steep again."""
+    return Learned(alpha, [1.4, 0.2, 0.2, 0.9], amplitude=amplitude)
+
+
+@pytest.mark.parametrize("cls", [MCP, LogSum, bent])
 @pytest.mark.parametrize("step", [0.05, 0.9, 6.0])
 def test_prox_of_concave_ones_by_brute_force(cls, step):
     """On a fine grid, for norms below and above the amplitude; convex or not in one norm."""
@@ -84,6 +89,17 @@ def test_prox_of_concave_ones_by_brute_force(cls, step):
         own = 0.5 * (z - norm) ** 2 + step * float(penalty.value(jnp.full((1, 1, 1), z)))
         assert own <= cost.min() + 1e-12
         assert abs(z - grid[cost.argmin()]) < 1e-3
+
+
+def test_learned_ones_that_have_names(x):
+    """All slopes 1: the mixed norm; one slope of 0: the minimax concave penalty."""
+    step = jnp.asarray(0.4)
+    for learned, named in (
+        (Learned(0.7, np.ones(4), amplitude=0.5, weights=WEIGHTS), L21(0.7, WEIGHTS)),
+        (Learned(0.7, [0.0], [1.0], 2.5, WEIGHTS), MCP(0.7, 2.5, WEIGHTS)),
+    ):
+        assert float(learned.value(x)) == pytest.approx(float(named.value(x)), rel=1e-14)
+        np.testing.assert_allclose(learned.prox(x, step), named.prox(x, step), atol=1e-14)
 
 
 @pytest.mark.parametrize("name", [n for n in CONVEX if n != "elastic"])
@@ -128,6 +144,14 @@ def test_refusals(problem_factory):
     for amplitude in (0.0, -1.0, np.nan):
         with pytest.raises(ej.InputError, match="amplitude"):
             MCP(1.0, amplitude)
+    for slopes, knots in (([-0.1], [1.0]), ([np.nan], [1.0])):
+        with pytest.raises(ej.InputError, match="slopes must be finite"):
+            Learned(1.0, slopes, knots)
+    for knots in ([0.0, 1.0], [2.0, 1.0], [1.0, np.inf]):
+        with pytest.raises(ej.InputError, match="knots must be finite"):
+            Learned(1.0, [1.0, 0.5], knots)
+    with pytest.raises(ej.InputError, match="as many"):
+        Learned(1.0, [1.0, 0.5])
     with pytest.raises(ej.InputError, match="not known yet"):
         MCP(1.0).value(jnp.ones((2, 1, 1)))
     for groups in ([0.5, 1.0], [-1, 0], [[0, 1]], []):

@@ -3,6 +3,7 @@
 from esijax.models.penalties.analysis import SISSY, TV, Analysis
 from esijax.models.penalties.concave import MCP, Concave, LogSum
 from esijax.models.penalties.elastic import Elastic
+from esijax.models.penalties.learned import Learned
 from esijax.models.penalties.lrq import Lrq
 from esijax.models.penalties.norms import L1, L21
 from esijax.models.penalties.penalty import Penalty, Relative, relative
@@ -22,6 +23,7 @@ __all__ = [
     "Elastic",
     "Identity",
     "InTime",
+    "Learned",
     "LogSum",
     "Lrq",
     "Map",
