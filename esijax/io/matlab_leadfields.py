@@ -51,7 +51,7 @@ def read_leadfield(
         "eeg", "mag" or "grad", of all channels or of each.
     scale : float, optional
         V / (A m) or T / (A m) per unit of the file. None: 1 for FieldTrip and Brainstorm, 1000 for
-        the New York Head (microvolt per nA m).
+        the New York Head (V per mA m, as Næss et al. read it; its authors state no unit).
 
     Returns
     -------
@@ -67,7 +67,8 @@ def read_leadfield(
     References
     ----------
     Oostenveld et al. 2011, doi:10.1155/2011/156869; Tadel et al. 2011, doi:10.1155/2011/879716;
-    Huang, Parra and Haufe 2016, doi:10.1016/j.neuroimage.2015.12.019.
+    Huang, Parra and Haufe 2016, doi:10.1016/j.neuroimage.2015.12.019; Næss et al. 2021,
+    doi:10.1016/j.neuroimage.2020.117467 (LFPykit, units of the New York Head).
 
     Examples
     --------
@@ -162,7 +163,10 @@ def _brainstorm(content: dict, path: Path) -> Stored:
 
 
 def _new_york(path: Path) -> Stored:
-    """MATLAB's v7.3 is HDF5 with reversed axes; texts are references to character codes."""
+    """MATLAB's v7.3 is HDF5 with reversed axes; texts are references to character codes.
+
+    LFPykit's `NYHeadModel` multiplies V_fem by 1e-9 for mV per nA µm: 1 V per mA m, vertices in mm.
+    """
     with h5py.File(path, "r") as file:
         try:
             cortex = file["sa/cortex75K"]
