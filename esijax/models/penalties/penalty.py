@@ -29,7 +29,7 @@ class Relative(eqx.Module):
         check_positive(self.fraction, "the fraction of alpha_max")
 
 
-def relative(fraction: float) -> Relative:
+def relative(fraction: Any) -> Relative:
     r"""Weight of a penalty as a share of the smallest one at which every source is zero.
 
     .. math:: \alpha = \text{fraction} \cdot \alpha_{max}
