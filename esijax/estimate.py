@@ -1,11 +1,13 @@
 """The answer: a posterior over source maps, in the caller's units."""
 
 import abc
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
@@ -318,9 +320,7 @@ class Estimate(eqx.Module):
         fitted = self.posterior.fitted()
         if fitted is None:
             return None
-        total = jnp.sum(self.problem.data**2, axis=axis)
-        left = jnp.sum((self.problem.data - fitted) ** 2, axis=axis)
-        return jnp.where(total > 0, 1.0 - left / jnp.where(total > 0, total, 1.0), 0.0)
+        return _explained_share(self.problem.data, fitted, axis)
 
     def verdict(self) -> dict[str, Any]:
         """What is known of the quality of the computation and of the fit."""
@@ -371,3 +371,10 @@ def _tails(level: Any) -> tuple[float, float]:
 def combine_notes(*groups: Sequence[str]) -> tuple[str, ...]:
     """Join notes, each once, in order."""
     return tuple(dict.fromkeys(note for group in groups for note in group))
+
+
+@functools.partial(jax.jit, static_argnames="axis")
+def _explained_share(data, fitted, axis: int | None):
+    total = jnp.sum(data**2, axis=axis)
+    left = jnp.sum((data - fitted) ** 2, axis=axis)
+    return jnp.where(total > 0, 1.0 - left / jnp.where(total > 0, total, 1.0), 0.0)

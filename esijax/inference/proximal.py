@@ -45,6 +45,7 @@ class _Course(eqx.Module):
     factor: Float[Array, " locations"]
     turn: Int[Array, ""]
     alpha_max: Float[Array, ""]  # of the first
+    flags: Int[Array, " 4"]  # what the host asks: stopped, size wanted, rounds, turn
 
 
 class _Task(eqx.Module):
@@ -193,9 +194,8 @@ class MAP(Method):
                 factor = factor_of(power_of(model).norms(z), power_of(model).q)
             point = point_at(_scaled(task, factor), known, shrunk(z, factor))
         turn = jnp.ones((), dtype=int)
-        return State(
-            setup, _Course(point, factor, turn, point.alpha_max), _Task(task, known, basis)
-        )
+        course = _course(point, factor, turn, point.alpha_max, self.limits)
+        return State(setup, course, _Task(task, known, basis))
 
     def by_rounds(self, setup: Setup) -> bool:
         """Whether working sets are solved one by one, with the host looking on."""
@@ -207,7 +207,7 @@ class MAP(Method):
     def follow(self, setup: Setup, state: State) -> State:
         """Go on from the minimum at another alpha; for one convex problem."""
         weight = setup.model.location_weights(setup.problem.n_locations)
-        course = _followed(state.fixed.task, weight, state.carry)
+        course = _followed(state.fixed.task, weight, state.carry, self.limits)
         fixed = eqx.tree_at(lambda f: f.task.weight, state.fixed, weight)
         return State(setup, course, fixed)
 
@@ -216,9 +216,10 @@ class MAP(Method):
         course = state.carry
         if not isinstance(course, _Course):
             return State(state.setup, state.fixed.ahead(course), state.fixed)
-        stop, wanted, _, _ = _look(course, self.limits)
+        stop, wanted, _, _ = _look(course)
         if stop:
-            course = _turned(power_of(state.setup.model), state.fixed, course)
+            power = power_of(state.setup.model)
+            course = _turned(power, state.fixed, course, self.limits)
         else:
             n = state.fixed.task.scale.shape[0]
             size = next(s for s in sizes(n) if s >= min(wanted, n))
@@ -231,7 +232,7 @@ class MAP(Method):
             return True
         if not isinstance(state.carry, _Course):
             return state.fixed.over(state.carry)
-        stop, _, rounds, turn = _look(state.carry, self.limits)
+        stop, _, rounds, turn = _look(state.carry)
         n = self.turns(state.setup.model)
         still = turn > 1 and rounds == 0
         return bool(stop) and (still or turn >= (MAX_TURNS if n is None else n))
@@ -309,37 +310,37 @@ def _scaled(task: Task, factor) -> Task:
     return task._replace(scale=task.scale * factor[:, None])
 
 
-@eqx.filter_jit
-def _flags(course: _Course, limits: Limits) -> Int[Array, " 4"]:
-    stop = stopped(course.point, *limits)
-    return jnp.stack([stop.astype(int), course.point.wanted, course.point.rounds, course.turn])
+def _course(point: Point, factor, turn, alpha_max, limits: Limits) -> _Course:
+    stop = stopped(point, *limits)
+    flags = jnp.stack([stop.astype(int), point.wanted, point.rounds, turn])
+    return _Course(point, factor, turn, alpha_max, flags)
 
 
-def _look(course: _Course, limits: Limits) -> list[int]:
-    return [int(x) for x in jax.device_get(_flags(course, limits))]
+def _look(course: _Course) -> list[int]:
+    return [int(x) for x in jax.device_get(course.flags)]
 
 
 @eqx.filter_jit
 def _round(size: int, fixed: _Task, course: _Course, limits: Limits) -> _Course:
     task = _scaled(fixed.task, course.factor)
     point = round_of(size, task, fixed.known, course.point, *limits)
-    return eqx.tree_at(lambda c: c.point, course, point)
+    return _course(point, course.factor, course.turn, course.alpha_max, limits)
 
 
 @compiled
-def _followed(task: Task, weight, course: _Course) -> _Course:
+def _followed(task: Task, weight, course: _Course, limits: Limits) -> _Course:
     share = weight[0] / task.weight[0]
     point = reweighed(task._replace(weight=weight), course.point, share)
-    return _Course(point, course.factor, course.turn, point.alpha_max)
+    return _course(point, course.factor, course.turn, point.alpha_max, limits)
 
 
 @eqx.filter_jit
-def _turned(power: Lrq, fixed: _Task, course: _Course) -> _Course:
+def _turned(power: Lrq, fixed: _Task, course: _Course, limits: Limits) -> _Course:
     """The majoriser at the answer of the last one."""
     z = course.point.x * course.factor[:, None, None]
     factor = factor_of(power.norms(z), power.q)
     point = point_at(_scaled(fixed.task, factor), fixed.known, shrunk(z, factor))
-    return _Course(point, factor, course.turn + 1, course.alpha_max)
+    return _course(point, factor, course.turn + 1, course.alpha_max, limits)
 
 
 def _unrotated(course: _Course, basis):
