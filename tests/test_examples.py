@@ -10,13 +10,16 @@ import pytest
 # samplers and searches on real data: half a minute and more
 SLOW = {
     "plot_head_without_mri",
+    "plot_learned_penalty",
     "plot_new_prior",
     "plot_one_prior_five_inferences",
     "plot_sparse_sources",
     "plot_time_frequency_sources",
     "plot_bad_channel",
+    "plot_choose_alpha",
     "plot_extended_sources",
     "plot_what_a_point_estimate_hides",
+    "plot_what_a_sparse_map_sees",
 }
 EXAMPLES = [
     pytest.param(path, id=path.stem, marks=pytest.mark.slow if path.stem in SLOW else ())
