@@ -19,7 +19,7 @@ from esijax._types import InputError, Scalar, check_positive, is_traced, scalar
 from esijax.models.noise.noise import Noise
 from esijax.problem import Problem, Whitener
 
-Residual = Float[Array, "channels times"]
+Residual = Float[Array, "*trials channels times"]
 
 
 class Robust(Noise):
