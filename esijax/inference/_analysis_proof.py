@@ -49,7 +49,7 @@ def certificate(term: DataTerm, penalty: Analysis, z: Sources, u: tuple) -> Cert
     alpha = penalty.alpha
     residual = term.data - term.fitted(z)
     slope = term.pulled(residual)
-    seen, amplitude = images(penalty, z), jnp.max(block_norms(z))
+    seen, amplitude = images(penalty, z), jnp.maximum(jnp.max(block_norms(z)), _tiny(term))
     inside = tuple(
         t.dual_step(v, alpha, jnp.zeros(())) for t, v in zip(penalty.terms, u, strict=True)
     )
@@ -63,6 +63,12 @@ def certificate(term: DataTerm, penalty: Analysis, z: Sources, u: tuple) -> Cert
         kkt = jnp.maximum(kkt, jnp.max(off))
     primal = 0.5 * jnp.sum(residual**2) + penalty.value(z)
     return Certificate(primal, primal - _dual(term, penalty, residual, inside), kkt)
+
+
+def _tiny(term: DataTerm) -> Scalar:
+    """An amplitude below which sources are rounding: 1e-8 of what the data ask for."""
+    pulled = size_of(term.pulled(term.data))
+    return 1e-8 * jnp.sum(term.data**2) / jnp.where(pulled > 0, pulled, 1.0)
 
 
 def _dual(term: DataTerm, penalty: Analysis, residual, u: tuple) -> Scalar:

@@ -10,14 +10,24 @@ from esijax.inference import MAP, _descent
 from esijax.models import L21, SISSY, Elastic, TimeFrequency
 from esijax.models.noise import Huber
 
-METHOD = MAP(tol=1e-10)
-# problem, model, noise: one of each descent
+TIGHT, LOOSE = MAP(tol=1e-10), MAP(tol=1e-5)
+# samples, model, noise: one of each descent
 CASES = {
     "proximal": (5, Elastic(2.0, 0.8), None),
     "time-frequency": (24, TimeFrequency(4.0, 0.2, 8, 4), None),
     "primal-dual": (5, SISSY(0.1, 0.4), None),
     "robust": (5, L21(2.0), Huber(1.0)),
+    "robust, proximal": (5, Elastic(2.0, 0.8), Huber(1.0)),
+    "robust, primal-dual": (5, SISSY(0.3, 0.4), Huber(1.0)),
+    "robust, time-frequency": (24, TimeFrequency(4.0, 0.2, 8, 4), Huber(1.0)),
 }
+
+
+def method_of(name):
+    """Robust noise takes many turns of what is slow."""
+    return LOOSE if name.startswith("robust, ") else TIGHT
+
+
 FEW = ("proximal", "primal-dual")
 pytestmark = pytest.mark.filterwarnings("ignore:the map explains:esijax.EsijaxWarning")
 
@@ -35,10 +45,10 @@ def sheet(n_times, trials=()):
 )
 def test_ctrl_c_and_checkpoint(name, monkeypatch, tmp_path):
     """What is done is returned; the rest is done later, to the same bits; jit agrees."""
-    n_times, model, noise = CASES[name]
+    (n_times, model, noise), method = CASES[name], method_of(name)
     problem, path = sheet(n_times), tmp_path / "map"
     monkeypatch.setattr(_descent, "SECONDS", 0.0)  # a round, then the host looks
-    straight = ej.solve(problem, model, METHOD, noise=noise)
+    straight = ej.solve(problem, model, method, noise=noise)
     assert bool(straight.diagnostics.converged)
     advance, calls = MAP.advance, []
 
@@ -51,30 +61,30 @@ def test_ctrl_c_and_checkpoint(name, monkeypatch, tmp_path):
     with monkeypatch.context() as patch:
         patch.setattr(MAP, "advance", interrupted)
         with pytest.warns(ej.EsijaxWarning, match="not converged"):
-            part = ej.solve(problem, model, METHOD, noise=noise, checkpoint=path)
+            part = ej.solve(problem, model, method, noise=noise, checkpoint=path)
     assert RESULT[part.result].startswith("interrupted")
     assert np.isfinite(np.asarray(part.mean)).all()
     assert not np.array_equal(part.mean, straight.mean)
-    resumed = ej.solve(problem, model, METHOD, noise=noise, checkpoint=path)
+    resumed = ej.solve(problem, model, method, noise=noise, checkpoint=path)
     np.testing.assert_array_equal(resumed.mean, straight.mean)
-    inside = jax.jit(lambda p: ej.solve(p, model, METHOD, noise=noise).posterior.sources)(problem)
-    np.testing.assert_allclose(inside, straight.posterior.sources, atol=1e-8)
+    inside = jax.jit(lambda p: ej.solve(p, model, method, noise=noise).posterior.sources)(problem)
+    np.testing.assert_allclose(inside, straight.posterior.sources, atol=100 * float(method.tol))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_trials_are_solved_one_by_one(name):
     """As if each were a problem of its own."""
-    n_times, model, noise = CASES[name]
+    (n_times, model, noise), method = CASES[name], method_of(name)
     problem = sheet(n_times, trials=(2,))
-    both = ej.solve(problem, model, METHOD, noise=noise)
+    both = ej.solve(problem, model, method, noise=noise)
     for k in range(2):
-        one = ej.solve(problem.with_data(problem.recording[k]), model, METHOD, noise=noise)
-        np.testing.assert_allclose(both.mean[k], one.mean, atol=1e-9)
+        one = ej.solve(problem.with_data(problem.recording[k]), model, method, noise=noise)
+        np.testing.assert_allclose(both.mean[k], one.mean, atol=100 * float(method.tol))
 
 
 def test_progress_is_shown(capsys):
     """A bar of the method's name."""
     n_times, model, noise = CASES["proximal"]
-    ej.solve(sheet(n_times), model, METHOD, noise=noise, progress=True)
+    ej.solve(sheet(n_times), model, TIGHT, noise=noise, progress=True)
     assert "MAP" in capsys.readouterr().err

@@ -98,6 +98,15 @@ def test_the_rim_counts_as_the_middle(problem):
         ej.solve(alone, TV(1.0), MAP())
 
 
+def test_zero_up_to_rounding_is_converged(problem):
+    """Below the bound the answer may be zero all the same: rounding is not measured as a source."""
+    bound = float(select.alpha_max(problem, SISSY(1.0, 0.4)))
+    proof = ej.solve(problem, SISSY(0.9 * bound, 0.4), TIGHT).diagnostics
+    assert bool(proof.converged)
+    assert int(proof.iterations) <= 2000
+    assert float(proof.primal) == pytest.approx(0.5 * float(jnp.sum(problem.data**2)), rel=1e-12)
+
+
 @pytest.mark.slow
 def test_what_no_map_sees(problem):
     """A gap for a matrix of which nothing is known, whose null space are the constants."""
