@@ -105,8 +105,6 @@ WITH_NOISE = (
 # what the default run has; everything else differs from it by a factor
 DAILY = {
     "fixed-ARD-flat-EM-White",
-    "free-own-Evidence-Diagonal",
-    "free-Components-Laplace-PerType",
     "fixed-ARD-SVI-White",
     "free-ARD-NUTS-White",
     "free-Components-Gibbs-PerType",

@@ -73,14 +73,13 @@ FORBIDDEN = {
 DAILY = {
     "free-L21-MAP",
     "fixed-L1-MAP",
-    "free-power-MAP",
     "free-L21-Reweighted",
     "fixed-L21-fista",
     "free-TF-MAP",
     "fixed-elastic-MAP",
     "fixed-SISSY-pairs",
 }
-DAILY_GRADIENTS = {"free-L21-MAP", "free-power-MAP", "free-TF-MAP"}
+DAILY_GRADIENTS = {"free-L21-MAP", "free-power-MAP"}
 
 
 def _exists(penalty, method):

@@ -7,12 +7,14 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pytest
 
-# samplers and searches on real data: half a minute and more
+# samplers and searches, twenty seconds and more
 SLOW = {
     "plot_head_without_mri",
     "plot_learned_penalty",
     "plot_new_prior",
     "plot_one_prior_five_inferences",
+    "plot_simulate",
+    "plot_skull_conductivity",
     "plot_sparse_sources",
     "plot_time_frequency_sources",
     "plot_bad_channel",

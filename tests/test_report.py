@@ -135,6 +135,7 @@ def test_arrays_with_positions_are_enough(free, tmp_path):
     assert "20 locations x 3 orientations" in page
 
 
+@pytest.mark.slow
 def test_single_trials(trials, tmp_path):
     solved = ej.solve(trials, ej.models.MinimumNorm(), ej.inference.Linear())
     page = ej.report(solved, tmp_path / "r.html").read_text(encoding="utf-8")
@@ -150,6 +151,7 @@ def test_beamformer_has_no_diagnostics(evoked, forward, noise_cov, tmp_path):
     assert "log-evidence" not in page
 
 
+@pytest.mark.slow
 def test_volume_falls_back_to_projections(evoked, noise_cov, data_dir, tmp_path):
     import matplotlib.pyplot as plt
     import mne

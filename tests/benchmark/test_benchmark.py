@@ -180,7 +180,8 @@ def test_protocols_give_their_truth(study, name):
 
 
 PEER = {"mne: LCMV-max-power": MNE_PEERS["mne: LCMV-max-power"]}
-LONG = ("Champagne", "StudentT", "MxNE-Huber")  # hundreds of iterations
+# hundreds of iterations, or a compilation of ten seconds
+LONG = ("Champagne", "StudentT", "MxNE-Huber", "TF-MxNE", "irTF-MxNE", "TV", "SISSY", "patches")
 QUICK = tuple(m for m in METHODS if m not in LONG)
 
 

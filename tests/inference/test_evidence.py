@@ -81,7 +81,7 @@ def test_equals_scipy_on_the_dense_objective(fixed):
     )
 
 
-@pytest.mark.parametrize("solver", ["bfgs", "lbfgs"])
+@pytest.mark.parametrize("solver", [pytest.param("bfgs", marks=pytest.mark.slow), "lbfgs"])
 def test_equals_em(free, solver):
     prior = regions(dist.InverseGamma(2.0, 0.3))
     noise = ej.models.noise.Scalar()

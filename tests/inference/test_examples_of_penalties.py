@@ -44,7 +44,13 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 
-@pytest.mark.parametrize("name", FILES)
+# which compile for ten seconds and more
+LONG = [f"models.penalties.{name}" for name in ("analysis", "concave", "learned", "time_frequency")]
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if n in LONG else n for n in FILES]
+)
 def test_examples(name):
     done = doctest.testmod(importlib.import_module(f"esijax.{name}"))
     assert done.failed == 0

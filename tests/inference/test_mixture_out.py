@@ -99,6 +99,7 @@ def test_report_opens(estimate, tmp_path):
     assert "median and 90 % of 6 draws" in text
 
 
+@pytest.mark.slow
 def test_report_of_trials(trials, tmp_path):
     assert ej.report(make(trials), tmp_path / "r.html").exists()
 

@@ -16,7 +16,9 @@ T = 48
 pytestmark = pytest.mark.filterwarnings("ignore:the map explains:esijax.EsijaxWarning")
 
 
-@pytest.fixture(scope="module", params=[1, 3], ids=["fixed", "free"])
+@pytest.fixture(
+    scope="module", params=[1, pytest.param(3, marks=pytest.mark.slow)], ids=["fixed", "free"]
+)
 def problem(request):
     """Two bursts among twenty locations."""
     rng = np.random.default_rng(0)
