@@ -45,7 +45,7 @@ DAILY = {
         "LCMV-normal-unit-noise-gain",
         "LCMV-max-power-nai",
     ),
-    "fixed": ("MinimumNorm-sLORETA", "ELORETA-Linear", "LCMV-None-None"),
+    "fixed": ("MinimumNorm-sLORETA", "LCMV-None-None"),
 }
 NEEDS_THREE = ("max-power", "vector")
 

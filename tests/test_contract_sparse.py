@@ -54,6 +54,7 @@ CONCAVE = ("MCP", "LogSum", "learned")
 METHODS = {
     "MAP": MAP(tol=TOL),
     "fista": MAP(solver="fista", tol=TOL),
+    "bcd": MAP(solver="bcd", tol=TOL),
     "Reweighted": Reweighted(3, tol=TOL),
     "pairs": MAP(tol=1e-10),
     "descent": MAP(tol=1e-10),  # distance 1e-8
@@ -65,6 +66,8 @@ ROBUST = ("L21", "L1", "power", "elastic", "LogSum", "SISSY")
 N_TIMES = {"TF": 12}
 FORBIDDEN = {
     ("power", "fista"): "Lrq takes",
+    ("power", "bcd"): "Lrq takes",
+    ("elastic", "bcd"): "Elastic takes",
     ("TF", "fista"): "TimeFrequency takes",
     ("SISSY", "fista"): "SISSY takes",
     ("elastic", "Reweighted"): "Reweighted is for",
@@ -79,7 +82,7 @@ DAILY = {
     "fixed-elastic-MAP",
     "fixed-SISSY-pairs",
 }
-DAILY_GRADIENTS = {"free-L21-MAP", "free-power-MAP"}
+DAILY_GRADIENTS = {"free-L21-MAP"}
 
 
 def _exists(penalty, method):
@@ -90,7 +93,7 @@ def _exists(penalty, method):
     if penalty in (*BY_PAIRS, *CONCAVE):
         return False
     newton = penalty in ("L21", "L1", "power", "TF")
-    other = method == "Reweighted" or (method == "fista" and penalty in ("L21", "L1"))
+    other = method == "Reweighted" or (method in ("fista", "bcd") and penalty in ("L21", "L1"))
     return method == "MAP" or (newton and other)
 
 

@@ -18,6 +18,8 @@ SLOW = {
     "plot_sparse_sources",
     "plot_time_frequency_sources",
     "plot_bad_channel",
+    "plot_choose_lambda2",
+    "plot_real_subject",
     "plot_choose_alpha",
     "plot_extended_sources",
     "plot_what_a_point_estimate_hides",

@@ -19,7 +19,7 @@ from esijax.inference._primal_dual import WAYS
 from esijax.models.penalties import L1, L21, Analysis, Concave, Lrq, Penalty, TimeFrequency
 from esijax.problem import Problem
 
-SOLVERS = ("auto", "newton", "fista", *WAYS)
+SOLVERS = ("auto", "newton", "bcd", "fista", *WAYS)
 Sources = Float[Array, "locations orients times"]
 
 
@@ -43,7 +43,7 @@ def ways(model: Penalty) -> tuple[str, ...]:
         return tuple(WAYS)
     if isinstance(model, Lrq):
         return ("newton",)
-    return ("newton", "fista") if takes_newton(model) else ("fista",)
+    return ("newton", "bcd", "fista") if takes_newton(model) else ("fista",)
 
 
 def check(solver: str, model: Penalty) -> None:
@@ -82,7 +82,7 @@ def answer(
     if turns == 1:
         block = model.majoriser.block if isinstance(model, Lrq) else model.block
         assert block is not None
-        return convex(task, block, start, limits)
+        return convex(task, block, start, limits, "bcd" if solver == "bcd" else "newton")
     if turns is None:
         return stationary(task, power_of(model), start, limits)
     return reweighted(task, power_of(model), start, turns, limits)

@@ -1,13 +1,21 @@
-r"""Gradients of all locations, by as few products with the gain as the certificate allows.
+r"""Gradients of all locations: bounds from cheap products, exact only where it matters.
 
-G'Y is computed once. Where few locations are active, G'R is G'Y less their columns of G'G; where R
-has moved little, a location whose old gradient and norm say that it cannot join is not looked at:
+The certificate needs to know that no location outside of the working set wants to join. An upper
+bound of its gradient tells, if that is low enough. Where the residual R has moved little since an
+earlier gradient was known (safe screening: El Ghaoui, Viallon and Rabbani 2012,
+https://arxiv.org/abs/1009.4219):
 
 .. math:: \lVert G_l^\top R' \rVert_F \le \lVert G_l^\top R \rVert_F
    + \lVert G_l \rVert_F \lVert R' - R \rVert, \qquad
    \lVert D \rVert^4 \le \lVert D^\top D \rVert_F^2
 
-(safe screening: El Ghaoui, Viallon and Rabbani 2012, https://arxiv.org/abs/1009.4219).
+and where it has not, products in single precision, of which the error is known: with u the unit
+roundoff, n the length of the sums (Higham 2002, doi:10.1137/1.9780898718027, section 3.5)
+
+.. math:: \lVert \mathrm{fl}(G_l^\top R) - G_l^\top R \rVert_F
+   \lesssim n u \lVert G_l \rVert_F \lVert R \rVert_F
+
+G'Y is computed once: where few locations are active, G'R is G'Y less their columns of G'G.
 """
 
 from typing import NamedTuple
@@ -19,8 +27,10 @@ from jaxtyping import Array, Float, Int
 from esijax._ops.prox import block_norms
 
 FEWEST = 4  # locations for which columns of G'G are tried
-SHARES = (64, 8)  # of all locations: so few are looked at by themselves
+SHARES = (64, 8, 2)  # of all locations: so few are looked at by themselves
 SAFE = 0.98  # ratios below it cannot join
+ROUGH = jnp.float32
+ULP = float(jnp.finfo(ROUGH).eps)  # twice the unit roundoff: room for terms of second order
 Gain = Float[Array, "rank locations orients"]
 Data = Float[Array, "rank times"]
 Sources = Float[Array, "locations orients times"]
@@ -30,7 +40,7 @@ Weights = Float[Array, " locations"]
 class Known(NamedTuple):
     """What is the same at all weights and scales."""
 
-    pulled: Sources  # G' Y
+    pulled: Sources  # G' Y, in single precision
     squares: Float[Array, "locations orients"]  # of the norms of columns
 
 
@@ -48,46 +58,80 @@ class Task(NamedTuple):
         return some.reshape(len(some), -1)
 
     def known(self) -> Known:
-        """Gradients and norms, not scaled."""
-        pulled = jnp.tensordot(self.gain, self.data, axes=(0, 0))
-        return Known(pulled, jnp.sum(self.gain**2, axis=0))
+        """Gradients at zero and norms, not scaled."""
+        return Known(_rough(self.gain, self.data), jnp.sum(self.gain**2, axis=0))
 
     def slope(self, residual: Data) -> Sources:
         """G' R."""
         return jnp.tensordot(self.gain, residual, axes=(0, 0)) * self.scale[..., None]
 
 
-def slope_at(
+def _rough(gain: Gain, right: Float[Array, "rank n"]) -> Float[Array, "locations orients n"]:
+    """G' times something, in single precision."""
+    low, right = gain.astype(ROUGH), right.astype(ROUGH)
+    return jnp.tensordot(low, right, axes=(0, 0), precision=jax.lax.Precision.HIGHEST)
+
+
+def _reach(task: Task, known: Known) -> Weights:
+    """Norms of the columns of a location."""
+    return jnp.sqrt(jnp.sum(known.squares * task.scale**2, axis=-1))
+
+
+def _norms(task: Task, slope: Sources) -> Weights:
+    """Norms of rough gradients, scaled."""
+    scaled = slope * task.scale.astype(ROUGH)[..., None]
+    return block_norms(scaled).astype(task.data.dtype)
+
+
+def rough(
     task: Task,
     known: Known,
     index: Int[Array, " w"],
     x: Float[Array, "w orients times"],
     residual: Data,
-) -> Sources:
-    """G'R, by the columns of G'G of those locations of `index` that are not zero.
+) -> tuple[Weights, Weights]:
+    """Ratios in single precision, and how wrong they may be.
 
-    With k columns that costs k (rank + times) for each location; where it is more than half of the
-    rank times of the product with `residual`, that one is computed.
+    With k active columns, columns of G'G cost k (rank + times) for each location; where that is
+    more than half of the rank times of a product with `residual`, that one is computed.
     """
     norms, (rank, n_times), n_orients = block_norms(x), residual.shape, x.shape[1]
     few = rank * n_times // (2 * (rank + n_times) * n_orients)
-    counts = [n for n in (few // 2, few) if FEWEST <= n < len(index)]
+    counts = [n for n in (few // 4, few // 2, few) if FEWEST <= n < len(index)]
 
-    def by_columns(n: int) -> Sources:
+    def by_columns(n: int) -> tuple[Weights, Array]:
         _, at = jax.lax.top_k(norms, n)
-        cross = jnp.tensordot(task.gain, task.columns(index[at]), axes=(0, 0))
-        off = jnp.tensordot(cross, x[at].reshape(-1, n_times), axes=1)
-        return (known.pulled - off) * task.scale[..., None]
+        columns, some = task.columns(index[at]), x[at].reshape(-1, n_times)
+        cross = _rough(task.gain, columns)
+        off = jnp.tensordot(cross, some.astype(ROUGH), axes=1, precision=jax.lax.Precision.HIGHEST)
+        terms = jnp.linalg.norm(columns, axis=0) @ jnp.linalg.norm(some, axis=1)
+        loss = (rank + n * n_orients + 8) * (jnp.linalg.norm(task.data) + terms)
+        return _norms(task, known.pulled - off), loss
 
-    ways = [*(lambda n=n: by_columns(n) for n in counts), lambda: task.slope(residual)]
+    def whole() -> tuple[Weights, Array]:
+        slope = _rough(task.gain, residual)
+        return _norms(task, slope), (rank + 8) * jnp.linalg.norm(residual)
+
+    ways = [*(lambda n=n: by_columns(n) for n in counts), whole]
     which = jnp.searchsorted(jnp.asarray([*counts, len(index)]), jnp.sum(norms > 0))
-    return jax.lax.switch(which, ways)
+    found, loss = jax.lax.switch(which, ways)
+    margin = ULP * (loss * _reach(task, known) + n_orients * n_times * found)
+    return found / task.weight, margin / task.weight
+
+
+def first_ratios(task: Task, known: Known) -> Weights:
+    """Of zero; the largest is exact."""
+    found = _norms(task, known.pulled) / task.weight
+    rank, n_times = task.data.shape
+    loss = (rank + 8) * jnp.linalg.norm(task.data) * _reach(task, known) / task.weight
+    margin = ULP * (loss + task.scale.shape[1] * n_times * found)
+    return _exact(task, task.data, found + margin, jnp.max(found - margin), 0)
 
 
 def ratios(
     task: Task,
     known: Known,
-    before: tuple[Weights, Data],
+    before: tuple[Weights, Data] | None,
     index: Int[Array, " w"],
     x: Float[Array, "w orients times"],
     residual: Data,
@@ -97,12 +141,33 @@ def ratios(
     `before` holds those at an earlier residual, and that one. The certificate holds with bounds:
     the largest ratio is none.
     """
-    ratio, earlier = before
-    drift = residual - earlier
-    size = jnp.sqrt(jnp.linalg.norm(drift.T @ drift))
-    reach = jnp.sqrt(jnp.sum(known.squares * task.scale**2, axis=-1))
-    bound = (ratio + reach * size / task.weight).at[index].set(jnp.inf)
-    counts = [n for n in (len(ratio) // share for share in SHARES) if n > len(index)]
+
+    def of_products() -> Weights:
+        found, margin = rough(task, known, index, x, residual)
+        return (found + margin).at[index].set(jnp.inf)
+
+    if not _counts(task.scale.shape[0], len(index)):
+        return block_norms(task.slope(residual)) / task.weight
+    if before is None:
+        bound = of_products()
+    else:
+        ratio, earlier = before
+        drift = residual - earlier
+        size = jnp.sqrt(jnp.linalg.norm(drift.T @ drift))
+        bound = (ratio + _reach(task, known) * size / task.weight).at[index].set(jnp.inf)
+        near = jnp.sum(bound > SAFE)
+        most = max([0, *_counts(len(ratio), len(index))][:-1])
+        bound = jax.lax.cond(near > most, of_products, lambda: bound)
+    return _exact(task, residual, bound, jnp.asarray(SAFE), len(index))
+
+
+def _counts(n_locations: int, least: int) -> list[int]:
+    return [n for n in (n_locations // share for share in SHARES) if n > least]
+
+
+def _exact(task: Task, residual: Data, bound: Weights, safe: Array, least: int) -> Weights:
+    """Ratios themselves, where the bounds are above what is safe; `least` of them are."""
+    counts = _counts(len(bound), least)
 
     def some(n: int) -> Weights:
         _, near = jax.lax.top_k(bound, n)
@@ -110,8 +175,8 @@ def ratios(
         return bound.at[near].set(block_norms(slope) / task.weight[near])
 
     def whole() -> Weights:
-        return block_norms(slope_at(task, known, index, x, residual)) / task.weight
+        return block_norms(task.slope(residual)) / task.weight
 
     ways = [*(lambda n=n: some(n) for n in counts), whole]
-    which = jnp.searchsorted(jnp.asarray([*counts, len(ratio)]), jnp.sum(bound > SAFE))
+    which = jnp.searchsorted(jnp.asarray([*counts, len(bound)]), jnp.sum(bound >= safe))
     return jax.lax.switch(which, ways)

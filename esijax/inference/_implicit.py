@@ -18,15 +18,20 @@ from jaxtyping import Array, Float
 from esijax._ops.prox import block_norms
 from esijax.inference._block_newton import pull
 from esijax.inference._gradients import Task
-from esijax.inference._working_set import first_point, inverse_hessian, point_at, rotation, rounds
+from esijax.inference._working_set import (
+    INNER,
+    first_point,
+    inverse_hessian,
+    point_at,
+    rotation,
+    rounds,
+)
 
 # what is known of a solve, in this order
 INFO = ("primal", "gap", "kkt", "alpha_max", "rounds", "steps")
 
 
-@sequential_vmap
-def _solved(gain, scale, data, weight, start, tol, max_iter):
-    """One problem after the other under vmap: a batch would run until its slowest has ended."""
+def _run(inner: str, gain, scale, data, weight, start, tol, max_iter):
     short, basis = rotation(data)
     task = Task(gain, scale, short, weight)
     start, known = start if basis is None else start @ basis, task.known()
@@ -35,15 +40,20 @@ def _solved(gain, scale, data, weight, start, tol, max_iter):
         lambda: point_at(task, known, start),
         lambda: first_point(task, known),
     )
-    point = rounds(task, known, point, tol, max_iter)
+    point = rounds(task, known, point, tol, max_iter, inner)
     x = point.x if basis is None else point.x @ basis.T
     proof = point.proof
     info = (proof.primal, proof.gap, proof.kkt, point.alpha_max, point.rounds, point.steps)
     return x, jnp.stack([jnp.asarray(i, dtype=data.dtype) for i in info])
 
 
-@jax.custom_jvp
+# under vmap one problem after the other: a batch would run until its slowest has ended
+_solved = {name: sequential_vmap(functools.partial(_run, name)) for name in INNER}
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def minimum(
+    inner: str,
     gain: Float[Array, "rank locations orients"],
     scale: Float[Array, "locations orients"],
     data: Float[Array, "rank times"],
@@ -52,16 +62,19 @@ def minimum(
     tol: Float[Array, ""],
     max_iter,
 ):
-    """Minimiser (locations, orients, times), and what `INFO` names; zero `start`: none."""
-    return _solved(gain, scale, data, weight, start, tol, max_iter)
+    """Minimiser (locations, orients, times), and what `INFO` names; zero `start`: none.
+
+    `inner`: what solves on the working sets.
+    """
+    return _solved[inner](gain, scale, data, weight, start, tol, max_iter)
 
 
 def _known(tangent) -> bool:
     return not isinstance(tangent, SymbolicZero)
 
 
-def _jvp(primals, tangents):
-    x, info = minimum(*primals)
+def _jvp(inner: str, primals, tangents):
+    x, info = minimum(inner, *primals)
     return (x, info), (tangent(primals[:4], tangents[:4], x, 1.0), jnp.zeros_like(info))
 
 

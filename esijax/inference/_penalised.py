@@ -56,16 +56,16 @@ def shrunk(x: Array, factor: Float[Array, " locations"]) -> Array:
     return x * jnp.where(on, 1.0 / jnp.where(on, factor, 1.0), 0.0)[:, None, None]
 
 
-def convex(task: Task, block: str, start: Sources, limits: Limits) -> Answer:
+def convex(task: Task, block: str, start: Sources, limits: Limits, inner: str = "newton") -> Answer:
     """Sum of the norms of locations, or of entries, each time by itself."""
     if block == "location":
-        return Answer(*minimum(*task, start, *limits))
+        return Answer(*minimum(inner, *task, start, *limits))
     rank, n, n_orients = task.gain.shape
     gain, scale = task.gain.reshape(rank, -1, 1), task.scale.reshape(-1, 1)
     weight = jnp.repeat(task.weight, n_orients)
 
     def at(data, start):
-        return minimum(gain, scale, data[:, None], weight, start[:, None, None], *limits)
+        return minimum(inner, gain, scale, data[:, None], weight, start[:, None, None], *limits)
 
     z, info = jax.vmap(at, in_axes=(1, 1))(task.data, start.reshape(n * n_orients, -1))
     z = jnp.moveaxis(z[..., 0, 0], 0, 1).reshape(n, n_orients, -1)

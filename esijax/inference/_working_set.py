@@ -17,20 +17,30 @@ from jaxtyping import Array, Float, Int
 
 from esijax._ops.prox import block_norms
 from esijax._types import Scalar
+from esijax.inference import _block_coordinates, _block_newton
 from esijax.inference._block_newton import (
     Curvature,
     Quadratic,
     block_kkt,
     curvature,
     degrees,
-    minimise,
     solved,
 )
 from esijax.inference._gap import Certificate, certificate
-from esijax.inference._gradients import Data, Known, Sources, Task, Weights, ratios, slope_at
+from esijax.inference._gradients import (
+    Data,
+    Known,
+    Sources,
+    Task,
+    Weights,
+    first_ratios,
+    ratios,
+)
 
 FIRST = 64
+MANY = 512  # active locations of a start that are looked at by themselves
 LARGEST = 2048  # columns of a working set within a transformation
+INNER = {"newton": _block_newton.minimise, "bcd": _block_coordinates.minimise}
 STALLED = 4  # each time the working set is solved a hundred times more exactly
 
 
@@ -68,7 +78,7 @@ def rotation(
 
 def first_point(task: Task, known: Known) -> Point:
     """At zero: the gradient shows whom to begin with."""
-    ratio = block_norms(known.pulled * task.scale[..., None]) / task.weight
+    ratio = first_ratios(task, known)
     largest = jnp.max(ratio)
     none, zero = jnp.zeros_like(largest), jnp.zeros((), dtype=int)
     x = jnp.zeros((*task.scale.shape, task.data.shape[1]), dtype=task.data.dtype)
@@ -85,17 +95,53 @@ def point_at(task: Task, known: Known, x: Sources) -> Point:
     few = 4 * count <= len(strength) + 3
     top = jnp.max(strength)
     ranked = zero.ratio + strength * (zero.alpha_max / jnp.where(top > 0, top, 1.0))
-    fitted = jnp.tensordot(task.gain, x * task.scale[..., None], axes=2)
-    residual = task.data - fitted
-    slope = slope_at(task, known, jnp.arange(len(x)), x, residual)
-    ratio = block_norms(slope) / task.weight
-    penalty = jnp.sum(task.weight * block_norms(x))
-    kkt = jnp.max(block_kkt(-slope, x, task.weight))
-    proof = certificate(residual, penalty, jnp.sum(x * slope), jnp.max(ratio), kkt)
+    n_few = min(len(x), MANY)
+    fitted, ratio, proof = jax.lax.cond(
+        count <= n_few, lambda: _few(n_few, task, known, x), lambda: _many(task, x)
+    )
     wanted = _at_first(count, ratio)
     there = zero._replace(x=x, fitted=fitted, ratio=ratio, proof=proof, wanted=wanted)
     better = few & (proof.primal <= zero.proof.primal)
     return jax.tree.map(lambda a, b: jnp.where(better, a, b), there, zero._replace(ratio=ranked))
+
+
+def _few(n: int, task: Task, known: Known, x: Sources) -> tuple[Data, Weights, Certificate]:
+    """What `n` locations explain, and the proof."""
+    _, index = jax.lax.top_k(block_norms(x), n)
+    columns = task.columns(index)
+    fitted = columns @ x[index].reshape(columns.shape[1], -1)
+    look = _looked(task, known, None, index, columns, x[index], task.data - fitted)
+    return fitted, look.ratio, look.proof
+
+
+def _many(task: Task, x: Sources) -> tuple[Data, Weights, Certificate]:
+    """The same of all."""
+    fitted = jnp.tensordot(task.gain, x * task.scale[..., None], axes=2)
+    residual = task.data - fitted
+    slope = task.slope(residual)
+    ratio = block_norms(slope) / task.weight
+    penalty = jnp.sum(task.weight * block_norms(x))
+    kkt = jnp.max(block_kkt(-slope, x, task.weight))
+    return fitted, ratio, certificate(residual, penalty, jnp.sum(x * slope), jnp.max(ratio), kkt)
+
+
+class _Look(NamedTuple):
+    """All locations, seen from the few that are active."""
+
+    ratio: Weights
+    outside: Weights  # excess of the ratios, zero where looked from
+    proof: Certificate
+
+
+def _looked(task: Task, known: Known, before, index, columns, x, residual: Data) -> _Look:
+    ratio = ratios(task, known, before, index, x, residual)
+    slope = (columns.T @ residual).reshape(x.shape)
+    inside = block_kkt(-slope, x, task.weight[index])
+    outside = jnp.maximum(ratio - 1.0, 0.0).at[index].set(0.0)
+    penalty = jnp.sum(task.weight[index] * block_norms(x))
+    kkt = jnp.maximum(jnp.max(inside), jnp.max(outside))
+    proof = certificate(residual, penalty, jnp.sum(x * slope), jnp.max(ratio), kkt)
+    return _Look(ratio, outside, proof)
 
 
 def reweighed(task: Task, point: Point, share: Scalar) -> Point:
@@ -131,6 +177,7 @@ def round_of(
     point: Point,
     tol: Scalar,
     max_iter: Int[Array, ""],
+    inner: str = "newton",
 ) -> Point:
     """Solve on the `size` most promising locations, look at all."""
     active = block_norms(point.x) > 0
@@ -142,28 +189,21 @@ def round_of(
         task.weight[index],
     )
     inside = jnp.minimum(10 * tol, 0.1) * 0.01**point.stalled
-    walk = minimise(quad, point.x[index], inside, max_iter - point.steps)
+    walk = INNER[inner](quad, point.x[index], inside, max_iter - point.steps)
     flat = walk.x.reshape(columns.shape[1], -1)
     residual = task.data - columns @ flat
     before = point.ratio, task.data - point.fitted
-    ratio = ratios(task, known, before, index, walk.x, residual)
-    slope = (columns.T @ residual).reshape(walk.x.shape)
-    inside = block_kkt(-slope, walk.x, task.weight[index])
-    outside = jnp.maximum(ratio - 1.0, 0.0).at[index].set(0.0)
-    penalty = jnp.sum(task.weight[index] * block_norms(walk.x))
-    agreement = jnp.sum(walk.x * slope)
-    kkt = jnp.maximum(jnp.max(inside), jnp.max(outside))
-    proof = certificate(residual, penalty, agreement, jnp.max(ratio), kkt)
+    look = _looked(task, known, before, index, columns, walk.x, residual)
     count = jnp.sum(block_norms(walk.x) > 0)
-    missing = jnp.sum(outside > 10 * tol)
+    missing = jnp.sum(look.outside > 10 * tol)
     wanted = count + jnp.minimum(missing, jnp.maximum(count, FIRST // 2))
-    idle = (walk.count <= 1) & (jnp.max(outside) <= 100 * tol)
+    idle = (walk.count <= 1) & (jnp.max(look.outside) <= 100 * tol)
     x = jnp.zeros_like(point.x).at[index].set(walk.x)
     return Point(
         x,
         task.data - residual,
-        ratio,
-        proof,
+        look.ratio,
+        look.proof,
         point.alpha_max,
         point.rounds + 1,
         point.steps + walk.count,
@@ -184,10 +224,17 @@ def rungs(n_locations: int, n_orients: int) -> tuple[int, ...]:
     return (*(n for n in (FIRST, 8 * FIRST) if n < largest), largest)
 
 
-def rounds(task: Task, known: Known, point: Point, tol: Scalar, max_iter: Int[Array, ""]) -> Point:
+def rounds(
+    task: Task,
+    known: Known,
+    point: Point,
+    tol: Scalar,
+    max_iter: Int[Array, ""],
+    inner: str = "newton",
+) -> Point:
     """All rounds within one compiled loop."""
     ladder = rungs(*task.scale.shape)
-    branches = [lambda p, n=n: round_of(n, task, known, p, tol, max_iter) for n in ladder]
+    branches = [lambda p, n=n: round_of(n, task, known, p, tol, max_iter, inner) for n in ladder]
 
     def body(point: Point) -> Point:
         return jax.lax.switch(_rung(ladder, point.wanted), branches, point)

@@ -72,7 +72,8 @@ class MAP(Method):
     Each penalty has its solver:
 
     - `L21`, `L1`, `Lrq`: Newton's method on a working set of locations, and for q < 1 one such
-      problem after the other until nothing moves.
+      problem after the other until nothing moves. "bcd" is block coordinate descent on the same
+      working sets (`L21`, `L1`).
     - `Elastic`, `MCP`, `LogSum`, `SparseGroup` without groups, `L21` and `L1` with weights of
       entries, your own `Penalty` with `sums_locations`: accelerated proximal gradients on working
       sets. `SparseGroup` with groups and other penalties of your own: on all locations at once.
@@ -93,11 +94,11 @@ class MAP(Method):
 
     Parameters
     ----------
-    solver : "auto" | "newton" | "fista" | "primal-dual" | "condat-vu" | "admm"
+    solver : "auto" | "newton" | "bcd" | "fista" | "primal-dual" | "condat-vu" | "admm"
     tol : float
         Largest duality gap, relative to the objective.
     max_iter : int
-        Newton steps of each convex problem; 20 times as many proximal or primal-dual steps.
+        Newton steps of each convex problem; 20 times as many sweeps, proximal or primal-dual steps.
 
     Raises
     ------
@@ -153,7 +154,13 @@ class MAP(Method):
     @property
     def limits(self) -> Limits:
         """When to stop."""
-        return Limits(jnp.asarray(self.tol, dtype=float), jnp.asarray(self.max_iter))
+        steps = 20 * self.max_iter if self.solver == "bcd" else self.max_iter
+        return Limits(jnp.asarray(self.tol, dtype=float), jnp.asarray(steps))
+
+    @property
+    def inner(self) -> str:
+        """What solves on the working sets of norms."""
+        return "bcd" if self.solver == "bcd" else "newton"
 
     def descent(self, setup: Setup) -> Descent:
         """What is solved round by round."""
@@ -223,7 +230,7 @@ class MAP(Method):
         else:
             n = state.fixed.task.scale.shape[0]
             size = next(s for s in sizes(n) if s >= min(wanted, n))
-            course = _round(size, state.fixed, course, self.limits)
+            course = _round(size, self.inner, state.fixed, course, self.limits)
         return State(state.setup, course, state.fixed)
 
     def done(self, state: State) -> Any:
@@ -321,9 +328,9 @@ def _look(course: _Course) -> list[int]:
 
 
 @eqx.filter_jit
-def _round(size: int, fixed: _Task, course: _Course, limits: Limits) -> _Course:
+def _round(size: int, inner: str, fixed: _Task, course: _Course, limits: Limits) -> _Course:
     task = _scaled(fixed.task, course.factor)
-    point = round_of(size, task, fixed.known, course.point, *limits)
+    point = round_of(size, task, fixed.known, course.point, *limits, inner)
     return _course(point, course.factor, course.turn, course.alpha_max, limits)
 
 

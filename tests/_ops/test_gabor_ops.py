@@ -28,7 +28,9 @@ def test_equal_to_mne(pair, n_times):
     np.testing.assert_allclose(istft(jnp.asarray(z), pair[1], n_times), want, atol=1e-13)
 
 
-@pytest.mark.parametrize(("wsize", "tstep"), FRAMES)
+@pytest.mark.parametrize(
+    ("wsize", "tstep"), [FRAMES[0], *(pytest.param(*f, marks=pytest.mark.slow) for f in FRAMES[1:])]
+)
 def test_an_isometry_and_its_adjoint(wsize, tstep):
     frame = Frame(wsize, tstep, 50)
     x = jnp.asarray(signals(2, 3, 50))

@@ -86,7 +86,7 @@ def test_updates_are_those_of_the_textbook(problem, update, prior):
 
 @pytest.mark.parametrize("noise", ["diagonal", slow(None), slow("scalar"), slow("per type")])
 @pytest.mark.parametrize("prior", ["sum", *map(slow, PRIORS)])
-@pytest.mark.parametrize("update", ["em", "mm"])
+@pytest.mark.parametrize("update", [slow("em"), "mm"])
 @pytest.mark.parametrize("accelerate", [slow(False), True])
 def test_em_and_mm_never_fall(problem, update, prior, noise, accelerate):
     method = EM(update, tol=None, max_iter=40, accelerate=accelerate)

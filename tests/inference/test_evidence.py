@@ -100,7 +100,7 @@ def test_optax_comes_to_the_same(fixed):
     np.testing.assert_allclose(got.hyper["gamma"], want.hyper["gamma"], rtol=1e-6)
 
 
-@pytest.mark.parametrize("orients", [1, 3])
+@pytest.mark.parametrize("orients", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_flat_sparse_optimum_meets_its_conditions(problem_factory, orients):
     """Slope zero where a variance is positive, not positive where it is zero."""
     problem = problem_factory(orients)
@@ -146,6 +146,7 @@ def test_several_starts(fixed):
     np.testing.assert_allclose(values[0], one.verdict()["log_density_of_starts"][0], rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_an_earlier_estimate_is_where_it_starts(fixed):
     prior = ej.models.ARD(dist.InverseGamma(1.0, 0.1))
     first = ej.solve(fixed, prior, Evidence())

@@ -84,10 +84,9 @@ def test_sources_are_drawn_from_their_posterior(fixed, noise):
     assert (np.abs(got - want) < 4.5 * error).all()
 
 
+@pytest.mark.slow
 @pytest.mark.statistical
-@pytest.mark.parametrize(
-    "prior", [ej.models.StudentT, pytest.param(ej.models.ARD, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("prior", [ej.models.StudentT, ej.models.ARD])
 def test_agrees_with_nuts(fixed, prior):
     given = (3.0, 0.5) if prior is ej.models.StudentT else (dist.LogNormal(-1.0, 1.0),)
     prior = prior(*given)

@@ -7,7 +7,7 @@ import pytest
 
 import esijax as ej
 from esijax.inference import MAP, select
-from esijax.inference._gradients import SAFE, Task, ratios, slope_at
+from esijax.inference._gradients import SAFE, Task, first_ratios, ratios, rough
 from esijax.models import L21
 
 N, RANK, T = 700, 40, 30
@@ -31,15 +31,34 @@ def naive(task, x):
 
 @pytest.mark.parametrize("orients", [1, 3])
 @pytest.mark.parametrize("n_active", [0, 2, 4, 8, 60])
-def test_by_columns(orients, n_active):
+def test_rough_ratios(orients, n_active):
+    """In single precision, by few columns or all: as near as they say, and that is near."""
     task, rng = task_of(orients), np.random.default_rng(1)
     index = jnp.asarray(rng.permutation(N)[:64])
     some = np.zeros((64, orients, T))
     some[rng.permutation(64)[:n_active]] = rng.standard_normal((n_active, orients, T))
     x = jnp.zeros((N, orients, T)).at[index].set(some)
-    left, want = naive(task, x)
-    got = jax.jit(slope_at)(task, task.known(), index, jnp.asarray(some), jnp.asarray(left))
-    np.testing.assert_allclose(got, want, atol=1e-11 * np.abs(want).max())
+    left, slope = naive(task, x)
+    want = np.linalg.norm(slope.reshape(N, -1), axis=1) / np.asarray(task.weight)
+    known = task.known()
+    got, margin = jax.jit(rough)(task, known, index, jnp.asarray(some), jnp.asarray(left))
+    assert known.pulled.dtype == jnp.float32
+    assert got.dtype == margin.dtype == jnp.float64
+    assert np.all(np.abs(got - want) <= margin)
+    assert 0 < np.max(np.abs(got - want))
+    assert np.max(margin / want) < 1e-3
+
+
+@pytest.mark.parametrize("orients", [1, 3])
+def test_at_zero(orients):
+    """Whoever is first is known exactly, the others to single precision, from above."""
+    task = task_of(orients)
+    _, slope = naive(task, jnp.zeros((N, orients, T)))
+    want = np.linalg.norm(slope.reshape(N, -1), axis=1) / np.asarray(task.weight)
+    got = np.asarray(jax.jit(first_ratios)(task, task.known()))
+    assert got.max() == pytest.approx(want.max(), rel=1e-13)
+    assert np.all(got >= want * (1 - 1e-13))
+    assert np.all(got <= want * (1 + 1e-3))
 
 
 @pytest.mark.parametrize("orients", [1, 3])

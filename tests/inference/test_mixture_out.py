@@ -67,6 +67,7 @@ def test_arviz_has_named_dimensions(estimate):
     np.testing.assert_array_equal(tree["hyper"]["gamma"][0], estimate.hyper["gamma"])
 
 
+@pytest.mark.slow
 def test_score_card_is_that_of_the_mixture(estimate):
     """Against members written out, with SciPy and Monte Carlo for the CRPS."""
     problem = estimate.problem

@@ -129,6 +129,7 @@ def test_concave(name, kind, problems):
         assert bool(end.diagnostics.converged)
 
 
+@pytest.mark.slow
 def test_limits(problems):
     """The elastic norm with ratio 1, one group each, weights that do not change: all are L21."""
     problem = problems["free"]
@@ -143,6 +144,7 @@ def test_limits(problems):
     assert float(flat) == pytest.approx(float(expected), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_reweighting_with_weights_of_entries(problems):
     """The objective of the power falls from turn to turn."""
     problem = problems["fixed"]

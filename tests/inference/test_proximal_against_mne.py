@@ -49,8 +49,17 @@ def check(problem, fraction):
     assert float(proof.primal) <= theirs(gain, data[:, :1], alpha, 1) * (1 + 1e-8)
 
 
-@pytest.mark.parametrize("n_times", [1, 50])
-@pytest.mark.parametrize("loose", [None, 0.3, 1.0], ids=["fixed", "loose", "free"])
+@pytest.mark.parametrize(
+    ("loose", "n_times"),
+    [
+        pytest.param(None, 1, id="fixed-1"),
+        pytest.param(None, 50, id="fixed-50", marks=pytest.mark.slow),
+        pytest.param(0.3, 1, id="loose-1", marks=pytest.mark.slow),
+        pytest.param(0.3, 50, id="loose-50"),
+        pytest.param(1.0, 1, id="free-1", marks=pytest.mark.slow),
+        pytest.param(1.0, 50, id="free-50", marks=pytest.mark.slow),
+    ],
+)
 def test_small(problem_factory, loose, n_times):
     orients = 1 if loose is None else 3
     problem = problem_factory(

@@ -126,7 +126,9 @@ def test_other_penalties(problem, penalty):
     assert bool(found.diagnostics.converged)
 
 
-@pytest.mark.parametrize("name", list(NOISES))
+@pytest.mark.parametrize(
+    "name", ["Huber", *(pytest.param(n, marks=pytest.mark.slow) for n in NOISES if n != "Huber")]
+)
 def test_derivatives(problem, name):
     """Along alpha and the data, central differences."""
     # Huber's noise does not see what it clips: the answer is less exact than its proof

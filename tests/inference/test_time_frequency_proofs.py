@@ -154,6 +154,7 @@ def test_the_certificate_written_out(problem_factory):
     assert float(fixed.polar(pulled)) == pytest.approx(float(proof.alpha), rel=1e-9)
 
 
+@pytest.mark.slow
 def test_without_sparsity_in_time_it_is_mxne(problem_factory):
     """l1_ratio = 0: a tight frame keeps the norms, so that answer and alpha_max are MxNE's."""
     problem = small(problem_factory, 3, 50)
@@ -239,6 +240,7 @@ def root_objective(problem, model, alpha, c):
     return 0.5 * np.sum(residual**2) + alpha * penalty
 
 
+@pytest.mark.slow
 def test_reweighting_never_raises_its_objective(transients):
     """Turn by turn, on the coefficients of all locations."""
     problem, _ = transients
@@ -274,6 +276,7 @@ def test_derivative_along_l1_ratio(problem_factory):
     assert float(jax.jit(jax.grad(loss))(0.2)) == pytest.approx(float(difference), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_alpha_max_has_a_derivative(problem_factory):
     problem = small(problem_factory, 1, 24, n_channels=8, n_locations=9)
 

@@ -97,7 +97,7 @@ def compare(evoked, forward, cov, operator=None, methods=METHODS, tolerance=TOLE
 
 # ------------------------------------------------------------------ the minimum norm family
 DAILY = {
-    "meg": [(1.0, 0.8)],
+    "meg": [],
     "eeg": [(0.0, None), (0.2, 0.8), (1.0, None)],
     "both": [(0.0, 0.8), (0.2, 0.8)],
 }

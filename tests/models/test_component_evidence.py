@@ -54,10 +54,10 @@ def same(left, right, rtol):
 
 
 def pairs():
-    """Each shape and each noise in the default run, not each pair."""
+    """Each noise in the default run, with a shape of its own."""
     for i, shape in enumerate(SHAPES):
         for j, noise in enumerate(NOISES):
-            daily = i % len(NOISES) == j
+            daily = i == j
             yield pytest.param(shape, noise, marks=() if daily else pytest.mark.slow)
 
 
