@@ -6,6 +6,7 @@ from pathlib import Path
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from esijax._files import replacing
@@ -33,6 +34,16 @@ def store(path: str | Path, method, state) -> None:
         temporary.write_bytes(hashlib.sha256(body).digest() + body)
 
 
+def _read(file, leaf):
+    """Arrays may have grown since the start: working sets do."""
+    if not isinstance(leaf, jax.Array) or jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return eqx.default_deserialise_filter_spec(file, leaf)
+    found = np.load(file)
+    if (found.dtype, found.ndim) != (leaf.dtype, leaf.ndim):
+        raise ValueError(f"{found.dtype}, {found.ndim} axes: not {leaf.dtype}, {leaf.ndim}")
+    return jnp.asarray(found)
+
+
 def restore(path: str | Path, method, state):
     """Give the stored state where the file exists, else the fresh one."""
     path = Path(path)
@@ -45,7 +56,7 @@ def restore(path: str | Path, method, state):
     if body[:32] != _fingerprint(method, state):
         raise InputError(f"{path} is a checkpoint of another problem, model or method: remove it.")
     try:
-        carry = eqx.tree_deserialise_leaves(io.BytesIO(body[32:]), state.carry)
+        carry = eqx.tree_deserialise_leaves(io.BytesIO(body[32:]), state.carry, _read)
     except Exception as error:
         raise InputError(f"{path} is of another version of esijax: remove it.") from error
     return eqx.tree_at(lambda s: s.carry, state, carry)

@@ -26,8 +26,8 @@ from jaxtyping import Array, Float, Int
 
 from esijax._ops.prox import block_norms
 
-FEWEST = 4  # locations for which columns of G'G are tried
-SHARES = (64, 8, 2)  # of all locations: so few are looked at by themselves
+FEWEST = 4  # locations: for less there are no programs of their own
+SHARES = (64, 16, 4)  # of all locations: so few are looked at by themselves
 SAFE = 0.98  # ratios below it cannot join
 ROUGH = jnp.float32
 ULP = float(jnp.finfo(ROUGH).eps)  # twice the unit roundoff: room for terms of second order
@@ -40,7 +40,7 @@ Weights = Float[Array, " locations"]
 class Known(NamedTuple):
     """What is the same at all weights and scales."""
 
-    pulled: Sources  # G' Y, in single precision
+    pulled: Float[Array, "times locations orients"]  # G' Y, in single precision
     squares: Float[Array, "locations orients"]  # of the norms of columns
 
 
@@ -59,17 +59,20 @@ class Task(NamedTuple):
 
     def known(self) -> Known:
         """Gradients at zero and norms, not scaled."""
-        return Known(_rough(self.gain, self.data), jnp.sum(self.gain**2, axis=0))
+        return Known(_rough(self.data, self.gain), jnp.sum(self.gain**2, axis=0))
 
     def slope(self, residual: Data) -> Sources:
         """G' R."""
         return jnp.tensordot(self.gain, residual, axes=(0, 0)) * self.scale[..., None]
 
 
-def _rough(gain: Gain, right: Float[Array, "rank n"]) -> Float[Array, "locations orients n"]:
-    """G' times something, in single precision."""
-    low, right = gain.astype(ROUGH), right.astype(ROUGH)
-    return jnp.tensordot(low, right, axes=(0, 0), precision=jax.lax.Precision.HIGHEST)
+def _rough(right: Float[Array, "rank n"], gain: Gain) -> Float[Array, "n locations orients"]:
+    """Something times G, in single precision; in this order it is a third faster."""
+    return _product(right.astype(ROUGH), gain.astype(ROUGH))
+
+
+def _product(left, right):
+    return jnp.tensordot(left, right, axes=(0, 0), precision=jax.lax.Precision.HIGHEST)
 
 
 def _reach(task: Task, known: Known) -> Weights:
@@ -77,10 +80,10 @@ def _reach(task: Task, known: Known) -> Weights:
     return jnp.sqrt(jnp.sum(known.squares * task.scale**2, axis=-1))
 
 
-def _norms(task: Task, slope: Sources) -> Weights:
+def _norms(task: Task, slope: Float[Array, "times locations orients"]) -> Weights:
     """Norms of rough gradients, scaled."""
-    scaled = slope * task.scale.astype(ROUGH)[..., None]
-    return block_norms(scaled).astype(task.data.dtype)
+    squares = jnp.sum(slope**2, axis=0).astype(task.data.dtype)
+    return jnp.sqrt(jnp.sum(squares * task.scale**2, axis=-1))
 
 
 def rough(
@@ -102,14 +105,13 @@ def rough(
     def by_columns(n: int) -> tuple[Weights, Array]:
         _, at = jax.lax.top_k(norms, n)
         columns, some = task.columns(index[at]), x[at].reshape(-1, n_times)
-        cross = _rough(task.gain, columns)
-        off = jnp.tensordot(cross, some.astype(ROUGH), axes=1, precision=jax.lax.Precision.HIGHEST)
+        off = _product(some.astype(ROUGH), _rough(columns, task.gain))
         terms = jnp.linalg.norm(columns, axis=0) @ jnp.linalg.norm(some, axis=1)
         loss = (rank + n * n_orients + 8) * (jnp.linalg.norm(task.data) + terms)
         return _norms(task, known.pulled - off), loss
 
     def whole() -> tuple[Weights, Array]:
-        slope = _rough(task.gain, residual)
+        slope = _rough(residual, task.gain)
         return _norms(task, slope), (rank + 8) * jnp.linalg.norm(residual)
 
     ways = [*(lambda n=n: by_columns(n) for n in counts), whole]
@@ -125,7 +127,7 @@ def first_ratios(task: Task, known: Known) -> Weights:
     rank, n_times = task.data.shape
     loss = (rank + 8) * jnp.linalg.norm(task.data) * _reach(task, known) / task.weight
     margin = ULP * (loss + task.scale.shape[1] * n_times * found)
-    return _exact(task, task.data, found + margin, jnp.max(found - margin), 0)
+    return _exact(task, task.data, found + margin, jnp.max(found - margin))
 
 
 def ratios(
@@ -135,39 +137,40 @@ def ratios(
     index: Int[Array, " w"],
     x: Float[Array, "w orients times"],
     residual: Data,
+    own: Float[Array, " w"],
 ) -> Weights:
     """Gradient norms over weights, or upper bounds of them that are below `SAFE`.
 
-    `before` holds those at an earlier residual, and that one. The certificate holds with bounds:
-    the largest ratio is none.
+    `before` holds those at an earlier residual, and that one; `own` those of `index`. The
+    certificate holds with bounds: the largest ratio is none.
     """
+    counts = _counts(task.scale.shape[0])
 
     def of_products() -> Weights:
         found, margin = rough(task, known, index, x, residual)
-        return (found + margin).at[index].set(jnp.inf)
+        return (found + margin).at[index].set(0.0)
 
-    if not _counts(task.scale.shape[0], len(index)):
-        return block_norms(task.slope(residual)) / task.weight
-    if before is None:
-        bound = of_products()
-    else:
-        ratio, earlier = before
+    def of_drift(ratio: Weights, earlier: Data) -> Weights:
         drift = residual - earlier
         size = jnp.sqrt(jnp.linalg.norm(drift.T @ drift))
-        bound = (ratio + _reach(task, known) * size / task.weight).at[index].set(jnp.inf)
-        near = jnp.sum(bound > SAFE)
-        most = max([0, *_counts(len(ratio), len(index))][:-1])
-        bound = jax.lax.cond(near > most, of_products, lambda: bound)
-    return _exact(task, residual, bound, jnp.asarray(SAFE), len(index))
+        bound = (ratio + _reach(task, known) * size / task.weight).at[index].set(0.0)
+        near = jnp.sum(bound >= SAFE)
+        return jax.lax.cond(near > counts[-2], of_products, lambda: bound)
+
+    if len(counts) < 2:
+        bound = jnp.full_like(task.weight, jnp.inf)
+    else:
+        bound = of_products() if before is None else of_drift(*before)
+    return _exact(task, residual, bound, jnp.asarray(SAFE)).at[index].set(own)
 
 
-def _counts(n_locations: int, least: int) -> list[int]:
-    return [n for n in (n_locations // share for share in SHARES) if n > least]
+def _counts(n_locations: int) -> list[int]:
+    return [n_locations // share for share in SHARES if n_locations // share >= FEWEST]
 
 
-def _exact(task: Task, residual: Data, bound: Weights, safe: Array, least: int) -> Weights:
-    """Ratios themselves, where the bounds are above what is safe; `least` of them are."""
-    counts = _counts(len(bound), least)
+def _exact(task: Task, residual: Data, bound: Weights, safe: Array) -> Weights:
+    """Ratios themselves, where the bounds are above what is safe."""
+    counts = _counts(len(bound))
 
     def some(n: int) -> Weights:
         _, near = jax.lax.top_k(bound, n)

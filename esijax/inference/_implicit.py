@@ -18,14 +18,8 @@ from jaxtyping import Array, Float
 from esijax._ops.prox import block_norms
 from esijax.inference._block_newton import pull
 from esijax.inference._gradients import Task
-from esijax.inference._working_set import (
-    INNER,
-    first_point,
-    inverse_hessian,
-    point_at,
-    rotation,
-    rounds,
-)
+from esijax.inference._points import first_point, point_at, resized, spread
+from esijax.inference._working_set import INNER, inverse_hessian, rotation, rounds, rungs
 
 # what is known of a solve, in this order
 INFO = ("primal", "gap", "kkt", "alpha_max", "rounds", "steps")
@@ -35,13 +29,15 @@ def _run(inner: str, gain, scale, data, weight, start, tol, max_iter):
     short, basis = rotation(data)
     task = Task(gain, scale, short, weight)
     start, known = start if basis is None else start @ basis, task.known()
+    room = rungs(*scale.shape)[-1]
     point = jax.lax.cond(
         jnp.any(start != 0),
-        lambda: point_at(task, known, start),
-        lambda: first_point(task, known),
+        lambda: resized(room, point_at(task, known, start)),
+        lambda: resized(room, first_point(task, known)),
     )
     point = rounds(task, known, point, tol, max_iter, inner)
     x = point.x if basis is None else point.x @ basis.T
+    x = spread(x, point.index, len(scale))
     proof = point.proof
     info = (proof.primal, proof.gap, proof.kkt, point.alpha_max, point.rounds, point.steps)
     return x, jnp.stack([jnp.asarray(i, dtype=data.dtype) for i in info])

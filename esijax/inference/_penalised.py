@@ -17,8 +17,8 @@ from esijax.inference._data_term import DataTerm
 from esijax.inference._fista import proved, prox_step
 from esijax.inference._gradients import Task
 from esijax.inference._implicit import minimum, stationary_point
+from esijax.inference._points import proof_at
 from esijax.inference._prox_rounds import Look, settle
-from esijax.inference._working_set import point_at
 from esijax.models.penalties import Lrq, Penalty
 
 MAX_TURNS = 300
@@ -103,7 +103,7 @@ def distance(task: Task, penalty: Lrq, z: Sources) -> Scalar:
         term = term_of(task, penalty)
         return proved(term, penalty.majoriser.even(), x / term.spread[:, None], term.bound())[1].kkt
     if penalty.r == 2:
-        return point_at(task, task.known(), x).proof.kkt
+        return proof_at(task, task.known(), x)[2].kkt
     residual = task.data - jnp.tensordot(task.gain, x * task.scale[..., None], axes=2)
     slope = task.slope(residual) / task.weight[:, None, None]
     off = jnp.where(x == 0, jnp.maximum(jnp.abs(slope) - 1, 0), jnp.abs(slope - jnp.sign(x)))

@@ -17,7 +17,8 @@ from esijax._types import Scalar
 from esijax.inference._data_term import DataTerm
 from esijax.inference._fista import converged, glide, proved
 from esijax.inference._gap import Certificate
-from esijax.inference._working_set import FIRST, rungs
+from esijax.inference._points import FIRST
+from esijax.inference._working_set import rungs
 from esijax.models.penalties import Penalty
 
 ON_ALL = 100  # steps of a round on all locations

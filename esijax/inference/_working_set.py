@@ -9,8 +9,6 @@ are rotated first: with :math:`Y = B V^\top`, V orthonormal, :math:`X V` has the
 nothing else enters.
 """
 
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
@@ -21,41 +19,16 @@ from esijax.inference import _block_coordinates, _block_newton
 from esijax.inference._block_newton import (
     Curvature,
     Quadratic,
-    block_kkt,
     curvature,
     degrees,
     solved,
 )
-from esijax.inference._gap import Certificate, certificate
-from esijax.inference._gradients import (
-    Data,
-    Known,
-    Sources,
-    Task,
-    Weights,
-    first_ratios,
-    ratios,
-)
+from esijax.inference._gradients import Data, Known, Sources, Task
+from esijax.inference._points import FIRST, Point, Some, looked, norms_of, resized, taken
 
-FIRST = 64
-MANY = 512  # active locations of a start that are looked at by themselves
 LARGEST = 2048  # columns of a working set within a transformation
 INNER = {"newton": _block_newton.minimise, "bcd": _block_coordinates.minimise}
 STALLED = 4  # each time the working set is solved a hundred times more exactly
-
-
-class Point(NamedTuple):
-    """Where the rounds are."""
-
-    x: Sources
-    fitted: Data
-    ratio: Weights  # gradient norms over weights
-    proof: Certificate
-    alpha_max: Scalar  # largest ratio at zero
-    rounds: Int[Array, ""]
-    steps: Int[Array, ""]
-    wanted: Int[Array, ""]  # size of the next working set
-    stalled: Int[Array, ""]  # rounds that neither moved nor had anybody to add
 
 
 def sizes(n_locations: int) -> tuple[int, ...]:
@@ -76,95 +49,6 @@ def rotation(
     return triangle.T, basis
 
 
-def first_point(task: Task, known: Known) -> Point:
-    """At zero: the gradient shows whom to begin with."""
-    ratio = first_ratios(task, known)
-    largest = jnp.max(ratio)
-    none, zero = jnp.zeros_like(largest), jnp.zeros((), dtype=int)
-    x = jnp.zeros((*task.scale.shape, task.data.shape[1]), dtype=task.data.dtype)
-    proof = certificate(task.data, none, none, largest, jnp.maximum(largest - 1, 0))
-    wanted = zero + FIRST
-    return Point(x, jnp.zeros_like(task.data), ratio, proof, largest, zero, zero, wanted, zero)
-
-
-def point_at(task: Task, known: Known, x: Sources) -> Point:
-    """At an earlier answer; one that is not sparse only ranks the locations."""
-    zero = first_point(task, known)
-    strength = block_norms(x)
-    count = jnp.sum(strength > 0)
-    few = 4 * count <= len(strength) + 3
-    top = jnp.max(strength)
-    ranked = zero.ratio + strength * (zero.alpha_max / jnp.where(top > 0, top, 1.0))
-    n_few = min(len(x), MANY)
-    fitted, ratio, proof = jax.lax.cond(
-        count <= n_few, lambda: _few(n_few, task, known, x), lambda: _many(task, x)
-    )
-    wanted = _at_first(count, ratio)
-    there = zero._replace(x=x, fitted=fitted, ratio=ratio, proof=proof, wanted=wanted)
-    better = few & (proof.primal <= zero.proof.primal)
-    return jax.tree.map(lambda a, b: jnp.where(better, a, b), there, zero._replace(ratio=ranked))
-
-
-def _few(n: int, task: Task, known: Known, x: Sources) -> tuple[Data, Weights, Certificate]:
-    """What `n` locations explain, and the proof."""
-    _, index = jax.lax.top_k(block_norms(x), n)
-    columns = task.columns(index)
-    fitted = columns @ x[index].reshape(columns.shape[1], -1)
-    look = _looked(task, known, None, index, columns, x[index], task.data - fitted)
-    return fitted, look.ratio, look.proof
-
-
-def _many(task: Task, x: Sources) -> tuple[Data, Weights, Certificate]:
-    """The same of all."""
-    fitted = jnp.tensordot(task.gain, x * task.scale[..., None], axes=2)
-    residual = task.data - fitted
-    slope = task.slope(residual)
-    ratio = block_norms(slope) / task.weight
-    penalty = jnp.sum(task.weight * block_norms(x))
-    kkt = jnp.max(block_kkt(-slope, x, task.weight))
-    return fitted, ratio, certificate(residual, penalty, jnp.sum(x * slope), jnp.max(ratio), kkt)
-
-
-class _Look(NamedTuple):
-    """All locations, seen from the few that are active."""
-
-    ratio: Weights
-    outside: Weights  # excess of the ratios, zero where looked from
-    proof: Certificate
-
-
-def _looked(task: Task, known: Known, before, index, columns, x, residual: Data) -> _Look:
-    ratio = ratios(task, known, before, index, x, residual)
-    slope = (columns.T @ residual).reshape(x.shape)
-    inside = block_kkt(-slope, x, task.weight[index])
-    outside = jnp.maximum(ratio - 1.0, 0.0).at[index].set(0.0)
-    penalty = jnp.sum(task.weight[index] * block_norms(x))
-    kkt = jnp.maximum(jnp.max(inside), jnp.max(outside))
-    proof = certificate(residual, penalty, jnp.sum(x * slope), jnp.max(ratio), kkt)
-    return _Look(ratio, outside, proof)
-
-
-def reweighed(task: Task, point: Point, share: Scalar) -> Point:
-    """From the minimum for other weights, of which the task's are `share`: no pass over the gain.
-
-    Zero is proved there and then, of any other place the next round will tell.
-    """
-    ratio, norms = point.ratio / share, block_norms(point.x)
-    residual, count = task.data - point.fitted, jnp.sum(norms > 0)
-    largest = jnp.max(ratio)
-    kkt = jnp.where(count > 0, jnp.inf, jnp.maximum(largest - 1, 0))
-    agreement = jnp.sum(residual * point.fitted)
-    proof = certificate(residual, jnp.sum(task.weight * norms), agreement, largest, kkt)
-    none, wanted = jnp.zeros((), dtype=int), _at_first(count, ratio)
-    alpha_max = point.alpha_max / share
-    return Point(point.x, point.fitted, ratio, proof, alpha_max, none, none, wanted, none)
-
-
-def _at_first(count: Int[Array, ""], ratio: Weights) -> Int[Array, ""]:
-    """Size of the first working set: who is active, and some who pull."""
-    return jnp.maximum(count + jnp.minimum(jnp.sum(ratio > 1), FIRST // 2), FIRST)
-
-
 def converged(point: Point, tol: Scalar):
     """Gap and distance to the subdifferential are both small; zero is proved at once."""
     return (point.proof.gap <= tol * point.proof.primal) & (point.proof.kkt <= 100 * tol)
@@ -180,26 +64,26 @@ def round_of(
     inner: str = "newton",
 ) -> Point:
     """Solve on the `size` most promising locations, look at all."""
-    active = block_norms(point.x) > 0
+    active = norms_of(point) > 0
     _, index = jax.lax.top_k(jnp.where(active, jnp.inf, point.ratio), size)
     columns = task.columns(index)
-    quad = Quadratic(
-        columns.T @ columns,
-        (columns.T @ task.data).reshape(size, task.scale.shape[1], -1),
-        task.weight[index],
+    linear, start, basis = _shortened(
+        (columns.T @ task.data).reshape(size, task.scale.shape[1], -1), taken(point, index)
     )
+    quad = Quadratic(columns.T @ columns, linear, task.weight[index])
     inside = jnp.minimum(10 * tol, 0.1) * 0.01**point.stalled
-    walk = INNER[inner](quad, point.x[index], inside, max_iter - point.steps)
-    flat = walk.x.reshape(columns.shape[1], -1)
+    walk = INNER[inner](quad, start, inside, max_iter - point.steps)
+    x = walk.x if basis is None else walk.x @ basis.T
+    flat = x.reshape(columns.shape[1], -1)
     residual = task.data - columns @ flat
     before = point.ratio, task.data - point.fitted
-    look = _looked(task, known, before, index, columns, walk.x, residual)
-    count = jnp.sum(block_norms(walk.x) > 0)
+    look = looked(task, known, before, index, columns, x, residual)
+    count = jnp.sum(block_norms(x) > 0)
     missing = jnp.sum(look.outside > 10 * tol)
     wanted = count + jnp.minimum(missing, jnp.maximum(count, FIRST // 2))
     idle = (walk.count <= 1) & (jnp.max(look.outside) <= 100 * tol)
-    x = jnp.zeros_like(point.x).at[index].set(walk.x)
     return Point(
+        index,
         x,
         task.data - residual,
         look.ratio,
@@ -210,6 +94,15 @@ def round_of(
         jnp.maximum(wanted, jnp.minimum(size, wanted + FIRST)),
         jnp.where(idle, point.stalled + 1, 0),
     )
+
+
+def _shortened(linear: Some, start: Some):
+    """B and a start in as many columns as B has rows: the minimiser lies in their span."""
+    n_rows = linear.shape[0] * linear.shape[1]
+    if n_rows >= linear.shape[2]:
+        return linear, start, None
+    basis, triangle = jnp.linalg.qr(linear.reshape(n_rows, -1).T)
+    return triangle.T.reshape(*linear.shape[:2], -1), start @ basis, basis
 
 
 def stopped(point: Point, tol: Scalar, max_iter):
@@ -234,12 +127,17 @@ def rounds(
 ) -> Point:
     """All rounds within one compiled loop."""
     ladder = rungs(*task.scale.shape)
-    branches = [lambda p, n=n: round_of(n, task, known, p, tol, max_iter, inner) for n in ladder]
+    room = ladder[-1]
+    branches = [
+        lambda p, n=n: resized(room, round_of(n, task, known, p, tol, max_iter, inner))
+        for n in ladder
+    ]
 
     def body(point: Point) -> Point:
         return jax.lax.switch(_rung(ladder, point.wanted), branches, point)
 
-    return jax.lax.while_loop(lambda p: ~stopped(p, tol, max_iter), body, point)
+    start = resized(room, point)
+    return jax.lax.while_loop(lambda p: ~stopped(p, tol, max_iter), body, start)
 
 
 def _rung(ladder: tuple[int, ...], wanted: Int[Array, ""]) -> Int[Array, ""]:

@@ -22,16 +22,8 @@ from esijax.inference._implicit import INFO
 from esijax.inference._optimality import Optimality
 from esijax.inference._penalised import MAX_TURNS, Answer, Limits, combined, factor_of, shrunk
 from esijax.inference._point import PointPosterior
-from esijax.inference._working_set import (
-    Point,
-    first_point,
-    point_at,
-    reweighed,
-    rotation,
-    round_of,
-    sizes,
-    stopped,
-)
+from esijax.inference._points import Point, first_point, point_at, resized, reweighed, spread
+from esijax.inference._working_set import rotation, round_of, sizes, stopped
 from esijax.inference.method import Method, Setup, State, compiled
 from esijax.models.noise import Robust
 from esijax.models.penalties import L21, Lrq, Penalty
@@ -230,6 +222,8 @@ class MAP(Method):
         else:
             n = state.fixed.task.scale.shape[0]
             size = next(s for s in sizes(n) if s >= min(wanted, n))
+            if size != len(course.point.index):
+                course = _resized(size, course)
             course = _round(size, self.inner, state.fixed, course, self.limits)
         return State(state.setup, course, state.fixed)
 
@@ -257,7 +251,9 @@ class MAP(Method):
         carry = state.carry
         if isinstance(carry, _Course):
             z, info, fitted = _unrotated(carry, state.fixed.basis)
-            sources = z * problem.prior_scale[..., None]
+            index = carry.point.index
+            scale = problem.prior_scale.at[index].get(mode="fill", fill_value=0.0)
+            sources = spread(z * scale[..., None], index, problem.n_locations)
         else:
             whole = isinstance(carry, _Whole)
             z, info = (carry.z, carry.info) if whole else state.fixed.answer(carry)
@@ -328,6 +324,11 @@ def _look(course: _Course) -> list[int]:
 
 
 @eqx.filter_jit
+def _resized(size: int, course: _Course) -> _Course:
+    return eqx.tree_at(lambda c: c.point, course, resized(size, course.point))
+
+
+@eqx.filter_jit
 def _round(size: int, inner: str, fixed: _Task, course: _Course, limits: Limits) -> _Course:
     task = _scaled(fixed.task, course.factor)
     point = round_of(size, task, fixed.known, course.point, *limits, inner)
@@ -344,15 +345,21 @@ def _followed(task: Task, weight, course: _Course, limits: Limits) -> _Course:
 @eqx.filter_jit
 def _turned(power: Lrq, fixed: _Task, course: _Course, limits: Limits) -> _Course:
     """The majoriser at the answer of the last one."""
-    z = course.point.x * course.factor[:, None, None]
+    z = spread(_amplitudes(course), course.point.index, len(course.factor))
     factor = factor_of(power.norms(z), power.q)
     point = point_at(_scaled(fixed.task, factor), fixed.known, shrunk(z, factor))
     return _course(point, factor, course.turn + 1, course.alpha_max, limits)
 
 
+def _amplitudes(course: _Course):
+    """Of the working set, without the factors of the majoriser."""
+    factor = course.factor.at[course.point.index].get(mode="fill", fill_value=0.0)
+    return course.point.x * factor[:, None, None]
+
+
 def _unrotated(course: _Course, basis):
     point = course.point
-    z, fitted = point.x * course.factor[:, None, None], point.fitted
+    z, fitted = _amplitudes(course), point.fitted
     if basis is not None:
         z, fitted = z @ basis.T, fitted @ basis.T
     proof = point.proof

@@ -74,9 +74,8 @@ def test_bounds_hold(orients, step):
     before, want = (
         np.linalg.norm(s.reshape(N, -1), axis=1) / np.asarray(task.weight) for s in slopes
     )
-    got = jax.jit(ratios)(
-        task, task.known(), (before, jnp.asarray(left[0])), index, at[1], jnp.asarray(left[1])
-    )
+    start, there = (before, jnp.asarray(left[0])), (index, at[1], jnp.asarray(left[1]))
+    got = jax.jit(ratios)(task, task.known(), start, *there, jnp.asarray(want)[index])
     got = np.asarray(got)
     exact = np.isclose(got, want, rtol=1e-10)
     assert np.all(got >= want * (1 - 1e-10))
