@@ -31,6 +31,7 @@ Block = Float[Array, "w orients times"]
 Square = Float[Array, "n n"]
 DAMPING = 1e-10  # of the largest eigenvalue: more active sources than sensors
 SLACK = 4e-15  # rounding of the objective
+SPLIT = 128  # blocks of a working set that is solved for a half of it, where that is enough
 PATIENCE = 4  # steps without progress
 
 
@@ -187,11 +188,13 @@ def _on_support(quad: Quadratic, x: Block, right: Block, damping: Scalar) -> Blo
         found = solved(curvature(some, x[at], damping), right[at])
         return jnp.zeros_like(x).at[at].set(found)
 
-    counts = sorted({max(1, w // 2), max(1, 3 * w // 4)} - {w})
-    ways = [
-        *(lambda n=n: of(n) for n in counts),
-        lambda: solved(curvature(quad, x, damping), right),
-    ]
+    def whole() -> Block:
+        return solved(curvature(quad, x, damping), right)
+
+    counts = [w // 2, 3 * w // 4] if w >= SPLIT else []
+    if not counts:
+        return whole()
+    ways = [*(lambda n=n: of(n) for n in counts), whole]
     return jax.lax.switch(jnp.searchsorted(jnp.asarray(counts), jnp.sum(norms > 0)), ways)
 
 

@@ -26,7 +26,8 @@ from jaxtyping import Array, Float, Int
 
 from esijax._ops.prox import block_norms
 
-FEWEST = 4  # locations: for less there are no programs of their own
+FEWEST = 4  # active locations for which columns of G'G are tried
+MANY = 1024  # locations: with less, bounds take longer to compile than they save
 SHARES = (64, 16, 4)  # of all locations: so few are looked at by themselves
 SAFE = 0.98  # ratios below it cannot join
 ROUGH = jnp.float32
@@ -123,6 +124,8 @@ def rough(
 
 def first_ratios(task: Task, known: Known) -> Weights:
     """Of zero; the largest is exact."""
+    if not _counts(task.scale.shape[0]):
+        return block_norms(task.slope(task.data)) / task.weight
     found = _norms(task, known.pulled) / task.weight
     rank, n_times = task.data.shape
     loss = (rank + 8) * jnp.linalg.norm(task.data) * _reach(task, known) / task.weight
@@ -144,7 +147,10 @@ def ratios(
     `before` holds those at an earlier residual, and that one; `own` those of `index`. The
     certificate holds with bounds: the largest ratio is none.
     """
-    counts = _counts(task.scale.shape[0])
+    n_locations = task.scale.shape[0]
+    counts = _counts(n_locations)
+    if not counts:
+        return (block_norms(task.slope(residual)) / task.weight).at[index].set(own)
 
     def of_products() -> Weights:
         found, margin = rough(task, known, index, x, residual)
@@ -157,18 +163,15 @@ def ratios(
         near = jnp.sum(bound >= SAFE)
         return jax.lax.cond(near > counts[-2], of_products, lambda: bound)
 
-    if len(counts) < 2:
-        bound = jnp.full_like(task.weight, jnp.inf)
-    else:
-        bound = of_products() if before is None else of_drift(*before)
-    return _exact(task, residual, bound, jnp.asarray(SAFE)).at[index].set(own)
+    bound = of_products() if before is None else of_drift(*before)
+    return _exact(task, residual, bound, SAFE).at[index].set(own)
 
 
 def _counts(n_locations: int) -> list[int]:
-    return [n_locations // share for share in SHARES if n_locations // share >= FEWEST]
+    return [n_locations // share for share in SHARES] if n_locations >= MANY else []
 
 
-def _exact(task: Task, residual: Data, bound: Weights, safe: Array) -> Weights:
+def _exact(task: Task, residual: Data, bound: Weights, safe: Array | float) -> Weights:
     """Ratios themselves, where the bounds are above what is safe."""
     counts = _counts(len(bound))
 

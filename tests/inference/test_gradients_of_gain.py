@@ -10,7 +10,7 @@ from esijax.inference import MAP, select
 from esijax.inference._gradients import SAFE, Task, first_ratios, ratios, rough
 from esijax.models import L21
 
-N, RANK, T = 700, 40, 30
+N, RANK, T = 1100, 40, 30
 
 
 def task_of(orients, seed=0):
