@@ -2,29 +2,36 @@ r"""Degrees of freedom of a sparse estimate, exactly: the trace of its derivativ
 
 .. math:: \operatorname{df} = \operatorname{tr} \frac{\partial\, G \hat X(Y)}{\partial Y}
 
-For a sum of norms it is closed (`_block_newton.degrees`). For reweighted ones the derivative runs
-through all turns; the trace needs it along the columns of the active gain alone, because the
-answer depends on the data through :math:`G_S^\top Y`, S the support of the first turn.
+For a sum of norms it is closed (`_block_newton.degrees`), for reweighted norms of locations it
+nearly is (`_turned_degrees`). For other penalties the trace needs the derivative along the columns
+of the active gain, because the answer depends on the data through :math:`G_S^\top Y`, S the
+support (of the first turn, where there are several).
 """
 
 import dataclasses
+import warnings
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, Int
 
-from esijax._types import InputError, Scalar
+from esijax._types import EsijaxWarning, InputError, Scalar
 from esijax.estimate import Estimate
 from esijax.inference._gradients import Task
 from esijax.inference._point import PointPosterior
+from esijax.inference._turned_degrees import degrees_of_turns
 from esijax.inference._working_set import degrees_of_freedom as closed
+from esijax.inference.method import solve
 from esijax.inference.proximal import MAP
+from esijax.inference.reweighted import Reweighted
 from esijax.models.penalties import L1, L21, Lrq, Penalty
 from esijax.problem import Problem
 
 BATCH = 64
+Sources = Float[Array, "locations orients times"]
 
 
 def degrees_of_freedom(estimate: Estimate, penalty: Penalty, method: MAP | None = None) -> Scalar:
@@ -81,57 +88,97 @@ def _one(problem: Problem, penalty: Penalty, method: MAP, data, sources) -> Scal
     plain = method.turns(penalty) == 1 and not penalty.by_entry
     if plain and isinstance(penalty, L1 | L21):
         return _norms(problem, penalty, data, sources)
-    small, model, start = reduced(problem, penalty, method, data, sources)
-    return _trace(small, model, method, start, *entries_of(small, model, method, start))
+    small = reduced(problem, penalty, method, data, sources)
+    earlier = _earlier(penalty, method)
+    if earlier is not None:
+        z = jnp.where(small.there[:, None, None], normalised(problem, sources)[small.index], 0.0)
+        active = padded(np.flatnonzero(np.any(np.asarray(z) != 0, axis=(1, 2))))
+        return degrees_of_turns(small.problem, small.penalty, earlier, z, *active)
+    start = (small.problem, small.penalty, method, small.start)
+    return _trace(*start, *entries_of(*start))
+
+
+def _earlier(penalty: Penalty, method: MAP) -> Reweighted | None:
+    """All turns but the last, of a given number of mixed norms one after the other."""
+    by_location = isinstance(penalty, L21) or (isinstance(penalty, Lrq) and penalty.r == 2)
+    turns = method.turns(penalty)
+    if not by_location or penalty.by_entry or turns is None or turns == 1:
+        return None
+    return Reweighted(turns - 1, method.solver, method.tol, method.max_iter)
+
+
+def normalised(problem: Problem, sources: Sources) -> Sources:
+    """In units of the prior's scale."""
+    scale = problem.prior_scale[..., None]
+    return jnp.where(scale > 0, sources / jnp.where(scale > 0, scale, 1.0), 0.0)
 
 
 @eqx.filter_jit
 def _norms(problem: Problem, penalty: L1 | L21, data, sources) -> Scalar:
-    scale = problem.prior_scale
-    z = jnp.where(scale[..., None] > 0, sources / jnp.where(scale > 0, scale, 1.0)[..., None], 0.0)
+    z = normalised(problem, sources)
     if isinstance(penalty, L1):  # the support: entries have no direction to turn
         return jnp.sum(z != 0).astype(data.dtype)
     weight = penalty.location_weights(problem.n_locations)
-    return closed(Task(problem.gain, scale, data, weight), z, data.shape[1])
+    return closed(Task(problem.gain, problem.prior_scale, data, weight), z, data.shape[1])
 
 
-def reduced(
-    problem: Problem, penalty: Penalty, method: MAP, data, sources
-) -> tuple[Problem, Penalty, Array]:
+class Reduced(NamedTuple):
+    """A problem of few locations with the same answer."""
+
+    problem: Problem
+    penalty: Penalty
+    start: Sources
+    index: Int[Array, " few"]
+    there: Bool[Array, " few"]  # the others fill up
+
+
+def reduced(problem: Problem, penalty: Penalty, method: MAP, data, sources) -> Reduced:
     """Keep the locations that matter, in sizes that double; and where to start there.
 
     These are the active ones; of the first turn, where there are several.
     """
     whole = eqx.tree_at(lambda p: p.data, problem, data)
-    scale = problem.prior_scale[..., None]
-    z = jnp.where(scale > 0, sources / jnp.where(scale > 0, scale, 1.0), 0.0)
+    z = normalised(problem, sources)
     turns = isinstance(penalty, Lrq) or method.turns(penalty) != 1
     if turns:
-        first = penalty.majoriser if isinstance(penalty, Lrq) else penalty
-        plain = MAP(method.solver, method.tol, method.max_iter)
-        z = answered(whole, first, plain, jnp.zeros_like(z))
+        z = _first_turn(whole, penalty.majoriser if isinstance(penalty, Lrq) else penalty, method)
     elif not penalty.separable:
-        return whole, penalty, z
-    active = np.flatnonzero(np.any(np.asarray(z) != 0, axis=(1, 2)))
-    size = 8
-    while size < len(active):
-        size *= 2
-    index = np.concatenate([active, np.zeros(size - len(active), dtype=int)])
-    there = np.arange(size) < len(active)
-    scale = np.where(there[:, None], np.asarray(problem.prior_scale)[index], 0.0)
+        every = jnp.arange(problem.n_locations)
+        return Reduced(whole, penalty, z, every, jnp.ones(len(every), dtype=bool))
+    index, count = padded(np.flatnonzero(np.any(np.asarray(z) != 0, axis=(1, 2))))
+    there = jnp.arange(len(index)) < count
     small = eqx.tree_at(
         lambda p: (p.gain, p.data, p.prior_scale, p.orient_scale, p.geometry),
         problem,
         (
             problem.gain[:, index],
             data,
-            jnp.asarray(scale),
+            jnp.where(there[:, None], problem.prior_scale[index], 0.0),
             problem.orient_scale[index],
             type(problem.geometry)(),
         ),
     )
-    start = z[index] * there[:, None, None]
-    return small, penalty.at(jnp.asarray(index)), jnp.zeros_like(start) if turns else start
+    start = jnp.where(there[:, None, None], z[index], 0.0)
+    return Reduced(
+        small, penalty.at(index), jnp.zeros_like(start) if turns else start, index, there
+    )
+
+
+def _first_turn(problem: Problem, penalty: Penalty, method: MAP) -> Sources:
+    """Minimum of the convex norm, on the host."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", EsijaxWarning)
+        plain = MAP(method.solver, method.tol, method.max_iter)
+        return normalised(problem, solve(problem, penalty, plain).posterior.mean())
+
+
+def padded(found: np.ndarray) -> tuple[Int[Array, " n"], Int[Array, ""]]:
+    """Indices in arrays of few lengths, and how many they are."""
+    size = BATCH
+    while size < len(found):
+        size *= 2
+    filled = np.concatenate([found, np.zeros(size - len(found), dtype=int)])
+    return jnp.asarray(filled), jnp.asarray(len(found))
 
 
 @eqx.filter_jit
@@ -142,14 +189,9 @@ def answered(problem: Problem, penalty: Penalty, method: MAP, start: Array) -> A
 
 def entries_of(
     problem: Problem, penalty: Penalty, method: MAP, start: Array
-) -> tuple[Array, Array]:
-    """Entries that are not zero, padded to one of few lengths, and how many they are."""
-    entries = np.flatnonzero(np.asarray(answered(problem, penalty, method, start)))
-    size = BATCH
-    while size < len(entries):
-        size *= 2
-    padded = np.concatenate([entries, np.zeros(size - len(entries), dtype=int)])
-    return jnp.asarray(padded), jnp.asarray(len(entries))
+) -> tuple[Int[Array, " n"], Int[Array, ""]]:
+    """Entries that are not zero, padded, and how many they are."""
+    return padded(np.flatnonzero(np.asarray(answered(problem, penalty, method, start))))
 
 
 @eqx.filter_jit

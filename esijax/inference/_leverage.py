@@ -105,8 +105,9 @@ def _of_norms(problem: Problem, penalty: L21, sources: np.ndarray) -> np.ndarray
 def _by_derivative(problem: Problem, penalty: Penalty, method: MAP, estimate: Estimate) -> Array:
     """Rows of the Jacobian of the entries that are not zero, times their columns of the gain."""
     sources = estimate.posterior.sources  # ty: ignore[missing-attribute]
-    small, model, start = reduced(problem, penalty, method, problem.data, sources)
-    return _summed(small, model, method, start, *entries_of(small, model, method, start))
+    small = reduced(problem, penalty, method, problem.data, sources)
+    start = (small.problem, small.penalty, method, small.start)
+    return _summed(*start, *entries_of(*start))
 
 
 @eqx.filter_jit
