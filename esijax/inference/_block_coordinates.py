@@ -16,24 +16,13 @@ from jaxtyping import Array, Int
 
 from esijax._ops.prox import block_soft_threshold
 from esijax._types import Scalar
-from esijax.inference._block_newton import PATIENCE, Block, Quadratic, Walk, block_kkt
+from esijax.inference._block_newton import Block, Quadratic, Walk, block_kkt, walked
 
 SWEEPS = 10  # between two looks at the distance to the subdifferential
 
 
 def minimise(quad: Quadratic, x: Block, tol: Scalar, max_iter: Int[Array, ""]) -> Walk:
-    """Sweep until the distance to the subdifferential is below `tol`.
-
-    Parameters
-    ----------
-    quad : Quadratic
-    x : (w, orients, times)
-        Start.
-    tol : ()
-        Largest distance to the subdifferential, relative to the weights.
-    max_iter : ()
-        Of sweeps.
-    """
+    """One location after the other, in sweeps; `max_iter` of them."""
     w, n_orients, _ = x.shape
     rows = quad.gram.reshape(w, n_orients, w, n_orients)
     own = jnp.einsum("ijil->ijl", rows)
@@ -61,11 +50,4 @@ def minimise(quad: Quadratic, x: Block, tol: Scalar, max_iter: Int[Array, ""]) -
         idle = jnp.where((kkt < walk.kkt) | (kkt > 1e-7), 0, walk.idle + 1)
         return Walk(x, slope, kkt, walk.count + SWEEPS, idle)
 
-    def go(walk: Walk):
-        moving = (walk.idle < PATIENCE) & jnp.isfinite(walk.kkt)
-        return (walk.kkt > tol) & (walk.count < max_iter) & moving
-
-    slope = quad.apply(x) - quad.linear
-    kkt = jnp.max(block_kkt(slope, x, quad.weight))
-    zero = jnp.zeros((), dtype=int)
-    return jax.lax.while_loop(go, iterated, Walk(x, slope, kkt, zero, zero))
+    return walked(iterated, quad, x, tol, max_iter)

@@ -17,6 +17,7 @@ costs what a sweep of coordinate descent costs (Woodbury). Scaled by :math:`d^{-
    S_{lm} = \big\langle \hat X_l, [(I + B_d)^{-1} B_d]_{lm} \hat X_m \big\rangle
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -142,18 +143,36 @@ class Walk(NamedTuple):
     idle: Int[Array, ""]  # steps without progress
 
 
-def minimise(quad: Quadratic, x: Block, tol: Scalar, max_iter: Int[Array, ""]) -> Walk:
-    """Alternate a proximal gradient step, which finds the support, and a Newton step on it.
+def walked(
+    once: Callable[[Walk], Walk], quad: Quadratic, x: Block, tol: Scalar, max_iter: Int[Array, ""]
+) -> Walk:
+    """Repeat `once` until the distance to the subdifferential is below `tol`.
 
     Parameters
     ----------
+    once : callable
+        Adds what it takes to `count`, and tells `idle`.
     quad : Quadratic
     x : (w, orients, times)
         Start.
     tol : ()
         Largest distance to the subdifferential, relative to the weights.
     max_iter : ()
+        Largest count.
     """
+
+    def go(walk: Walk):
+        moving = (walk.idle < PATIENCE) & jnp.isfinite(walk.kkt)
+        return (walk.kkt > tol) & (walk.count < max_iter) & moving
+
+    slope = quad.apply(x) - quad.linear
+    kkt = jnp.max(block_kkt(slope, x, quad.weight))
+    zero = jnp.zeros((), dtype=int)
+    return jax.lax.while_loop(go, once, Walk(x, slope, kkt, zero, zero))
+
+
+def minimise(quad: Quadratic, x: Block, tol: Scalar, max_iter: Int[Array, ""]) -> Walk:
+    """Alternate a proximal gradient step, which finds the support, and a Newton step on it."""
     lipschitz = _largest_eigenvalue(quad.gram)
 
     def iterated(walk: Walk) -> Walk:
@@ -167,14 +186,7 @@ def minimise(quad: Quadratic, x: Block, tol: Scalar, max_iter: Int[Array, ""]) -
         idle = jnp.where(better | (kkt > 1e-7), 0, walk.idle + 1)
         return Walk(x, slope, kkt, walk.count + 1, idle)
 
-    def go(walk: Walk):
-        moving = (walk.idle < PATIENCE) & jnp.isfinite(walk.kkt)
-        return (walk.kkt > tol) & (walk.count < max_iter) & moving
-
-    slope = quad.apply(x) - quad.linear
-    kkt = jnp.max(block_kkt(slope, x, quad.weight))
-    zero = jnp.zeros((), dtype=int)
-    return jax.lax.while_loop(go, iterated, Walk(x, slope, kkt, zero, zero))
+    return walked(iterated, quad, x, tol, max_iter)
 
 
 def _on_support(quad: Quadratic, x: Block, right: Block, damping: Scalar) -> Block:
