@@ -131,7 +131,9 @@ def parts(case, problems):
         largest = select.alpha_max(seen, L21(1.0))
     else:
         largest = select.alpha_max(seen, PENALTIES[penalty](1.0, weights))
-    return problem, PENALTIES[penalty](0.3 * largest, weights), METHODS[method]
+    hard = method in NOISES and penalty in CONCAVE  # a thousand turns for the last digits
+    used = MAP(tol=1e-7) if hard else METHODS[method]
+    return problem, PENALTIES[penalty](0.3 * largest, weights), used
 
 
 @pytest.mark.parametrize("case", pairs(DAILY))
@@ -203,7 +205,9 @@ def test_gradients(case, problems):
         problem.prior_scale,
     )
     grads = jax.jit(jax.grad(loss, argnums=(0, 1, 2, 3, 4)))(*at)
-    check_gradients(loss, grads, at, rel=1e-6, step=3e-6 if case[1] == "TF" else 3e-5)
+    # answers of robust noise are as exact as the root of the gap: longer steps
+    step = 3e-6 if case[1] == "TF" else 3e-5 if noise is None else 1e-4
+    check_gradients(loss, grads, at, rel=1e-6, step=step)
     tangents = tuple(jnp.ones_like(x) * jnp.mean(jnp.abs(x)) for x in at)
     forward = jax.jit(lambda at, t: jax.jvp(loss, at, t)[1])(at, tangents)
     back = sum(float(jnp.sum(g * t)) for g, t in zip(grads, tangents, strict=True))
