@@ -56,7 +56,8 @@ def restore(path: str | Path, method, state):
     if body[:32] != _fingerprint(method, state):
         raise InputError(f"{path} is a checkpoint of another problem, model or method: remove it.")
     try:
-        carry = eqx.tree_deserialise_leaves(io.BytesIO(body[32:]), state.carry, _read)
+        stored = io.BytesIO(body[32:])  # leaf by leaf, as they were written
+        carry = jax.tree.map(lambda leaf: _read(stored, leaf), state.carry)
     except Exception as error:
         raise InputError(f"{path} is of another version of esijax: remove it.") from error
     return eqx.tree_at(lambda s: s.carry, state, carry)

@@ -1,12 +1,14 @@
 """Long solves go round by round: Ctrl-C, checkpoints, and the answer of the compiled loop."""
 
+import contextlib
+
 import jax
 import numpy as np
 import pytest
 
 import esijax as ej
 from esijax.estimate import RESULT
-from esijax.inference import MAP, _descent
+from esijax.inference import MAP, _descent, select
 from esijax.models import L21, SISSY, Elastic, TimeFrequency
 from esijax.models.noise import Huber
 
@@ -40,6 +42,22 @@ def sheet(n_times, trials=()):
     return ej.from_arrays(gain, data, noise_cov=1.0, positions=places)
 
 
+@contextlib.contextmanager
+def stopping(monkeypatch, round_number):
+    """Ctrl-C in one of the rounds."""
+    advance, calls = MAP.advance, []
+
+    def interrupted(self, state):
+        calls.append(1)
+        if len(calls) == round_number:
+            raise KeyboardInterrupt
+        return advance(self, state)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MAP, "advance", interrupted)
+        yield
+
+
 @pytest.mark.parametrize(
     "name", [n if n in FEW else pytest.param(n, marks=pytest.mark.slow) for n in CASES]
 )
@@ -50,18 +68,8 @@ def test_ctrl_c_and_checkpoint(name, monkeypatch, tmp_path):
     monkeypatch.setattr(_descent, "SECONDS", 0.0)  # a round, then the host looks
     straight = ej.solve(problem, model, method, noise=noise)
     assert bool(straight.diagnostics.converged)
-    advance, calls = MAP.advance, []
-
-    def interrupted(self, state):
-        calls.append(1)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return advance(self, state)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(MAP, "advance", interrupted)
-        with pytest.warns(ej.EsijaxWarning, match="not converged"):
-            part = ej.solve(problem, model, method, noise=noise, checkpoint=path)
+    with pytest.warns(ej.EsijaxWarning, match="not converged"), stopping(monkeypatch, 2):
+        part = ej.solve(problem, model, method, noise=noise, checkpoint=path)
     assert RESULT[part.result].startswith("interrupted")
     assert np.isfinite(np.asarray(part.mean)).all()
     assert not np.array_equal(part.mean, straight.mean)
@@ -69,6 +77,20 @@ def test_ctrl_c_and_checkpoint(name, monkeypatch, tmp_path):
     np.testing.assert_array_equal(resumed.mean, straight.mean)
     inside = jax.jit(lambda p: ej.solve(p, model, method, noise=noise).posterior.sources)(problem)
     np.testing.assert_allclose(inside, straight.posterior.sources, atol=100 * float(method.tol))
+
+
+@pytest.mark.slow
+def test_working_sets_that_grew_are_taken_up(problem_factory, monkeypatch, tmp_path):
+    """A checkpoint holds more locations than a fresh start does."""
+    problem = problem_factory(1, n_channels=60, n_locations=300, n_times=40, seed=2)
+    model, path = L21(0.03 * select.alpha_max(problem, L21(1.0))), tmp_path / "map"
+    straight = ej.solve(problem, model, TIGHT)
+    assert int(straight.diagnostics.rounds) > 2
+    with pytest.warns(ej.EsijaxWarning, match="not converged"), stopping(monkeypatch, 3):
+        part = ej.solve(problem, model, TIGHT, checkpoint=path)
+    assert int(part.diagnostics.n_active) > 64
+    resumed = ej.solve(problem, model, TIGHT, checkpoint=path)
+    np.testing.assert_array_equal(resumed.mean, straight.mean)
 
 
 @pytest.mark.slow
