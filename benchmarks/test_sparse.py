@@ -22,6 +22,7 @@ from esijax.inference import MAP, select
 pytestmark = [
     pytest.mark.bench,
     pytest.mark.filterwarnings("ignore:the map explains:esijax.EsijaxWarning"),
+    pytest.mark.filterwarnings("ignore:the rule for alpha ran:esijax.EsijaxWarning"),
 ]
 RTOL = 1e-6
 WHO = [

@@ -176,9 +176,9 @@ def _exact(task: Task, residual: Data, bound: Weights, safe: Array | float) -> W
     counts = _counts(len(bound))
 
     def some(n: int) -> Weights:
-        _, near = jax.lax.top_k(bound, n)
+        near = jnp.nonzero(bound >= safe, size=n, fill_value=len(bound))[0]
         slope = (task.columns(near).T @ residual).reshape(n, -1, residual.shape[1])
-        return bound.at[near].set(block_norms(slope) / task.weight[near])
+        return bound.at[near].set(block_norms(slope) / task.weight[near], mode="drop")
 
     def whole() -> Weights:
         return block_norms(task.slope(residual)) / task.weight
