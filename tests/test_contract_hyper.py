@@ -107,7 +107,6 @@ DAILY = {
     "fixed-ARD-flat-EM-White",
     "fixed-ARD-SVI-White",
     "free-ARD-NUTS-White",
-    "free-Components-Gibbs-PerType",
 }
 # the quickest of them to differentiate
 DAILY_GRADIENTS = {"fixed-ARD-flat-EM-White"}

@@ -78,7 +78,6 @@ DAILY = {
     "fixed-L1-MAP",
     "free-L21-Reweighted",
     "fixed-L21-fista",
-    "free-TF-MAP",
     "fixed-elastic-MAP",
     "fixed-SISSY-pairs",
 }

@@ -79,6 +79,7 @@ def test_map_is_the_average_over_draws():
     np.testing.assert_allclose(estimate.mean[:, 0], want, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_agrees_with_an_exact_gaussian():
     """Where the posterior of u is the prior (no data to speak of), nothing is approximated."""
     rng = np.random.default_rng(0)

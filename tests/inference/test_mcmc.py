@@ -197,14 +197,8 @@ def test_under_jit_and_vmap(fixed, short):
     assert float(jnp.abs(both[0] - both[1]).max()) > 0
 
 
-@pytest.mark.parametrize(
-    "noise",
-    [
-        None,
-        pytest.param(ej.models.noise.PerType, marks=pytest.mark.slow),
-        pytest.param(ej.models.noise.Diagonal, marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("noise", [None, ej.models.noise.PerType, ej.models.noise.Diagonal])
 def test_starts_from_an_earlier_estimate(fixed, short, noise):
     prior = ej.models.ARD(SPARSE)
     noise = None if noise is None else noise()

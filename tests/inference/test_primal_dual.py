@@ -117,6 +117,7 @@ def test_what_no_map_sees(problem):
     assert float(found.primal) == pytest.approx(slow, rel=1e-7)
 
 
+@pytest.mark.slow
 def test_the_dual_point_is_feasible_near_the_minimum(problem):
     """There the part of the slope that no map sees is the small rest of a large number."""
     penalty = Analysis(3.0, CHAIN)

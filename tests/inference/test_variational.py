@@ -68,6 +68,7 @@ def test_guides_agree_on_the_evidence(fixed, guide):
     assert abs(float(got) - float(want)) < 0.1
 
 
+@pytest.mark.slow
 def test_a_poor_guide_is_flagged(fixed):
     with pytest.warns(ej.EsijaxWarning, match="k-hat"):
         estimate = ej.solve(fixed, ej.models.Horseshoe(), SVI(steps=300), key=KEY)

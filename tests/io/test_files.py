@@ -35,7 +35,9 @@ def saved(estimates, tmp_path):
 KINDS = ("diagonal", "blocks", "graph", "trials", "filters")
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(k, marks=pytest.mark.slow if k == "blocks" else ()) for k in KINDS]
+)
 def test_what_was_saved_comes_back(estimates, kind, tmp_path):
     before = estimates[kind]
     after = ej.load(str(ej.save(before, str(tmp_path / "estimate"))))
