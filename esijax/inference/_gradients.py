@@ -15,8 +15,8 @@ roundoff, n the length of the sums (Higham 2002, doi:10.1137/1.9780898718027, se
 .. math:: \lVert \mathrm{fl}(G_l^\top R) - G_l^\top R \rVert_F
    \lesssim n u \lVert G_l \rVert_F \lVert R \rVert_F
 
-G'Y is computed once: where few locations are active, G'R is G'Y less their columns of G'G. The units
-of a problem keep gain and data far from the ends of the range of single precision.
+G'Y is computed once: where few locations are active, G'R is G'Y less their columns of G'G. Problems
+keep gain and data far from the ends of the range of single precision by their units.
 """
 
 from typing import NamedTuple
