@@ -24,7 +24,7 @@ from esijax.inference._penalised import MAX_TURNS, Answer, Limits, combined, fac
 from esijax.inference._point import PointPosterior
 from esijax.inference._points import Point, first_point, point_at, resized, reweighed, spread
 from esijax.inference._working_set import rotation, round_of, sizes, stopped
-from esijax.inference.method import Method, Setup, State
+from esijax.inference.method import Method, Setup, State, compiled
 from esijax.models.noise import Robust
 from esijax.models.penalties import L21, Lrq, Penalty
 from esijax.problem import Problem
@@ -37,7 +37,6 @@ class _Course(eqx.Module):
     factor: Float[Array, " locations"]
     turn: Int[Array, ""]
     alpha_max: Float[Array, ""]  # of the first
-    weight: Float[Array, " locations"]  # those of the point
     flags: Int[Array, " 4"]  # what the host asks: stopped, size wanted, rounds, turn
 
 
@@ -194,7 +193,7 @@ class MAP(Method):
                 factor = factor_of(power_of(model).norms(z), power_of(model).q)
             point = point_at(_scaled(task, factor), known, shrunk(z, factor))
         turn = jnp.ones((), dtype=int)
-        course = _course(point, factor, turn, point.alpha_max, weight, self.limits)
+        course = _course(point, factor, turn, point.alpha_max, self.limits)
         return State(setup, course, _Task(task, known, basis))
 
     def by_rounds(self, setup: Setup) -> bool:
@@ -205,10 +204,9 @@ class MAP(Method):
         return plain and one and not self.by_prox(model)
 
     def follow(self, setup: Setup, state: State) -> State:
-        """Go on from the minimum at another alpha, in the next round; for one convex problem."""
+        """Go on from the minimum at another alpha; for one convex problem."""
         weight = setup.model.location_weights(setup.problem.n_locations)
-        flags = jnp.asarray([0, len(state.carry.point.index), 0, 1])
-        course = eqx.tree_at(lambda c: c.flags, state.carry, flags)
+        course = _followed(state.fixed.task, weight, state.carry, self.limits)
         fixed = eqx.tree_at(lambda f: f.task.weight, state.fixed, weight)
         return State(setup, course, fixed)
 
@@ -315,10 +313,10 @@ def _scaled(task: Task, factor) -> Task:
     return task._replace(scale=task.scale * factor[:, None])
 
 
-def _course(point: Point, factor, turn, alpha_max, weight, limits: Limits) -> _Course:
+def _course(point: Point, factor, turn, alpha_max, limits: Limits) -> _Course:
     stop = stopped(point, *limits)
     flags = jnp.stack([stop.astype(int), point.wanted, point.rounds, turn])
-    return _Course(point, factor, turn, alpha_max, weight, flags)
+    return _Course(point, factor, turn, alpha_max, flags)
 
 
 def _look(course: _Course) -> list[int]:
@@ -332,12 +330,16 @@ def _resized(size: int, course: _Course) -> _Course:
 
 @eqx.filter_jit
 def _round(size: int, inner: str, fixed: _Task, course: _Course, limits: Limits) -> _Course:
-    """One round, at the weights of the task, whichever those of the point were."""
-    task, weight = _scaled(fixed.task, course.factor), fixed.task.weight
-    share = weight[0] / course.weight[0]
-    point = jax.lax.cond(share == 1, lambda p: p, lambda p: reweighed(task, p, share), course.point)
-    point = round_of(size, task, fixed.known, point, *limits, inner)
-    return _course(point, course.factor, course.turn, course.alpha_max / share, weight, limits)
+    task = _scaled(fixed.task, course.factor)
+    point = round_of(size, task, fixed.known, course.point, *limits, inner)
+    return _course(point, course.factor, course.turn, course.alpha_max, limits)
+
+
+@compiled
+def _followed(task: Task, weight, course: _Course, limits: Limits) -> _Course:
+    share = weight[0] / task.weight[0]
+    point = reweighed(task._replace(weight=weight), course.point, share)
+    return _course(point, course.factor, course.turn, point.alpha_max, limits)
 
 
 @eqx.filter_jit
@@ -346,7 +348,7 @@ def _turned(power: Lrq, fixed: _Task, course: _Course, limits: Limits) -> _Cours
     z = spread(_amplitudes(course), course.point.index, len(course.factor))
     factor = factor_of(power.norms(z), power.q)
     point = point_at(_scaled(fixed.task, factor), fixed.known, shrunk(z, factor))
-    return _course(point, factor, course.turn + 1, course.alpha_max, course.weight, limits)
+    return _course(point, factor, course.turn + 1, course.alpha_max, limits)
 
 
 def _amplitudes(course: _Course):
