@@ -17,7 +17,7 @@ import pytest
 from mne.inverse_sparse.mxne_optim import mixed_norm_solver
 
 import esijax as ej
-from esijax.inference import MAP, select
+from esijax.inference import MAP, Reweighted, select
 
 pytestmark = [
     pytest.mark.bench,
@@ -183,9 +183,10 @@ def _solved(problem, model):
 
 @pytest.mark.parametrize("who", ["thirty, warm", "five, cold"])
 @pytest.mark.parametrize("n_times", [50, 200])
-def test_path(problems, race, who, n_times):
+@pytest.mark.parametrize("condition", ["Left Auditory", "Right visual"])
+def test_path(problems, race, who, n_times, condition):
     """Thirty warm-started solves down to 0.2 alpha_max against five cold ones at its end."""
-    problem, largest = problems("Left Auditory", 1, 5124, n_times, 1.0)
+    problem, largest = problems(condition, 1, 5124, n_times, 1.0)
     end = ej.models.L21(0.2 * largest)
     fractions = np.geomspace(0.99, 0.2, 30)
 
@@ -194,7 +195,19 @@ def test_path(problems, race, who, n_times):
             return select.path(problem, end, fractions)
         return [jax.block_until_ready(_solved(problem, end)) for _ in range(5)]
 
-    race(f"path down to 0.2 alpha_max, T = {n_times}", who, run, rounds=3)
+    race(f"path down to 0.2 alpha_max, {condition}, T = {n_times}", who, run, rounds=3)
+
+
+def test_sure_of_turns(problems, race):
+    """Choose among ten alphas of irMxNE."""
+    problem, largest = problems("Right Auditory", 1, 1996, 13, 1.0)
+    model, grid, turns = ej.models.L21(largest), np.geomspace(0.9, 0.1, 10), Reweighted(10)
+    race(
+        "alpha of irMxNE by SURE, 1,996 locations, T = 13",
+        "esijax",
+        lambda: select.by_sure(problem, model, turns, fractions=grid),
+        rounds=1,
+    )
 
 
 @pytest.mark.parametrize("who", ["esijax", "mne"])

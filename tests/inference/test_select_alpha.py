@@ -52,7 +52,7 @@ def jacobian_trace(problem, penalty, method):
         pytest.param("fixed", L21, MAP(tol=TIGHT), marks=pytest.mark.slow),
         ("free", L21, MAP(tol=TIGHT)),
         pytest.param("fixed", L1, MAP(tol=TIGHT), marks=pytest.mark.slow),
-        pytest.param("free", L21, Reweighted(3, tol=TIGHT), marks=pytest.mark.slow),
+        ("free", L21, Reweighted(3, tol=TIGHT)),
     ],
 )
 def test_degrees_of_freedom(kind, penalty, method, request):

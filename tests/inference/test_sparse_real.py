@@ -41,4 +41,3 @@ def test_strongest_source_is_on_the_known_side(evokeds, forward, noise_cov, cond
     n_left = len(problem.labels.vertices[0])
     assert ("left" if np.argmax(strength) < n_left else "right") == side
     assert bool(estimate.diagnostics.converged)
-    print(f"{condition}: {(strength > 0).sum()} active at {penalty.alpha:.3g}")
