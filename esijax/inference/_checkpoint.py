@@ -1,63 +1,226 @@
-"""Steps of an iterative method on disk: resumed bitwise, never half written."""
+"""Steps of an iterative method on disk: resumed bitwise by any process, never half written.
 
+The file is a line that names the format, the SHA-256 of what follows, the fingerprint of what is
+solved, and the arrays of the state one after the other.
+"""
+
+import dataclasses
+import functools
 import hashlib
 import io
+import math
 from pathlib import Path
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpyro.distributions as dist
 
 from esijax._files import replacing
+from esijax._ops.memory import limit_bytes
 from esijax._types import InputError
+from esijax.models._in_order import InOrder
+
+MARK = b"esijax checkpoint 2\n"
+DIGEST = hashlib.sha256().digest_size
+REMOVE = "remove it, or give another path"
 
 
-def _fingerprint(method, state) -> bytes:
-    """Hash of method, model and data: a checkpoint of another problem is refused."""
+class Checkpoint:
+    """One file that an iterative method writes to and goes on from.
+
+    Parameters
+    ----------
+    path : path
+    method, setup
+        What is solved: a file of anything else is refused.
+    grows : bool
+        Whether arrays of the state may be larger than those of a fresh one.
+
+    Raises
+    ------
+    InputError
+        For a path that can be no file.
+    """
+
+    def __init__(self, path: Any, method: Any, setup: Any, grows: bool = False):
+        self.path = _file(path)
+        self.key = fingerprint((method, setup))
+        self.grows = grows
+
+    def store(self, state: Any) -> None:
+        """Write the state through a temporary file."""
+        buffer = io.BytesIO()
+        for leaf in _numbers(state.carry):
+            _write(buffer, _on_host(leaf))
+        body = self.key + buffer.getvalue()
+        with replacing(self.path) as temporary:
+            temporary.write_bytes(MARK + hashlib.sha256(body).digest() + body)
+
+    def restore(self, state: Any) -> Any:
+        """Give the stored state where the file exists, else the fresh one."""
+        if not self.path.exists():
+            return state
+        body = self._body()
+        if body[:DIGEST] != self.key:
+            raise InputError(
+                f"{self.path} is a checkpoint of another problem, model or method: {REMOVE}."
+            )
+        try:
+            carry = _read(io.BytesIO(body[DIGEST:]), state.carry, self.grows)
+        except Exception as error:
+            raise InputError(
+                f"{self.path} does not hold a state of this method ({error}): {REMOVE}."
+            ) from error
+        return eqx.tree_at(lambda s: s.carry, state, carry)
+
+    def _body(self) -> bytes:
+        size = self.path.stat().st_size
+        if size > limit_bytes():
+            raise InputError(f"{self.path} holds {size / 1e9:.1f} GB: no checkpoint; {REMOVE}.")
+        try:
+            content = self.path.read_bytes()
+        except OSError as error:
+            raise InputError(f"{self.path}: cannot be read ({error.strerror}).") from error
+        whole, start = content.startswith(MARK), len(MARK) + DIGEST
+        if whole and hashlib.sha256(content[start:]).digest() == content[len(MARK) : start]:
+            return content[start:]
+        if content[:DIGEST] == hashlib.sha256(content[DIGEST:]).digest():
+            raise InputError(f"{self.path} was written by an older version of esijax: {REMOVE}.")
+        raise InputError(f"{self.path} is truncated, corrupt or no checkpoint: {REMOVE}.")
+
+
+def _file(path: Any) -> Path:
+    """Refuse what can be no file of ours before anything is computed."""
+    if not isinstance(path, str | Path):
+        raise TypeError(f"checkpoint must be a path, got {path!r}.")
+    if not str(path):
+        raise InputError("checkpoint is an empty path: name a file.")
+    path = Path(path)
+    if path.exists() and not path.is_file():
+        kind = "a folder" if path.is_dir() else "no regular file"
+        raise InputError(f"checkpoint={str(path)!r} is {kind}: name a file.")
+    if not path.absolute().parent.is_dir():
+        raise InputError(f"checkpoint={str(path)!r}: there is no folder {path.absolute().parent}.")
+    return path
+
+
+# ---------------------------------------------------------------- the arrays of a state
+def _numbers(tree: Any) -> list[Any]:
+    return [leaf for leaf in jax.tree.leaves(tree) if eqx.is_array_like(leaf)]
+
+
+def _is_key(leaf: Any) -> bool:
+    return isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _on_host(leaf: Any) -> np.ndarray:
+    return np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
+
+
+def _write(file: io.BytesIO, array: np.ndarray) -> None:
+    """Rows at the end that are all the same are kept once: what is still empty takes no room."""
+    n = len(array) if array.ndim else 1
+    rows = np.ascontiguousarray(array).reshape(n, -1).view(np.uint8) if array.size else None
+    if array.ndim and rows is not None:
+        other = np.flatnonzero((rows != rows[-1]).any(axis=1))
+        array = array[: other[-1] + 2 if len(other) else 1]
+    np.lib.format.write_array(file, np.asarray(n), (1, 0), allow_pickle=False)
+    np.lib.format.write_array(file, np.asarray(array, order="C"), (1, 0), allow_pickle=False)
+
+
+def _read(file: io.BytesIO, fresh: Any, grows: bool) -> Any:
+    """Put stored numbers in the place of fresh ones, seen to be of their kind."""
+    sizes: dict[int, int] = {}
+
+    def stored(leaf: Any) -> Any:
+        if not eqx.is_array_like(leaf):
+            return leaf
+        n, found, like = int(_array(file)), _array(file), _on_host(leaf)
+        if found.ndim and found.size:
+            found = np.concatenate([found, np.repeat(found[-1:], n - len(found), axis=0)])
+        if (found.dtype, found.ndim) != (like.dtype, like.ndim):
+            raise ValueError(f"{found.dtype}, {found.ndim} axes: not {like.dtype}, {like.ndim}")
+        for was, now in zip(like.shape, found.shape, strict=True):
+            if sizes.setdefault(was, now) != now or not (now == was or (grows and now > was)):
+                raise ValueError(f"the shape {found.shape}: not {like.shape}")
+        if found.dtype.kind == "f" and np.isnan(found).any() and not np.isnan(like).any():
+            raise ValueError("NaN where there can be none")
+        if _is_key(leaf):
+            return jax.random.wrap_key_data(jnp.asarray(found), impl=jax.random.key_impl(leaf))
+        return jnp.asarray(found) if isinstance(leaf, jax.Array) else type(leaf)(found[()])
+
+    carry = jax.tree.map(stored, fresh)
+    if file.read(1):
+        raise ValueError("more arrays than this state has")
+    return carry
+
+
+def _array(file: io.BytesIO) -> np.ndarray:
+    """Read an array whose bytes are there: a header can claim any size."""
+    if np.lib.format.read_magic(file) != (1, 0):
+        raise ValueError("another format of arrays")
+    shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    size = math.prod(shape) * dtype.itemsize
+    content = b"" if dtype.hasobject else file.read(size)
+    if dtype.hasobject or len(content) != size:
+        raise ValueError("an array that is not whole")
+    return np.frombuffer(content, dtype).reshape(shape)
+
+
+# ---------------------------------------------------------------- what is solved
+def fingerprint(value: Any) -> bytes:
+    """Hash of all that an object holds: the same in every process, whatever its hash seed."""
     h = hashlib.sha256()
-    for leaf in jax.tree.leaves((method, state.setup)):
-        if isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            leaf = jax.random.key_data(leaf)
-        h.update(np.asarray(leaf).tobytes() if eqx.is_array(leaf) else repr(leaf).encode())
-    h.update(str(jax.tree.structure((method, state.setup))).encode())
+    _feed(h, value, ())
     return h.digest()
 
 
-def store(path: str | Path, method, state) -> None:
-    """Write the carry of a state with a checksum, through a temporary file."""
-    path = Path(path)
-    buffer = io.BytesIO()
-    eqx.tree_serialise_leaves(buffer, state.carry)
-    body = _fingerprint(method, state) + buffer.getvalue()
-    with replacing(path) as temporary:
-        temporary.write_bytes(hashlib.sha256(body).digest() + body)
+def _feed(h: Any, value: Any, within: tuple[int, ...]) -> None:
+    if id(value) in within:  # an object that holds itself
+        return
+    within = (*within, id(value))
+    if isinstance(value, jax.Array | np.ndarray | np.generic):
+        array = _on_host(value)
+        h.update(f"{array.dtype}{array.shape}".encode() + np.ascontiguousarray(array).tobytes())
+        return
+    if value is None or isinstance(value, bool | int | float | complex | str | bytes):
+        h.update(f"{type(value).__name__} {value!r};".encode())
+        return
+    name, parts = _parts(value)
+    h.update(f"{name} {len(parts)};".encode())
+    for part, content in parts:
+        h.update(f"{part}=".encode())
+        _feed(h, content, within)
 
 
-def _read(file, leaf):
-    """Arrays may have grown since the start: working sets do."""
-    if not isinstance(leaf, jax.Array) or jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-        return eqx.default_deserialise_filter_spec(file, leaf)
-    found = np.load(file)
-    if (found.dtype, found.ndim) != (leaf.dtype, leaf.ndim):
-        raise ValueError(f"{found.dtype}, {found.ndim} axes: not {leaf.dtype}, {leaf.ndim}")
-    return jnp.asarray(found)
-
-
-def restore(path: str | Path, method, state):
-    """Give the stored state where the file exists, else the fresh one."""
-    path = Path(path)
-    if not path.exists():
-        return state
-    content = path.read_bytes()
-    digest, body = content[:32], content[32:]
-    if hashlib.sha256(body).digest() != digest:
-        raise InputError(f"{path} is truncated, corrupt or no checkpoint: remove it to start anew.")
-    if body[:32] != _fingerprint(method, state):
-        raise InputError(f"{path} is a checkpoint of another problem, model or method: remove it.")
-    try:
-        stored = io.BytesIO(body[32:])  # leaf by leaf, as they were written
-        carry = jax.tree.map(lambda leaf: _read(stored, leaf), state.carry)
-    except Exception as error:
-        raise InputError(f"{path} is of another version of esijax: remove it.") from error
-    return eqx.tree_at(lambda s: s.carry, state, carry)
+def _parts(value: Any) -> tuple[str, list[tuple[Any, Any]]]:
+    """Name of an object's class, and what it is made of, in an order of its own."""
+    cls = value if isinstance(value, type) or hasattr(value, "__qualname__") else type(value)
+    name = f"{cls.__module__}.{cls.__qualname__}"
+    if isinstance(value, type):
+        return name, []
+    if isinstance(value, InOrder):
+        return _parts(value.law)
+    if isinstance(value, dist.Distribution):
+        fields = {*value.gather_pytree_data_fields(), *value.gather_pytree_aux_fields()}
+        return name, [(field, vars(value).get(field)) for field in sorted(fields)]
+    if dataclasses.is_dataclass(value):
+        fields = sorted(field.name for field in dataclasses.fields(value))
+        return name, [(field, getattr(value, field, None)) for field in fields]
+    if isinstance(value, dict):
+        return name, sorted(value.items(), key=lambda item: repr(item[0]))
+    if isinstance(value, tuple | list):
+        return name, list(enumerate(value))
+    if isinstance(value, functools.partial):
+        return name, [("func", value.func), ("args", value.args), ("keywords", value.keywords)]
+    if hasattr(value, "__wrapped__"):
+        return name, [("wrapped", value.__wrapped__)]
+    if callable(value) and hasattr(value, "__code__"):
+        cells = [cell.cell_contents for cell in value.__closure__ or ()]
+        return name, [("closure", cells), ("defaults", value.__defaults__)]
+    if getattr(value, "__self__", None) is not None and not isinstance(value, type):
+        return name, [("self", value.__self__)]
+    return name, sorted(getattr(value, "__dict__", {}).items())

@@ -126,7 +126,7 @@ def shape_of(local: Any, n: int, sizes: dict[str, int]) -> Shape:
     if isinstance(local, BlockNorm):
         return _of_distribution(local.distribution(sizes), n)
     if isinstance(local, Given):
-        return _of_distribution(local.distribution, n)
+        return _of_distribution(local.law, n)
     raise _refused(type(local).__name__)
 
 

@@ -40,12 +40,12 @@ SHRINKINGS = 60
 class Local(eqx.Module):
     """Independent hyper-priors of some variances, one after the other."""
 
-    distribution: Any
+    given: Given
     n: int = eqx.field(static=True)
 
     def draw(self, key: PRNGKeyArray, log: Per, count: Per, square: Per) -> Per:
         """Log variances given `count` latent values and the sum of their squares."""
-        given = self.distribution
+        given = self.given.law
         if isinstance(given, dist.InverseGamma):
             shape = given.concentration + 0.5 * count
             return jnp.log(given.rate + 0.5 * square) - jnp.log(jax.random.gamma(key, shape))
@@ -60,11 +60,11 @@ class Local(eqx.Module):
 
     def inside(self, log: Per) -> Per:
         """Draw a start into the support."""
-        return jnp.log(Given(self.distribution).start(jnp.exp(log))["gamma"])
+        return jnp.log(self.given.start(jnp.exp(log))["gamma"])
 
     def log_prob(self, log: Per) -> Scalar:
         """Log density of the log variances."""
-        return jnp.sum(self.distribution.log_prob(jnp.exp(log)) + log)
+        return jnp.sum(self.given.law.log_prob(jnp.exp(log)) + log)
 
 
 class Model(eqx.Module):
@@ -145,9 +145,9 @@ def locals_of(prior: LinearPrior, sizes: dict[str, int]) -> tuple[Local, ...]:
 
 def _local(local: Any, n: int, sizes: dict[str, int]) -> Local:
     if isinstance(local, BlockNorm):
-        return Local(local.distribution(sizes), n)
+        return Local(Given(local.distribution(sizes)), n)
     if isinstance(local, Given):
-        return Local(local.distribution, n)
+        return Local(local, n)
     raise _refused(type(local).__name__)
 
 

@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 
 from esijax._types import EsijaxWarning, InputError, is_traced
 from esijax.estimate import RESULT, Estimate, combine_notes
-from esijax.inference._checkpoint import restore, store
+from esijax.inference._checkpoint import Checkpoint
 from esijax.inference._lambda2 import resolved
 from esijax.models.noise import Noise, Robust, White
 from esijax.models.penalties import Penalty
@@ -55,6 +55,7 @@ class Method(eqx.Module):
     needs_key: ClassVar[bool] = False
     learns_noise: ClassVar[bool] = False
     takes_robust: ClassVar[bool] = False
+    grows: ClassVar[bool] = False  # whether arrays of the state do
 
     def check(self, setup: Setup) -> None:
         """Raise InputError for a model or noise that this method does not take."""
@@ -264,9 +265,10 @@ def _loop(method: Method, state: State) -> State:
 
 
 def _host_loop(method: Method, setup: Setup, progress: bool, checkpoint) -> Estimate:
+    kept = None if checkpoint is None else Checkpoint(checkpoint, method, setup, method.grows)
     state = begun(method, setup)
-    if checkpoint is not None and method.done(state) is not True:
-        state = restore(checkpoint, method, state)
+    if kept is not None and method.done(state) is not True:
+        state = kept.restore(state)
     result = None
     with tqdm(disable=not progress, desc=type(method).__name__, unit="step") as bar:
         try:
@@ -274,8 +276,8 @@ def _host_loop(method: Method, setup: Setup, progress: bool, checkpoint) -> Esti
                 state = method.advance(state)
                 jax.block_until_ready(jax.tree.leaves(eqx.filter(state.carry, eqx.is_array)))
                 bar.update()
-                if checkpoint is not None:
-                    store(checkpoint, method, state)
+                if kept is not None:
+                    kept.store(state)
         except KeyboardInterrupt:
             result = RESULT.interrupted
             state = method.kept(state)

@@ -120,6 +120,7 @@ class MAP(Method):
     max_iter: int = eqx.field(static=True, default=1000)
     differentiable: ClassVar[bool] = True
     takes_robust: ClassVar[bool] = True
+    grows: ClassVar[bool] = True
 
     def __check_init__(self):
         if self.solver not in SOLVERS:

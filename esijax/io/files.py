@@ -21,10 +21,12 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 
-from esijax._files import replacing
+from esijax._files import read_whole, replacing
 from esijax._ops.memory import limit_bytes
 from esijax._types import InputError
 from esijax.estimate import RESULT, Estimate
+from esijax.io import _well_formed
+from esijax.models._in_order import InOrder
 from esijax.models.hyperpriors import as_arrays
 
 FORMAT = 1
@@ -49,7 +51,8 @@ def save(estimate: Estimate, path) -> Path:
     Raises
     ------
     InputError
-        If the file cannot be written (no such folder, disk full, not allowed).
+        If the file cannot be written (no such folder, disk full, not allowed), or the estimate
+        is not finite or no longer one piece (a batch that `vmap` made).
 
     Examples
     --------
@@ -59,6 +62,7 @@ def save(estimate: Estimate, path) -> Path:
     if not isinstance(estimate, Estimate):
         raise TypeError(f"estimate must be an esijax Estimate, got {type(estimate).__name__}.")
     path = Path(path)
+    _well_formed.check(estimate)  # what `load` would refuse is not written
     arrays: dict[str, np.ndarray] = {}
     header = json.dumps(_encode(estimate, arrays))
     buffer = io.BytesIO()
@@ -86,13 +90,11 @@ def load(path) -> Estimate:
     Raises
     ------
     InputError
-        If the file is missing, truncated, altered by a single bit, or not one of ours.
+        If the file is missing, truncated, altered by a single bit, or not one of ours; if what
+        it holds is of wrong types or shapes, not finite, or larger than the memory.
     """
     path = Path(path)
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}).") from error
+    content = read_whole(path, limit_bytes())
     body, digest = content[:-_DIGEST], content[-_DIGEST:]
     if not body.endswith(_MARK):
         known = re.search(rb"esijax format=\d+ sha256=\Z", body)
@@ -108,6 +110,11 @@ def load(path) -> Estimate:
         raise InputError(f"{path}: not laid out as an esijax file ({error!r:.80}).") from error
     if not isinstance(estimate, Estimate):
         raise InputError(f"{path}: holds no estimate.")
+    try:
+        _well_formed.check(estimate)
+        _well_formed.check_answers(estimate)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
     return estimate
 
 
@@ -150,8 +157,8 @@ def _encode(value: Any, arrays: dict[str, np.ndarray]) -> Any:
         name = f"a{len(arrays)}"
         arrays[name] = np.asarray(value)
         return {"array": name, "jax": isinstance(value, jax.Array)}
-    if isinstance(value, dist.Distribution):
-        return _encode_distribution(value, arrays)
+    if isinstance(value, InOrder):
+        return _encode_distribution(value.law, arrays)
     if dataclasses.is_dataclass(value):
         cls = type(value)
         if not cls.__module__.startswith("esijax."):
@@ -195,6 +202,8 @@ def _decode_distribution(name: str, given: dict[str, Any]) -> dist.Distribution:
     cls = getattr(dist, name, None)
     if not (isinstance(cls, type) and issubclass(cls, dist.Distribution)):
         raise InputError(f"the file names the distribution {name!r}, which NumPyro does not have.")
+    if set(given) - set(cls.arg_constraints) or any(np.ndim(v) > 1 for v in given.values()):
+        raise InputError(f"the file gives {name} other arguments than one row of numbers each.")
     return as_arrays(cls(**given))
 
 
@@ -214,7 +223,7 @@ def _decode(node: Any, arrays: dict[str, np.ndarray]) -> Any:
             object.__setattr__(made, field, value)
         return made
     if kind == "distribution":
-        return _decode_distribution(content, _decode(node["arguments"], arrays))
+        return InOrder(_decode_distribution(content, _decode(node["arguments"], arrays)))
     if kind == "tuple":
         return tuple(_decode(v, arrays) for v in content)
     if kind == "dict":

@@ -17,6 +17,7 @@ from jaxtyping import Array, Float
 from numpyro.distributions import constraints
 
 from esijax._types import InputError, check_positive, is_traced, scalar
+from esijax.models._in_order import InOrder
 
 Gamma = Float[Array, " components"]
 
@@ -74,6 +75,7 @@ class Given(HyperPrior):
     distribution: Any
 
     def __init__(self, distribution: Any):
+        distribution = distribution.law if isinstance(distribution, InOrder) else distribution
         if not isinstance(distribution, dist.Distribution):
             raise InputError(
                 "a hyper-prior is None, a numpyro distribution or a HyperPrior, "
@@ -82,19 +84,24 @@ class Given(HyperPrior):
         _check_support(distribution)
         arrays = as_arrays(distribution)
         # a few distributions of NumPyro lose their support as a pytree (Levy)
-        self.distribution = distribution if arrays.support is None else arrays
+        self.distribution = InOrder(distribution if arrays.support is None else arrays)
+
+    @property
+    def law(self) -> Any:
+        """The distribution itself."""
+        return self.distribution.law
 
     def sample(self, n: int, sizes: dict[str, int]) -> dict[str, Array]:  # noqa: ARG002
         """Draw n variances."""
-        shape = self.distribution.batch_shape
+        shape = self.law.batch_shape
         if shape not in ((), (1,), (n,)):
             raise InputError(f"the hyper-prior has {shape} entries for {n} components.")
-        spread = self.distribution.expand((n,)).to_event(1)
+        spread = self.law.expand((n,)).to_event(1)
         return {"gamma": _draw("gamma", spread)}
 
     def start(self, gamma: Gamma) -> dict[str, Array]:
         """Give the variances themselves, within the support."""
-        low, high = _bounds(self.distribution)
+        low, high = _bounds(self.law)
         margin = 0.01 * jnp.where(jnp.isfinite(high), high - low, low)
         return {"gamma": jnp.clip(gamma, low + margin, high - margin)}
 
