@@ -24,6 +24,29 @@ def warn(message: str) -> None:
     warnings.warn(message, EsijaxWarning, stacklevel=3)
 
 
+def real_array(array, what: str, ndims: tuple[int, ...]) -> np.ndarray:
+    """Give an array of float64, or say why it is none; nothing is dropped on the way."""
+    if isinstance(array, np.ma.MaskedArray):
+        if np.ma.getmaskarray(array).any():
+            raise InputError(
+                f"{what} is masked in {int(np.ma.getmaskarray(array).sum())} of {array.size} "
+                "entries: leave those channels or segments out."
+            )
+        array = array.data
+    try:
+        array = np.asarray(array)
+    except ValueError as error:
+        raise InputError(f"{what} is ragged: all its rows must have one length.") from error
+    if array.dtype.kind == "c":
+        raise InputError(f"{what} is complex: pass real arrays.")
+    if array.dtype.kind not in "fiu":
+        raise TypeError(f"{what} must be an array of numbers, got dtype {array.dtype}.")
+    if array.ndim not in ndims:
+        allowed = " or ".join(str(n) for n in ndims)
+        raise InputError(f"{what} must have {allowed} axes, got the shape {array.shape}.")
+    return array.astype(float)
+
+
 def real_finite(
     array: np.ndarray,
     what: str,
@@ -46,13 +69,17 @@ def real_finite(
     raise InputError(f"{what} has the value {value} in channel {channel}{moment}: {way_out}.")
 
 
-def flat_channels(data: np.ndarray, ch_names) -> None:
-    """Warn about channels without any variation while others vary; data (..., channels, times)."""
+def flat_channels(data: np.ndarray, ch_names, rows=None) -> None:
+    """Warn about channels without any variation while others vary; data (..., channels, times).
+
+    `rows` are those that are looked at; all by default.
+    """
     if data.shape[-1] < 2:
         return
     span = np.ptp(data, axis=-1).reshape(-1, data.shape[-2]).max(axis=0)
-    flat = [n for n, s in zip(ch_names, span, strict=True) if s == 0]
-    if flat and len(flat) < len(ch_names):
+    rows = range(len(ch_names)) if rows is None else rows
+    flat = [ch_names[i] for i in rows if span[i] == 0]
+    if flat and span.any():
         warn(f"flat in the data: {names(flat)}. A dead channel misleads: mark it bad.")
 
 
@@ -115,7 +142,10 @@ def whitened_scale(white: np.ndarray, matrix=None, ch_types=None, what: str = "d
     groups = {"": slice(None)}
     if matrix is not None and ch_types is not None:
         kinds = np.array(ch_types)
-        groups = {f" {k}": matrix[:, kinds == k].any(axis=1) for k in dict.fromkeys(ch_types)}
+        groups = {
+            "" if k == "unknown" else f" {k}": matrix[:, kinds == k].any(axis=1)
+            for k in dict.fromkeys(ch_types)
+        }
     for kind, rows in groups.items():
         rms = float(np.sqrt(np.mean(power[rows]))) if power[rows].size else 0.0
         if rms > 1e3 or 0 < rms < 1e-3:
@@ -128,6 +158,7 @@ def whitened_scale(white: np.ndarray, matrix=None, ch_types=None, what: str = "d
 
 # rms of a row that a head can have, per A m; medians in MNE's sample: 51, 2.4e-6, 5.4e-5
 GAIN_RMS = {"eeg": (1e0, 1e4, "V"), "mag": (5e-8, 1e-4, "T"), "grad": (1e-6, 3e-3, "T/m")}
+OUTLYING = 1e4  # times the median of all, relative to the noise, where types are unknown
 WILD = 30  # times the median of the type; the largest row of MNE's sample has 1.5
 
 
@@ -161,6 +192,23 @@ def _check_rms(rms: np.ndarray, kind: str, low: float, high: float, unit: str, c
         raise InputError(
             f"the lead field of {names(wild)} is more than {WILD} times that of the other {kind} "
             "channels: a corrupt file, or other units? Compute it again."
+        )
+
+
+def outlying_rows(gain: np.ndarray, noise_std: np.ndarray, ch_names) -> None:
+    """Refuse rows of a lead field (channels, ...) that dwarf all others, in units of their noise.
+
+    What channels measure may differ, so that rows of unknown type are compared with their noise.
+    """
+    rms = np.sqrt(np.mean(gain.reshape(len(gain), -1) ** 2, axis=1))
+    known = (noise_std > 0) & (rms > 0)
+    share = np.where(known, rms, 0.0) / np.where(known, noise_std, 1.0)
+    typical = float(np.median(share[known])) if known.any() else 0.0
+    wild = [name for name, s in zip(ch_names, share, strict=True) if s > OUTLYING * typical]
+    if wild and typical > 0:
+        raise InputError(
+            f"the lead field of {names(wild)} is {share.max() / typical:.2g} times that of a "
+            "typical channel, each relative to its noise: is it, or its noise_cov, in other units?"
         )
 
 

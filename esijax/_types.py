@@ -62,3 +62,13 @@ def check_positive(value: Any, name: str) -> None:
         raise InputError(f"{name} must be a positive number, got {value!r}.")
     if not (math.isfinite(float(value)) and float(value) > 0):  # jnp would be traced under jit
         raise InputError(f"{name} must be positive and finite, got {float(value):g}.")
+
+
+def check_key(key: Any) -> None:
+    """Raise InputError unless `key` is one PRNG key (tracers of one pass)."""
+    shape, typed = getattr(key, "shape", None), False
+    if isinstance(key, jax.Array):
+        typed = jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key)
+    if shape != (() if typed else (2,)) or not (typed or key.dtype == "uint32"):
+        what = f"an array of the shape {shape}" if shape is not None else repr(key)
+        raise InputError(f"key must be one PRNG key such as jax.random.key(0), got {what}.")

@@ -1,5 +1,7 @@
 """The door for a researcher's own arrays: `from_arrays`."""
 
+from collections import Counter
+
 import jax.numpy as jnp
 import numpy as np
 
@@ -50,7 +52,8 @@ def from_arrays(
     Raises
     ------
     InputError
-        For shapes that do not match, NaN, complex data, a covariance that is none.
+        For shapes that do not match, NaN, complex data, masked entries, a covariance that is none,
+        names that are given twice, a row of the lead field in other units.
     TypeError
         For what is no array of numbers.
 
@@ -65,7 +68,8 @@ def from_arrays(
     >>> int(abs(estimate.mean[:, 0, 15]).argmax())
     7
     """
-    gain, data = _real(gain, "gain", (2, 3)), _real(data, "data", (2, 3))
+    gain = _checks.real_array(gain, "gain", (2, 3))
+    data = _checks.real_array(data, "data", (2, 3))
     gain = gain[..., None] if gain.ndim == 2 else gain
     n_channels, n_locations, n_orients = gain.shape
     if n_orients not in (1, 3):
@@ -76,16 +80,27 @@ def from_arrays(
             f"gain has {n_channels} channels and data {data.shape[-2]}: shapes "
             f"{gain.shape} and {data.shape} (data is channels x times)."
         )
+    if 0 in data.shape:
+        raise InputError(
+            f"data has the shape {data.shape}: {'no trials' if data.shape[0] == 0 else 'no times'}."
+        )
     ch_names = _names(ch_names, n_channels)
+    ch_types = _types(ch_types, n_channels)
     _checks.real_finite(data, "data", ch_names)
     _checks.flat_channels(data, ch_names)
     _checks.lead_field(gain, slice(None), ch_names, ())
     sfreq, tmin = _clock(sfreq, tmin)
     cov, notes = _noise_cov(noise_cov, data, tmin, sfreq, ch_names)
+    _checks.outlying_rows(gain, np.sqrt(np.diag(cov)), ch_names)
     whitener = whitening(cov)
     matrix = np.asarray(whitener.matrix)
+    if len(matrix) < 0.8 * n_channels:
+        _checks.warn(
+            f"noise_cov has rank {len(matrix)} of {n_channels}: too few samples? Estimate it with "
+            "shrinkage; the other dimensions do not take part."
+        )
     white = matrix @ data
-    _checks.whitened_scale(white)
+    _checks.whitened_scale(white, matrix, ch_types)
     gain_white = np.tensordot(matrix, gain, 1)
     power = np.sum(gain_white**2, axis=0)
     silent = _checks.silent_sources(power)
@@ -102,7 +117,7 @@ def from_arrays(
         geometry=_geometry(positions, normals, n_locations, n_orients, edges),
         labels=Labels(
             ch_names=ch_names,
-            ch_types=tuple(ch_types) if ch_types is not None else ("unknown",) * n_channels,
+            ch_types=ch_types,
             vertices=(np.arange(n_locations),),
             kinds=("discrete",),
             tmin=float(tmin),
@@ -110,21 +125,6 @@ def from_arrays(
             notes=notes,
         ),
     )
-
-
-def _real(array, what: str, ndims: tuple[int, ...]) -> np.ndarray:
-    try:
-        array = np.asarray(array)
-    except ValueError as error:
-        raise InputError(f"{what} is ragged: all its rows must have one length.") from error
-    if array.dtype.kind == "c":
-        raise InputError(f"{what} is complex: pass real arrays.")
-    if array.dtype.kind not in "fiu":
-        raise TypeError(f"{what} must be an array of numbers, got dtype {array.dtype}.")
-    if array.ndim not in ndims:
-        allowed = " or ".join(str(n) for n in ndims)
-        raise InputError(f"{what} must have {allowed} axes, got the shape {array.shape}.")
-    return array.astype(float)
 
 
 def _clock(sfreq, tmin) -> tuple[float, float]:
@@ -139,14 +139,35 @@ def _clock(sfreq, tmin) -> tuple[float, float]:
 def _names(ch_names, n_channels: int) -> tuple[str, ...]:
     if ch_names is None:
         return tuple(f"{i}" for i in range(n_channels))
-    if len(ch_names) != n_channels:
-        raise InputError(f"{len(ch_names)} ch_names for {n_channels} channels.")
-    return tuple(ch_names)
+    found = _texts(ch_names, n_channels, "ch_names")
+    twice = [name for name, n in Counter(found).items() if n > 1]
+    if twice:
+        raise InputError(f"ch_names holds {_checks.names(twice)} more than once.")
+    return found
+
+
+def _types(ch_types, n_channels: int) -> tuple[str, ...]:
+    if ch_types is None:
+        return ("unknown",) * n_channels
+    return _texts(ch_types, n_channels, "ch_types")
+
+
+def _texts(values, n_channels: int, what: str) -> tuple[str, ...]:
+    """One text per channel."""
+    if isinstance(values, str) or not np.iterable(values):
+        raise TypeError(f"{what} must be a list of texts, one per channel, got {values!r}.")
+    found = tuple(values)
+    strange = [value for value in found if not isinstance(value, str)]
+    if strange:
+        raise TypeError(f"{what} must hold texts, got {strange[0]!r}.")
+    if len(found) != n_channels:
+        raise InputError(f"{len(found)} {what} for {n_channels} channels.")
+    return tuple(str(value) for value in found)
 
 
 def _noise_cov(noise_cov, data, tmin, sfreq, ch_names) -> tuple[np.ndarray, tuple[str, ...]]:
     if noise_cov is not None:
-        cov = _real(noise_cov, "noise_cov", (0, 1, 2))
+        cov = _checks.real_array(noise_cov, "noise_cov", (0, 1, 2))
         if cov.ndim == 0:
             cov = np.full(len(ch_names), cov)
         cov = np.diag(cov) if cov.ndim == 1 else cov
@@ -211,7 +232,7 @@ def _geometry(positions, normals, n_locations, n_orients, edges) -> Geometry:
     edges = None if edges is None else _edges(edges, n_locations)
     if positions is None:
         return Geometry(edges=None if edges is None else jnp.asarray(edges, dtype=int))
-    positions = _real(positions, "positions", (2,))
+    positions = _checks.real_array(positions, "positions", (2,))
     if positions.shape != (n_locations, 3):
         raise InputError(f"positions must be ({n_locations}, 3), got {positions.shape}.")
     _checks.positions(positions)
@@ -220,7 +241,7 @@ def _geometry(positions, normals, n_locations, n_orients, edges) -> Geometry:
         edges = nearest_neighbours(positions)
     frames = np.broadcast_to(np.eye(3), (n_locations, 3, 3)) if n_orients == 3 else None
     if normals is not None:
-        normals = _real(normals, "normals", (2,))
+        normals = _checks.real_array(normals, "normals", (2,))
         if normals.shape != (n_locations, 3):
             raise InputError(f"normals must be ({n_locations}, 3), got {normals.shape}.")
         if not np.allclose(np.linalg.norm(normals, axis=1), 1.0, atol=1e-2):
@@ -235,10 +256,15 @@ def _geometry(positions, normals, n_locations, n_orients, edges) -> Geometry:
 
 
 def _edges(edges, n_locations: int) -> np.ndarray:
-    edges = _real(edges, "edges", (2,))
+    edges = _checks.real_array(edges, "edges", (2,))
     if edges.shape[1] != 2 or not np.isin(edges, np.arange(n_locations)).all():
         raise InputError(f"edges must be pairs of integers from 0 to {n_locations - 1}.")
-    return edges.astype(int)
+    loops = edges[edges[:, 0] == edges[:, 1], 0].astype(int)
+    if len(loops):
+        raise InputError(f"edges joins location {_checks.names(loops)} to itself: leave that out.")
+    pairs = np.sort(edges.astype(int), axis=1)
+    once = np.unique(pairs, axis=0)  # an adjacency matrix names both directions
+    return edges.astype(int) if len(once) == len(pairs) else once
 
 
 def nearest_neighbours(positions: np.ndarray, k: int = 6) -> np.ndarray:

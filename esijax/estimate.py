@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from esijax._ops.memory import refuse_if_too_large
 from esijax._ops.normals import mixture_quantile
-from esijax._types import InputError, is_number, is_traced
+from esijax._types import InputError, check_key, is_number, is_traced
 from esijax._where import flips, indices, region_of
 from esijax.posterior import (
     Posterior,
@@ -249,8 +249,9 @@ class Estimate(eqx.Module):
         -------
         draws : (n, ..., locations, orients, times)
         """
-        if n < 1:
-            raise InputError(f"n must be at least 1, got {n}.")
+        if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
+            raise InputError(f"n must be at least 1 and a whole number, got {n!r}.")
+        check_key(key)
         locations, times = (None, None) if at is None else at
         locations = indices(locations, self.problem.n_locations, "locations")
         times = indices(times, self.problem.n_times, "times")
@@ -279,6 +280,8 @@ class Estimate(eqx.Module):
         -------
         course : Course
         """
+        if is_traced(self):
+            raise InputError("label gives NumPy arrays: call it outside jit, vmap and grad.")
         index = region_of(vertices, self.problem)
         weights = np.zeros((self.problem.n_locations, self.n_orients))
         weights[index, orient] = flips(self.problem.geometry.normals, index, mode) / len(index)
@@ -324,6 +327,8 @@ class Estimate(eqx.Module):
 
     def verdict(self) -> dict[str, Any]:
         """What is known of the quality of the computation and of the fit."""
+        if is_traced(self):
+            raise InputError("verdict gives numbers: call it outside jit, vmap and grad.")
         return {
             "result": RESULT[self.result],
             "explained_variance": _float(self.explained_variance),
@@ -361,8 +366,10 @@ def _float(value: Any) -> float | None:
     return None if value is None else float(value)
 
 
-def _tails(level: Any) -> tuple[float, float]:
+def _tails(level: Any) -> tuple[Any, Any]:
     """Probabilities below the ends of a central interval."""
+    if is_traced(level):
+        return (1 - level) / 2, (1 + level) / 2
     if not (is_number(level) and 0 < level < 1):
         raise InputError(f"the level of an interval must lie between 0 and 1, got {level!r}.")
     return (1 - float(level)) / 2, (1 + float(level)) / 2
@@ -377,4 +384,4 @@ def combine_notes(*groups: Sequence[str]) -> tuple[str, ...]:
 def _explained_share(data, fitted, axis: int | None):
     total = jnp.sum(data**2, axis=axis)
     left = jnp.sum((data - fitted) ** 2, axis=axis)
-    return jnp.where(total > 0, 1.0 - left / jnp.where(total > 0, total, 1.0), 0.0)
+    return jnp.where(total == 0, 0.0, 1.0 - left / jnp.where(total == 0, 1.0, total))

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from esijax import _checks
 from esijax._types import Gain, InputError, Scalar, Sensors, is_traced
 
 __all__ = ["Geometry", "InputError", "Labels", "Problem", "Whitener"]
@@ -205,15 +206,26 @@ class Problem(eqx.Module):
         Raises
         ------
         InputError
-            If the number of channels differs.
+            If the number of channels differs; and, outside jit, vmap and grad, for NaN, complex
+            data and other units.
+        TypeError
+            For what is no array of numbers.
         """
+        seen = not is_traced((self, recording))
+        n_channels = self.whitener.matrix.shape[1]
+        if seen:
+            recording = _checks.real_array(recording, "data", (2, 3))
         recording = jnp.asarray(recording, dtype=float)
-        if recording.ndim < 2 or recording.shape[-2] != self.whitener.matrix.shape[1]:
+        if recording.ndim < 2 or recording.shape[-2] != n_channels or 0 in recording.shape:
             raise InputError(
-                f"data must be (..., {self.whitener.matrix.shape[1]} channels, times), "
-                f"got {recording.shape}."
+                f"data must be (..., {n_channels} channels, times), got {recording.shape}."
             )
         white = self.whitener.matrix @ recording
+        if seen:
+            known = self.labels.ch_names or tuple(str(i) for i in range(n_channels))
+            _checks.real_finite(np.asarray(recording), "data", known)
+            matrix, types = np.asarray(self.whitener.matrix), self.labels.ch_types or None
+            _checks.whitened_scale(np.asarray(white), matrix, types)
         return eqx.tree_at(lambda p: (p.data, p.recording), self, (white, recording))
 
     def with_leadfield(self, leadfield) -> "Problem":
@@ -249,6 +261,10 @@ class Problem(eqx.Module):
         want = (self.whitener.matrix.shape[1], self.n_locations, self.n_orients)
         if leadfield.shape != want:
             raise InputError(f"the lead field must be {want}, got {leadfield.shape}.")
+        if not is_traced((self, leadfield)):
+            known = self.labels.ch_names or tuple(str(i) for i in range(want[0]))
+            seen = np.asarray(leadfield), slice(None), known, self.labels.ch_types
+            _checks.lead_field(*seen)
         gain = jnp.tensordot(self.whitener.matrix, leadfield, 1) * self.source_unit
         return eqx.tree_at(lambda p: p.gain, self, gain)
 

@@ -7,7 +7,10 @@ Where the covariance is linear in its variances v, with sensor factors B and
    \frac{\partial^2 \log p(Y)}{\partial v_j \partial v_k}
    = \sum_{a \in j,\, b \in k} M_{ab} \left( \tfrac n2 M_{ab} - Q_{ab} \right)
 
-one product of matrices instead of one derivative per unknown.
+one product of matrices instead of one derivative per unknown. A few components of many columns
+are matrices :math:`C_k = B_k B_k^\top` of sensors x sensors instead,
+
+.. math:: \operatorname{tr}\left( \Sigma^{-1} C_k (\tfrac n2 I - \Sigma^{-1} S) \Sigma^{-1} C_j \right)
 """
 
 from collections.abc import Callable
@@ -18,6 +21,7 @@ import jax.scipy.linalg as jsl
 from jaxtyping import Array, Bool, Float
 from numpyro.infer.util import constrain_fn, log_density, potential_energy
 
+from esijax._ops.grams import grams
 from esijax.inference._start import factors
 from esijax.inference.target import Sites, Target
 from esijax.models.noise import LinearNoise, White
@@ -25,6 +29,7 @@ from esijax.models.priors.linear import LinearPrior
 
 Point = Float[Array, " size"]
 Unravel = Callable[[Point], Sites]
+WIDTH = 512  # columns of sensor factors that are multiplied at once
 DENSE = 2000  # unknowns up to which a matrix of second derivatives is formed
 
 
@@ -34,7 +39,7 @@ def hessian(
     """Second derivatives of `log_posterior` (with `jacobian`) or of `log_joint`."""
     model = target.marginal
     linear = isinstance(model.prior, LinearPrior) and isinstance(model.noise, White | LinearNoise)
-    if linear and len(point) <= DENSE and factors(model)[0].shape[1] <= 4 * DENSE:
+    if linear and len(point) <= DENSE:
         return _linear_hessian(target, unravel, point, jacobian=jacobian)
     value = target.log_posterior if jacobian else target.log_joint
     slope = jax.grad(lambda u: value(unravel(u)))
@@ -65,19 +70,57 @@ def _linear_hessian(target: Target, unravel: Unravel, point: Point, *, jacobian:
         return log_density(model.hyper, (), {}, sites)[0]
 
     sigma = model.sigma(target.hyper(unravel(point)))
-    inverse = jsl.cho_solve((jnp.linalg.cholesky(sigma), True), factor)
-    m, q = factor.T @ inverse, inverse.T @ model.data.power @ inverse
-    n = model.data.n_columns
-
-    def summed(columns):
-        return jnp.zeros((n_owners, columns.shape[1])).at[owner].add(columns)
-
-    inner = summed(summed(m * (n / 2 * m - q)).T)
-    slope = jnp.zeros(n_owners).at[owner].add(0.5 * (jnp.diag(q) - n * jnp.diag(m)))
+    chol, n, power = jnp.linalg.cholesky(sigma), model.data.n_columns, model.data.power
+    inverse = jsl.cho_solve((chol, True), factor)
+    m, q = jnp.sum(factor * inverse, axis=0), jnp.sum(inverse * (power @ inverse), axis=0)
+    slope = jnp.zeros(n_owners).at[owner].add(0.5 * (q - n * m))
+    if prefers_matrices(*factor.shape, n_owners):
+        white = jsl.cho_solve((chol, True), jnp.eye(len(chol), dtype=chol.dtype))
+        inner = _by_matrices(grams(factor, owner, n_owners), white, power, n)
+    else:
+        inner = _by_columns(factor, inverse, owner, n_owners, power, n)
     steep = jax.jacfwd(variances)(point)
     rest = jax.hessian(lambda u: jnp.sum(slope * variances(u)) + prior_density(u))
     # the slope is a constant of this derivative, yet follows data and gain in an outer one
     return _symmetric(steep.T @ inner @ steep + rest(point))
+
+
+def prefers_matrices(rank: int, columns: int, n_owners: int) -> bool:
+    """Whether components are cheaper as matrices, and these fit into half a gigabyte."""
+    by_columns = 4 * columns**2 * rank
+    by_matrices = 2 * rank**2 * (columns + n_owners * (2 * rank + WIDTH)) + (n_owners * rank) ** 2
+    return by_matrices < by_columns and 8 * n_owners * rank**2 <= 5e8
+
+
+def _by_matrices(matrices, white, power, n) -> Float[Array, "owners owners"]:
+    """Second derivatives with respect to the variances of few components."""
+    left = white @ matrices
+    right = left @ (n / 2 * jnp.eye(len(white), dtype=white.dtype) - white @ power)
+    return jnp.einsum("kxy,jyx->jk", right, left)
+
+
+def _by_columns(factor, inverse, owner, n_owners: int, power, n) -> Float[Array, "owners owners"]:
+    """Second derivatives with respect to the variances of many components, in bounded memory."""
+    columns = factor.shape[1]
+    width = min(columns, WIDTH)
+    n_chunks = -(-columns // width)
+    weighed = power @ inverse
+
+    def summed(rows):  # over the columns of each component
+        return jnp.zeros((n_owners, rows.shape[1])).at[owner].add(rows)
+
+    def chunk(start):
+        a, b = (jax.lax.dynamic_slice_in_dim(x, start, width, 1) for x in (factor, inverse))
+        m, q = inverse.T @ a, weighed.T @ b
+        return summed(m * (n / 2 * m - q))
+
+    if n_chunks == 1:
+        return summed(chunk(0).T)
+    starts = jnp.minimum(jnp.arange(n_chunks) * width, columns - width)
+    each = jax.lax.map(chunk, starts)  # the last chunk overlaps the one before: it starts late
+    each = jnp.moveaxis(each, 0, 1).reshape(n_owners, -1)
+    late = columns - (n_chunks - 1) * width
+    return summed(jnp.concatenate([each[:, : columns - late], each[:, -late:]], axis=1).T)
 
 
 def _symmetric(matrix: Float[Array, "size size"]) -> Float[Array, "size size"]:

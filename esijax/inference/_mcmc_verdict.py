@@ -140,8 +140,14 @@ def mixing(draws: dict[str, Array], potential: Array) -> dict[str, float]:
 
 
 def _unmixed(v: dict[str, Any]) -> tuple[tuple[bool, str], ...]:
+    if v["chains"] == 1:
+        rhat = "one chain: R-hat compares chains, so run two or more"
+    elif np.isnan(v["rhat"]):
+        rhat = f"R-hat is undefined: {v['samples']} draws a chain, or one that does not move"
+    else:
+        rhat = f"R-hat {v['rhat']:.3f} > {MAX_RHAT}: run longer"
     return (
-        (not v["rhat"] <= MAX_RHAT, f"R-hat {v['rhat']:.3f} > {MAX_RHAT}: run longer"),
+        (not v["rhat"] <= MAX_RHAT, rhat),
         (not v["ess_bulk"] >= MIN_ESS, f"bulk ESS {v['ess_bulk']:.0f} < {MIN_ESS:.0f}"),
         (not v["ess_tail"] >= MIN_ESS, f"tail ESS {v['ess_tail']:.0f} < {MIN_ESS:.0f}"),
     )

@@ -12,7 +12,7 @@ from numpyro.infer.initialization import init_to_median
 from esijax._types import InputError
 from esijax.inference.answers import marginal, need_prior
 from esijax.inference.method import Setup
-from esijax.inference.target import Sites, check_learnable, start_sites
+from esijax.inference.target import Sites, check_learnable, check_start, start_sites
 from esijax.models.collapsed import Marginal
 from esijax.models.noise import LinearNoise, White
 from esijax.models.priors.linear import LinearPrior
@@ -113,6 +113,7 @@ def check_sites(setup: Setup, method: str, *, proper: bool) -> int:
     need_prior(setup, method)
     model = marginal(setup)
     check_learnable(model, method, proper=proper)
+    check_start(setup, model.sizes)
     shapes = eqx.filter_eval_shape(medians, model)
     size = sum(leaf.size for leaf in jax.tree.leaves(shapes))
     if size == 0:

@@ -20,7 +20,7 @@ from esijax.inference._em_update import UPDATES, prior_shape, shape_of
 from esijax.inference._em_zero import leapt, promise
 from esijax.inference.answers import marginal, need_prior, point_estimate
 from esijax.inference.method import Method, Setup, State
-from esijax.inference.target import start_gamma
+from esijax.inference.target import check_start, start_gamma
 from esijax.models.noise import LinearNoise, White
 from esijax.models.priors.linear import LinearPrior
 
@@ -153,6 +153,16 @@ class EM(Method):
         if not (isinstance(self.accelerate, int) and 0 <= self.accelerate <= 50):
             raise InputError(f"accelerate must be bool or 0 to 50, got {self.accelerate!r}.")
 
+    @property
+    def no_gradient(self) -> str | None:
+        """None for a known number of iterations."""
+        if self.tol is None:
+            return None
+        return (
+            "EM with a tol stops when it has converged, and that loop has no gradient: pass "
+            "tol=None, which takes max_iter iterations, or use inference.Evidence."
+        )
+
     def check(self, setup: Setup) -> None:
         """Refuse what has no update."""
         need_prior(setup, "EM")
@@ -167,6 +177,7 @@ class EM(Method):
         n_times = p.data.size // p.rank
         sizes = {"n_locations": p.n_locations, "n_orients": p.n_orients, "n_times": n_times}
         prior_shape(prior, sizes)
+        check_start(setup, sizes)
         if noise is None or isinstance(noise, White):
             return
         if not isinstance(noise, LinearNoise):

@@ -19,7 +19,7 @@ from esijax.inference._mcmc_verdict import SweepDiagnostics
 from esijax.inference._side_by_side import check_counts, in_threads, one_by_one
 from esijax.inference.answers import marginal, mixture_estimate, need_prior
 from esijax.inference.method import Method, Setup, State
-from esijax.inference.target import check_learnable, start_gamma
+from esijax.inference.target import check_learnable, check_start, start_gamma
 from esijax.models.collapsed import Marginal
 from esijax.models.noise import LinearNoise, White
 from esijax.models.priors.linear import LinearPrior
@@ -118,6 +118,7 @@ class Gibbs(Method):
         n_columns = p.data.size // p.rank
         sizes = {"n_locations": p.n_locations, "n_orients": p.n_orients, "n_times": n_columns}
         locals_of(prior, sizes)
+        check_start(setup, sizes)
         if not (noise is None or isinstance(noise, White | LinearNoise)):
             raise InputError(
                 f"Gibbs draws variances: the fields of noise.{type(noise).__name__} are none; use "

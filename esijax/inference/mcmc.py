@@ -20,10 +20,11 @@ from esijax.inference._mcmc_verdict import ChainDiagnostics
 from esijax.inference._side_by_side import check_counts, in_threads, one_by_one
 from esijax.inference.answers import marginal, mixture_estimate, need_prior
 from esijax.inference.method import Method, Setup, State
-from esijax.inference.target import Target, check_learnable
+from esijax.inference.target import Target, check_learnable, check_start
 from esijax.models.collapsed import Marginal
 
 WARMUP_PER_UNKNOWN = 8  # for a dense mass matrix that the warm-up estimates
+DEEPEST = 20
 DENSE_UP_TO = 1000  # for one from draws of an earlier estimate
 
 
@@ -113,6 +114,11 @@ class NUTS(Method):
         check_counts(self, *names)
         if not (isinstance(self.target_accept, float) and 0 < self.target_accept < 1):
             raise InputError(f"target_accept must lie between 0 and 1, got {self.target_accept!r}.")
+        if self.max_tree_depth > DEEPEST:
+            raise InputError(
+                f"max_tree_depth={self.max_tree_depth} allows 2^{self.max_tree_depth} steps in a "
+                f"transition: at most {DEEPEST}."
+            )
         if not (self.chunk is None or (isinstance(self.chunk, int) and self.chunk > 0)):
             raise InputError(f"chunk must be a positive integer or None, got {self.chunk!r}.")
 
@@ -121,6 +127,7 @@ class NUTS(Method):
         need_prior(setup, "NUTS")
         shapes = eqx.filter_eval_shape(Marginal, setup.problem, setup.model, setup.noise)
         check_learnable(shapes, "NUTS", proper=True)
+        check_start(setup, shapes.sizes)
 
     def init(self, setup: Setup) -> State:
         """Put the chains around the analytic answer, or around the earlier estimate."""

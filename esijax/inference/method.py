@@ -16,13 +16,15 @@ import equinox as eqx
 import jax
 from tqdm.auto import tqdm
 
-from esijax._types import EsijaxWarning, InputError, is_traced
+from esijax._ops.forward_only import forward_only
+from esijax._types import EsijaxWarning, InputError, check_key, is_traced
 from esijax.estimate import RESULT, Estimate, combine_notes
 from esijax.inference._checkpoint import Checkpoint
 from esijax.inference._lambda2 import resolved
 from esijax.models.noise import Noise, Robust, White
 from esijax.models.penalties import Penalty
 from esijax.models.priors.prior import Prior
+from esijax.posterior import Posterior
 from esijax.problem import Labels, Problem
 
 
@@ -56,6 +58,11 @@ class Method(eqx.Module):
     learns_noise: ClassVar[bool] = False
     takes_robust: ClassVar[bool] = False
     grows: ClassVar[bool] = False  # whether arrays of the state do
+
+    @property
+    def no_gradient(self) -> str | None:
+        """Why jax.grad cannot pass through this method; None where it can."""
+        return None if self.differentiable else f"{type(self).__name__} has no gradient."
 
     def check(self, setup: Setup) -> None:
         """Raise InputError for a model or noise that this method does not take."""
@@ -155,6 +162,8 @@ def solve(
         final = method.whole(setup)
         final = _loop(method, method.init(setup)) if final is None else final
         estimate = method.finish(final)
+        if method.no_gradient is not None:
+            estimate = forward_only(estimate, method.no_gradient)
         return dataclasses.replace(estimate, problem=problem)
     return judged(problem, setup, _host_loop(method, setup, progress, checkpoint), throw)
 
@@ -220,13 +229,38 @@ def _check_arguments(problem, model, method, noise, init, key) -> None:
     if noise is not None and not isinstance(noise, Noise):
         raise TypeError(f"noise must be one of esijax.models.noise or None, got {noise!r}.")
     _check_noise(method, noise)
-    if init is not None and not isinstance(init, Estimate):
-        raise TypeError(f"init must be an earlier Estimate or None, got {type(init).__name__}.")
+    _check_start(problem, init)
     if method.needs_key and key is None:
         raise InputError(
             f"{type(method).__name__} draws random numbers: pass key=jax.random.key(0)."
         )
-    if problem.gain.dtype == "float32":
+    if key is not None:
+        check_key(key)
+    _check_precision(problem)
+
+
+def _check_start(problem: Problem, init: Estimate | None) -> None:
+    """Refuse an earlier estimate of other sources: its variances belong to other places."""
+    if init is None:
+        return
+    if not isinstance(init, Estimate):
+        raise TypeError(f"init must be an earlier Estimate or None, got {type(init).__name__}.")
+    has, wants = ((p.n_locations, p.n_orients) for p in (init.problem, problem))
+    if has != wants:
+        raise InputError(
+            f"init is an estimate of {has[0]} locations x {has[1]} orients, the problem has "
+            f"{wants[0]} x {wants[1]}: give an estimate of the same sources, or none."
+        )
+
+
+def _check_precision(problem: Problem) -> None:
+    now, made = jax.numpy.zeros(()).dtype, problem.gain.dtype
+    if made != now:
+        raise InputError(
+            f"the problem was made in {made} and JAX computes in {now} now: set jax_enable_x64 "
+            "first and make the problem after that."
+        )
+    if made == "float32":
         _warn_single_precision()
 
 
@@ -349,14 +383,21 @@ def _judged(estimate: Estimate) -> Estimate:
     return dataclasses.replace(estimate, notes=notes, result=result)
 
 
+@eqx.filter_jit
+def _is_finite(posterior: Posterior):
+    """Whether all that the answer is made of is finite."""
+    leaves = jax.tree.leaves(eqx.filter(posterior, eqx.is_inexact_array))
+    return jax.numpy.stack([jax.numpy.isfinite(x).all() for x in leaves]).all()
+
+
 def _check_answer(estimate: Estimate, throw: bool, whole: bool) -> None:
     explained = estimate.explained_variance
     probe = estimate.posterior.probe() if explained is None else explained
-    ok = bool(jax.numpy.isfinite(probe))
+    ok = bool(jax.numpy.isfinite(probe) & _is_finite(estimate.posterior))
     if not ok and throw:
         raise InputError(
-            "the answer is not finite: the noise covariance or the lead field is too badly "
-            "conditioned (throw=False returns it all the same)."
+            "the answer is not finite: the data, the noise covariance or the lead field hold "
+            "values that no arithmetic survives (throw=False of ej.solve returns it all the same)."
         )
     # a single location explains what it can; robust noise leaves artefacts unexplained
     several = estimate.problem.n_locations > 1 and whole

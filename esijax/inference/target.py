@@ -5,6 +5,7 @@ r"""The density of the hyper-parameters without constraints, where optimisers an
                       + \log \left| \tfrac{d\theta}{du} \right| + \text{const}
 """
 
+import warnings
 from typing import Any
 
 import equinox as eqx
@@ -13,7 +14,8 @@ from jaxtyping import Array
 from numpyro import handlers
 from numpyro.infer.util import constrain_fn, log_density, potential_energy, unconstrain_fn
 
-from esijax._types import InputError, Scalar
+from esijax._types import EsijaxWarning, InputError, Scalar
+from esijax.inference.method import Setup
 from esijax.models.collapsed import Marginal
 from esijax.models.priors.linear import LinearPrior
 
@@ -58,6 +60,21 @@ def check_learnable(marginal: Marginal, method: str, *, proper: bool) -> None:
         raise InputError(
             f"{method} needs a posterior to sample from, and a flat hyper-prior gives none: use a "
             "distribution, e.g. ARD(numpyro.distributions.InverseGamma(1.0, 0.1))."
+        )
+
+
+def check_start(setup: Setup, sizes: dict[str, int]) -> None:
+    """Say so where an earlier estimate cannot be started from."""
+    prior, init = setup.model, setup.start
+    if init is None or not isinstance(prior, LinearPrior):
+        return
+    n = prior.n_components(sizes)
+    if _earlier(prior, init.hyper, n) is None:
+        warnings.warn(
+            f"init ({init.model}, {init.method}) holds no variances of these {n} components: the "
+            "start is the analytic answer instead.",
+            EsijaxWarning,
+            stacklevel=6,
         )
 
 

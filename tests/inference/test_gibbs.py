@@ -11,6 +11,7 @@ import esijax as ej
 from esijax.estimate import RESULT
 from esijax.inference._gibbs_sweep import Local, gibbs_model, sliced
 from esijax.models.collapsed import Marginal
+from esijax.models.hyperpriors import Given
 
 KEY = jax.random.key(0)
 PRIOR = dist.InverseGamma(2.0, 0.5)
@@ -53,10 +54,10 @@ def test_slice_and_closed_form_draw_the_same():
         def log_prob(self, value):
             return PRIOR.log_prob(value)
 
-    exact = Local(PRIOR, 20_000).draw(KEY, log, count, square)
+    exact = Local(Given(PRIOR), 20_000).draw(KEY, log, count, square)
     want = scipy.stats.invgamma(2.0 + 2.5, scale=0.5 + 1.5)
     assert scipy.stats.kstest(np.exp(exact), want.cdf).pvalue > 0.01
-    local = Local(Plain(0.0, 1.0), 20_000)
+    local = Local(Given(Plain(0.0, 1.0)), 20_000)
     for key in jax.random.split(KEY, 15):
         log = local.draw(key, log, count, square)
     assert scipy.stats.kstest(np.exp(log), want.cdf).pvalue > 0.01

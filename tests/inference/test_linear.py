@@ -403,7 +403,8 @@ def test_few_electrodes_get_a_note(fixed):
 
 
 def test_zero_data_give_a_zero_map_with_the_prior_s_spread(fixed):
-    silent = fixed.with_data(np.zeros_like(fixed.recording))
+    with pytest.warns(ej.EsijaxWarning, match="all zero"):
+        silent = fixed.with_data(np.zeros_like(fixed.recording))
     for lambda2 in (LAMBDA2, "evidence", "gcv", "lcurve"):
         estimate = ej.solve(silent, ej.models.MinimumNorm(lambda2), ej.inference.Linear())
         assert not np.any(estimate.mean)

@@ -224,6 +224,11 @@ def test_single_precision_is_said_once(fixed):
 
     method._warn_single_precision.cache_clear()
     half = jax.tree.map(lambda x: x.astype("float32") if eqx.is_inexact_array(x) else x, fixed)
-    with pytest.warns(ej.EsijaxWarning, match="float32"):
+    with jax.enable_x64(False):
+        with pytest.warns(ej.EsijaxWarning, match="float32"):
+            method._check_arguments(half, None, Toy(), None, None, KEY)
         method._check_arguments(half, None, Toy(), None, None, KEY)
-    method._check_arguments(half, None, Toy(), None, None, KEY)
+        with pytest.raises(ej.InputError, match="made in float64 and JAX computes in float32"):
+            method._check_arguments(fixed, None, Toy(), None, None, KEY)
+    with pytest.raises(ej.InputError, match="made in float32 and JAX computes in float64"):
+        ej.solve(half, ej.models.MinimumNorm(), ej.inference.Linear())

@@ -48,7 +48,7 @@ class PerType(LinearNoise):
         if self.types:
             return self
         kinds = problem.labels.ch_types
-        if not kinds:
+        if not kinds or "unknown" in kinds:
             raise InputError("noise.PerType needs channel types: from_arrays(..., ch_types=...).")
         if is_traced(problem.whitener):
             raise InputError(

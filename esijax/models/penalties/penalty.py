@@ -27,6 +27,11 @@ class Relative(eqx.Module):
 
     def __check_init__(self):
         check_positive(self.fraction, "the fraction of alpha_max")
+        if not is_traced(self.fraction) and float(self.fraction) > 1:
+            raise InputError(
+                f"relative({float(self.fraction):g}): a share of alpha_max lies between 0 and 1, "
+                "and 1 leaves no source (MNE-Python's alpha=40 is relative(0.4))."
+            )
 
 
 def relative(fraction: Any) -> Relative:
@@ -42,7 +47,7 @@ def relative(fraction: Any) -> Relative:
     Raises
     ------
     InputError
-        If it is not positive.
+        If it is not between 0 and 1.
 
     Examples
     --------
