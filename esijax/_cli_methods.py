@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 
@@ -13,21 +14,33 @@ class Recipe(NamedTuple):
     noise: Any = None
     start: Any = None
 
-    def solve(self, problem, progress: bool = False):
-        """Solve it, with the same random numbers each time."""
+    def solve(self, problem, progress: bool = False, checkpoint: Path | None = None):
+        """Solve it, with the same random numbers each time.
+
+        Iterative methods go on from `checkpoint`; what they start from has a file beside it. Where
+        the start is interrupted its answer is what there is.
+        """
         import jax
 
         from esijax import inference
         from esijax._types import EsijaxWarning
+        from esijax.estimate import RESULT
 
         first, second = jax.random.split(jax.random.key(0))
         rest: dict[str, Any] = {"noise": self.noise, "progress": progress}
         init = None
         if self.start is not None:
+            beside = None if checkpoint is None else checkpoint.with_suffix(".start.ckpt")
             with warnings.catch_warnings():  # a start need not be a good answer
                 warnings.simplefilter("ignore", EsijaxWarning)
-                init = inference.solve(problem, self.model, self.start, key=first, **rest)
-        return inference.solve(problem, self.model, self.method, init=init, key=second, **rest)
+                init = inference.solve(
+                    problem, self.model, self.start, key=first, checkpoint=beside, **rest
+                )
+            if init.result == RESULT.interrupted:
+                return init
+        return inference.solve(
+            problem, self.model, self.method, init=init, key=second, checkpoint=checkpoint, **rest
+        )
 
 
 def _linear(prior: str, noise_norm: str | None) -> Callable[[Any], Recipe]:

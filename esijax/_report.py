@@ -12,6 +12,8 @@ from esijax.estimate import RESULT, Estimate
 from esijax.viz import figures
 from esijax.viz.summary import Summary, place_name, summarise
 
+COMMAND = "command: "  # a note that starts so has a row of its own
+
 
 def report(
     estimate: Estimate,
@@ -120,8 +122,12 @@ def facts(estimate: Estimate, summary: Summary) -> dict[str, str]:
         rows["explained variance"] = f"{100 * float(estimate.explained_variance):.1f} %"
     if estimate.log_evidence is not None:
         rows["log-evidence"] = f"{float(estimate.log_evidence):.1f}"
-    if estimate.notes:
-        rows["notes"] = " · ".join(estimate.notes)
+    typed = [n.removeprefix(COMMAND) for n in estimate.notes if n.startswith(COMMAND)]
+    notes = [n for n in estimate.notes if not n.startswith(COMMAND)]
+    if notes:
+        rows["notes"] = " · ".join(notes)
+    if typed:
+        rows["command"] = " · ".join(typed)
     rows["computed with"] = (
         f"esijax {__version__}, JAX {jax.__version__} on {jax.default_backend()}, "
         f"{problem.gain.dtype}"

@@ -4,46 +4,159 @@ from typing import Any
 
 import numpy as np
 
-from esijax._types import InputError
-from esijax.problem import Problem
+from esijax import _checks
+from esijax._types import InputError, is_traced
+from esijax.problem import Labels, Problem
+
+HEMISPHERES = ("lh", "rh")
 
 
 def indices(which: Any, n: int, what: str) -> np.ndarray:
-    """Give the chosen of n as indices, at least one; None chooses all."""
+    """Give the chosen of n as indices, at least one; None chooses all.
+
+    Parameters
+    ----------
+    which : int | sequence of int | mask of n | slice | None
+        Negative numbers count from the end.
+    n : int
+    what : str
+        What is chosen from, for messages.
+
+    Raises
+    ------
+    InputError
+        For anything else, numbers out of range, and a choice of nothing.
+    """
     every = np.arange(n)
     chosen = every if which is None else np.atleast_1d(every[_checked(which, n, what)])
     if chosen.size == 0:
-        raise InputError(f"`at` selects no {what}.")
+        raise InputError(f"this selects no {what} of {n}: give at least one, or None for all.")
     return chosen
 
 
 def _checked(which: Any, n: int, what: str) -> Any:
+    """A slice, a mask or whole numbers in range; never truth values taken for numbers."""
     if isinstance(which, slice):
+        try:
+            which.indices(n)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{which!r} is no slice of {n} {what}: {error}.") from error
         return which
-    which = np.asarray(which)
-    if which.size == 0:
-        return which.astype(int)
-    if which.dtype == bool:
-        if which.shape != (n,):
-            raise InputError(f"a mask of {what} must have {n} entries, got {which.shape}.")
-        return which
-    if which.dtype.kind not in "iu" or which.min() < -n or which.max() >= n:
-        raise InputError(f"{what} must be integers below {n}.")
-    return which
+    found = _array(which, what)
+    if found.ndim > 1:
+        raise InputError(f"{what} must be a number or one row of numbers, got {found.shape}.")
+    if found.size == 0:
+        return found.astype(int)
+    if found.dtype == bool:
+        if found.shape != (n,):
+            raise InputError(f"a mask of {what} must have {n} entries, got {found.shape}.")
+        return found
+    if found.dtype.kind not in "iu":
+        raise InputError(f"{what} must be integers below {n}, got {_shown(which)}.")
+    outside = found[(found < -n) | (found >= n)] if found.ndim else found
+    if found.min() < -n or found.max() >= n:
+        raise InputError(f"{what} must be integers below {n}, got {_checks.names(outside.flat)}.")
+    return found
+
+
+def _array(which: Any, what: str) -> np.ndarray:
+    """The numbers as an array; InputError for what makes none."""
+    if is_traced(which):
+        raise InputError(f"{what} must be known numbers here, not those of a transformation.")
+    if isinstance(which, list | tuple | range):
+        truths = [isinstance(w, bool | np.bool_) for w in which]
+        if any(truths) and not all(truths):
+            raise InputError(f"{what} are numbers or a mask, not both: got {_shown(which)}.")
+    try:
+        return np.asarray(which)
+    except (TypeError, ValueError) as error:  # rows of unequal length
+        raise InputError(f"{what} must be integers, got {_shown(which)}.") from error
+
+
+def _shown(value: Any) -> str:
+    return f"{value!r:.60}"
+
+
+def pair(at: Any) -> tuple[Any, Any]:
+    """Read `at`: (locations, times), or None for all of both."""
+    if at is None:
+        return None, None
+    if not (isinstance(at, tuple | list) and len(at) == 2):
+        raise InputError(
+            f"`at` must be (locations, times), None standing for all, got {_shown(at)}."
+        )
+    return at[0], at[1]
 
 
 def region_of(region: Any, problem: Problem) -> np.ndarray:
-    """Indices of the locations of an `mne.Label`, or of what `indices` takes."""
-    if not (hasattr(region, "vertices") and hasattr(region, "hemi")):
-        return indices(region, problem.n_locations, "locations")
-    vertices = problem.labels.vertices
-    if len(vertices) < 2:
-        raise InputError("a Label needs a surface source space with two hemispheres.")
-    side = 0 if region.hemi == "lh" else 1
-    hit = np.flatnonzero(np.isin(vertices[side], region.vertices))
-    if hit.size == 0:
-        raise InputError(f"label {region.name!r} holds none of the source locations.")
-    return hit + (len(vertices[0]) if side else 0)
+    """Indices of the locations of an `mne.Label`, of both hemispheres too, or of indices.
+
+    Parameters
+    ----------
+    region : mne.Label | mne.BiHemiLabel | what `indices` takes
+    problem : Problem
+
+    Returns
+    -------
+    index : (some,)
+        Each location once.
+
+    Raises
+    ------
+    InputError
+        For a label of another subject, one on a hemisphere that the problem does not have, and
+        one without any source.
+    """
+    sides = _sides(region)
+    if sides is None:
+        return _once(indices(region, problem.n_locations, "locations"))
+    who = f"label {getattr(region, 'name', None)!r}"
+    _check_subject(region, problem.labels, who)
+    found = np.concatenate([_by_vertex(side, problem.labels, who) for side in sides])
+    if found.size == 0:
+        raise InputError(f"{who} holds none of the source locations.")
+    return found
+
+
+def _sides(region: Any) -> tuple[Any, ...] | None:
+    """The labels of single hemispheres; None for anything that is no label."""
+    if hasattr(region, "lh") and hasattr(region, "rh"):
+        return region.lh, region.rh
+    if hasattr(region, "vertices") and getattr(region, "hemi", None) in HEMISPHERES:
+        return (region,)
+    return None
+
+
+def _check_subject(region: Any, labels: Labels, who: str) -> None:
+    """Vertex numbers mean other places in another subject."""
+    of = getattr(region, "subject", None)
+    if of is not None and labels.subject is not None and of != labels.subject:
+        raise InputError(
+            f"{who} is of the subject {of!r}, the source space of {labels.subject!r}: morph the "
+            "label (mne.Label.morph), or take one of the subject."
+        )
+
+
+def _by_vertex(label: Any, labels: Labels, who: str) -> np.ndarray:
+    """Locations at the vertices of a label of one hemisphere."""
+    surfaces = [i for i, kind in enumerate(labels.kinds) if kind == "surface"]
+    if len(surfaces) != 2:
+        raise InputError(
+            f"{who} is on a hemisphere ({label.hemi}), the problem has "
+            f"{_checks.names(labels.kinds) or 'no'} source spaces: give numbers of locations."
+        )
+    space = surfaces[HEMISPHERES.index(label.hemi)]
+    offset = sum(len(v) for v in labels.vertices[:space])
+    return offset + np.flatnonzero(np.isin(labels.vertices[space], label.vertices))
+
+
+def _once(index: np.ndarray) -> np.ndarray:
+    """Each location once: an average would count it as often as it stands there."""
+    found = np.unique(index)
+    if len(found) == len(index):
+        return index
+    _checks.warn(f"{len(index) - len(found)} of {len(index)} locations are repeated: counted once.")
+    return found
 
 
 def flips(normals: Any, index: np.ndarray, mode: str) -> np.ndarray:

@@ -5,12 +5,16 @@ import sys
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Literal
+from signal import SIGINT
+from typing import Annotated, Any, Literal, NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
 
 from esijax import __version__
 from esijax._cli_methods import METHODS
+
+Flag = Annotated[bool, Parameter(negative="")]
+Several = Annotated[tuple[str, ...], Parameter(negative="", show_default=False)]
 
 app = App(
     name="esijax",
@@ -22,44 +26,68 @@ app = App(
 
 def main() -> None:
     """Run the command line; errors are one line, `--debug` shows where they come from."""
+    from esijax._console import stoppable
+
     arguments = [a for a in sys.argv[1:] if a != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
-    try:
-        app(arguments, exit_on_error=False, print_error=False)
-    except KeyboardInterrupt:
-        sys.exit("esijax: interrupted")
-    except (CycloptsError, ValueError, TypeError, OSError) as error:
-        if debug:
-            raise
-        print(f"esijax: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(2)
+    with stoppable() as came:
+        try:
+            command, bound, _ = app.parse_args(arguments, exit_on_error=False, print_error=False)
+            command(*bound.args, **bound.kwargs)  # cyclopts itself would end on Ctrl-C, unheard
+        except KeyboardInterrupt as stop:
+            _end(f"interrupted: {stop}".removesuffix(": "), 128 + (came or [SIGINT])[-1])
+        except Exception as error:
+            if debug:
+                raise
+            _end(_line(error, arguments), 128 + came[-1] if came else 2)
+
+
+def _end(line: str, status: int) -> NoReturn:
+    print(f"esijax: {line}", file=sys.stderr)
+    sys.exit(status)
+
+
+def _line(error: Exception, arguments: list[str]) -> str:
+    """One line of an error; what is not ours says what it is."""
+    text = " ".join(str(error).split())
+    if isinstance(error, CycloptsError):
+        return text
+    from esijax._console import spoken
+    from esijax._types import InputError
+
+    if isinstance(error, InputError):
+        return spoken(text) if arguments[0] == "localize" else text
+    text = f"{text[:300]}..." if len(text) > 300 else text
+    return f"{type(error).__name__}: {text or 'no message'} (--debug shows where it comes from)"
 
 
 @app.command
-def demo(*, out: Path = Path("esijax_demo"), seed: int = 0) -> None:
+def demo(*, out: Path = Path("esijax_demo"), seed: int = 0, overwrite: Flag = False) -> None:
     """Simulate an auditory response on a template head, reconstruct it, write a report.
 
-    Needs no files and no download. Writes report.html, pictures and the estimates.
+    Needs no files and no download. Writes report.html, pictures, the estimates and a log.
 
     Parameters
     ----------
     out
-        Folder for what is written.
+        Folder for what is written; made where there is none.
     seed
         Seed of the simulated noise.
+    overwrite
+        Replace the results of another command in that folder.
     """
-    _prepare()
     from esijax._console import console
-    from esijax.demo import CAPTION, run
 
     screen = console()
-    with screen.status("starting") as status:
+    with screen.status("loading") as status:
+        _prepare()
+        from esijax.demo import CAPTION, run
 
         def tell(text: str) -> None:
             screen.log(text)
             status.update(text)
 
-        table = run(out, seed, tell)
+        table = run(out, seed, tell, overwrite)
     _print_table(table, "Simulated auditory response, against the truth", CAPTION)
     screen.print(f"report: {(out / 'report.html').resolve()}", soft_wrap=True)
 
@@ -78,18 +106,27 @@ def localize(
     lambda2: str = "1/9",
     loose: str = "auto",
     depth: str = "0.8",
+    rank: str = "none",
+    picks: Several = (),
+    bads: Several = (),
     baseline: bool = True,
-    bads: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = (),
+    average_reference: Flag = False,
+    nave: float | None = None,
     out: Path = Path("esijax_localize"),
+    overwrite: Flag = False,
+    checkpoint: Path | None = None,
 ) -> None:
     """Localise an evoked response: estimate, MNE's stc files and a report.
+
+    Ctrl-C and SIGTERM end an iterative method early: what was computed until then is written.
 
     Parameters
     ----------
     evoked
         A -ave.fif file.
     condition
-        Name or number of the condition; needed where the file holds several.
+        Name of the condition, or its number from 0 where no name is that number (#1 is always a
+        number); needed where the file holds several.
     tmin
         First time to reconstruct, s.
     tmax
@@ -99,20 +136,37 @@ def localize(
     lambda2
         1 / SNR^2, or evidence, gcv, lcurve: found from the data.
     loose
-        Variance along the surface relative to the normal: auto, or 0 (fixed) to 1 (free).
+        Variance along the surface relative to the normal: auto, or 0 (fixed) to 1 (free); or one
+        for each kind of source space, as surface=0.2,volume=1.
     depth
-        Exponent of depth weighting, or none.
-    baseline
-        Subtract the mean before time zero where the file has no baseline applied.
+        Exponent of depth weighting, or none; or more of it, as exp=0.8,limit=10.
+    rank
+        Rank of the noise covariance: none (found from it), info, full, or meg=72,eeg=58.
+    picks
+        Channel types or names to use, one by one or between commas: eeg, or mag,grad.
     bads
         Channels to leave out, beside those marked in the file.
+    baseline
+        Subtract the mean before time zero where the file has no baseline applied.
+    average_reference
+        Refer the EEG to its average first.
+    nave
+        Number of averages, where that of the file is wrong.
     out
-        Folder for what is written.
+        Folder for what is written, with a log of the command; made where there is none.
+    overwrite
+        Replace the results of another command in that folder.
+    checkpoint
+        Folder in which an iterative method keeps its steps and from which the same command goes
+        on; made where there is none.
     """
-    _prepare()
-    from esijax._localize import run
+    from esijax._console import console
 
-    run(
+    with console().status("loading"):
+        _prepare()
+        from esijax._localize import Wanted, run
+
+    choices = Wanted(
         evoked,
         forward=forward,
         noise_cov=noise_cov,
@@ -120,12 +174,19 @@ def localize(
         window=(tmin, tmax),
         method=method,
         lambda2=_number_or(lambda2, ("evidence", "gcv", "lcurve"), "--lambda2"),
-        loose=_number_or(loose, ("auto",), "--loose"),
-        depth=None if depth.lower() == "none" else _number_or(depth, (), "--depth"),
+        loose=_choice(loose, ("auto",), "--loose", "surface=0.2,volume=1"),
+        depth=_choice(depth, ("none",), "--depth", "exp=0.8,limit=10"),
+        rank=_rank(rank),
         baseline=baseline,
+        average_reference=average_reference,
+        nave=nave,
+        picks=picks,
         bads=bads,
         out=out,
+        overwrite=overwrite,
+        checkpoint=checkpoint,
     )
+    run(choices)
 
 
 @app.command
@@ -138,7 +199,8 @@ def benchmark(
     peers: Literal["none", "mne", "all"] = "none",
     evoked: Path | None = None,
     condition: str | None = None,
-    bads: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = (),
+    bads: Several = (),
+    picks: Several = (),
     forward: Path | None = None,
     truth_forward: Path | None = None,
     noise_cov: Path | None = None,
@@ -166,9 +228,11 @@ def benchmark(
     evoked
         A -ave.fif file for sensors, projectors and averages; the template head without it.
     condition
-        Name or number of its condition; the first by default.
+        Name or number of its condition, as of localize; the first by default.
     bads
         Channels to leave out, beside those marked in the file.
+    picks
+        Channel types or names to use, one by one or between commas.
     forward
         -fwd.fif to invert.
     truth_forward
@@ -178,8 +242,11 @@ def benchmark(
     bem
         -bem-sol.fif of the head, for the scenario in which it is wrong.
     """
-    _prepare()
-    from esijax.benchmark import command
+    from esijax._console import console
+
+    with console().status("loading"):
+        _prepare()
+        from esijax.benchmark import command
 
     command.run(
         out,
@@ -196,6 +263,7 @@ def benchmark(
         },
         condition=condition,
         bads=bads,
+        picks=picks,
     )
 
 
@@ -242,14 +310,48 @@ def _keep_programs() -> None:
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
 
 
-def _number_or(text: str, words: tuple[str, ...], option: str) -> float | str:
+def _number_or(text: str, words: tuple[str, ...], option: str, more: str = "") -> float | str:
     if text in words:
         return text
     try:
         return float(Fraction(text))
     except (ValueError, ZeroDivisionError):
-        choices = " or ".join(["a number", *words])
-        raise ValueError(f"{option} takes {choices}, not {text!r}.") from None
+        from esijax._types import InputError
+
+        choices = " or ".join(["a number", *words, *([more] if more else [])])
+        raise InputError(f"{option} takes {choices}, not {text!r}.") from None
+
+
+def _choice(text: str, words: tuple[str, ...], option: str, more: str) -> Any:
+    """A number, one of the words, or NAME=VALUE between commas, as in `more`."""
+    if "none" in words and text.lower() == "none":
+        return None
+    if "=" not in text:
+        return _number_or(text, words, option, more)
+    pairs = (part.partition("=") for part in text.split(","))
+    return {name.strip(): _member(value.strip()) for name, _, value in pairs}
+
+
+def _member(text: str) -> Any:
+    """Read the value of one NAME=VALUE: a number, true, false, none, or the text itself."""
+    words = {"true": True, "false": False, "none": None}
+    if text.lower() in words:
+        return words[text.lower()]
+    try:
+        value = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        return text
+    return int(value) if text.isdigit() else float(value)
+
+
+def _rank(text: str) -> Any:
+    """None, a word, or dimensions by channel type; a number alone would be of no type."""
+    words = ("none", "info", "full")
+    if "=" not in text and text.lower() not in words:
+        from esijax._types import InputError
+
+        raise InputError(f"--rank takes {', '.join(words)} or meg=72,eeg=58, not {text!r}.")
+    return _choice(text.lower(), words, "--rank", "")
 
 
 def _print_table(rows: Sequence[Mapping[str, object]], title: str, caption: str = "") -> None:

@@ -10,10 +10,13 @@ import mne
 import numpy as np
 
 from esijax import inference, io, metrics, models, simulate
+from esijax._output import claimed
+from esijax._report import report
 from esijax.arrays import ledoit_wolf
 from esijax.estimate import Estimate
 from esijax.io.template_head import Template
 from esijax.problem import Problem
+from esijax.viz import figures
 
 AUDITORY = np.array([[-0.050, -0.021, 0.007], [0.052, -0.017, 0.007]])  # m, MNI, Heschl's gyri
 AREA = 8e-4  # m2, within the 6 to 10 cm2 that EEG sees
@@ -191,8 +194,10 @@ def scores(name: str, estimate: Estimate, truth: Truth, seconds: float) -> dict[
     return row
 
 
-def run(out: Path, seed: int, report_progress: Callable[[str], None]) -> list[dict[str, object]]:
-    """Simulate, reconstruct, score, write pictures, estimates and the report.
+def run(
+    out: Path, seed: int, report_progress: Callable[[str], None], overwrite: bool = False
+) -> list[dict[str, object]]:
+    """Simulate, reconstruct, score, write pictures, estimates, the report and a log.
 
     Parameters
     ----------
@@ -201,38 +206,33 @@ def run(out: Path, seed: int, report_progress: Callable[[str], None]) -> list[di
     seed : int
     report_progress : callable
         Told what begins.
+    overwrite : bool
+        Replace the results of another command in that folder.
 
     Returns
     -------
     table : list of dict
         A row per method.
     """
-    import matplotlib.pyplot as plt
-
-    from esijax._report import report
-    from esijax.viz import figures
-
-    out.mkdir(parents=True, exist_ok=True)
+    writes = (*(f"{_slug(name)}.npz" for name in METHODS), "*.png", "report.html", "demo.log")
+    place = claimed(out, "demo", {"seed": seed}, writes, overwrite)
     report_progress("building the template head and simulating")
     evoked, noise_cov, head, truth = simulated(seed)
     problem = io.from_mne(evoked, head.forward, noise_cov)
-    table, kept = [], {}
+    place.begin()
+    table, kept, files = [], {}, []
     for name, estimate, seconds in reconstruct(problem):
         report_progress(f"reconstructed with {name}")
         table.append(scores(name, estimate, truth, seconds))
-        kept[name] = estimate
-        io.save(estimate, out / f"{_slug(name)}.npz")
+        kept[name] = place.stamped(estimate)
+        files.append(io.save(kept[name], out / f"{_slug(name)}.npz"))
     for name in ("dSPM", "eLORETA"):
         report_progress(f"drawing {name}")
-        figure = figures.plot_map(kept[name])
-        figure.savefig(out / f"{_slug(name)}.png", dpi=110)
-        plt.close(figure)
+        files.append(place.picture(figures.plot_map(kept[name]), _slug(name)))
     for stem, draw in (("data", figures.plot_data), ("courses", figures.plot_courses)):
-        figure = draw(kept["eLORETA"])
-        figure.savefig(out / f"{stem}.png", dpi=110)
-        plt.close(figure)
+        files.append(place.picture(draw(kept["eLORETA"]), stem))
     report_progress("writing the report")
-    report(
+    page = report(
         kept["eLORETA"],
         out / "report.html",
         title="esijax demo: simulated auditory response",
@@ -242,6 +242,7 @@ def run(out: Path, seed: int, report_progress: Callable[[str], None]) -> list[di
             ]
         },
     )
+    place.finish([*files, page])
     return table
 
 

@@ -149,7 +149,7 @@ def check_demo(folder, out, methods, largest_error):
         assert 0.02 < (pixels.min(axis=-1) < 0.8).mean() < 0.98, stem
     assert "Methods compared with the truth" in (folder / "report.html").read_text("utf-8")
     stems = [m.lower().replace(", ", "-").replace(" ", "-") for m in methods]
-    pictures = ["dspm.png", "eloreta.png", "data.png", "courses.png", "report.html"]
+    pictures = ["dspm.png", "eloreta.png", "data.png", "courses.png", "report.html", "demo.log"]
     assert sorted(p.name for p in folder.iterdir()) == sorted(
         [f"{s}.npz" for s in stems] + pictures
     )
@@ -242,7 +242,7 @@ def test_localize_finds_the_side(esijax, data_dir, tmp_path, condition):
     assert "explained variance" in out
     written = {p.name for p in (tmp_path / "out").iterdir()}
     stcs = {f"{what}-{hemi}.stc" for what in ("mean", "std") for hemi in ("lh", "rh")}
-    assert written == {"estimate.npz", "map.png", "report.html"} | stcs
+    assert written == {"estimate.npz", "map.png", "report.html", "localize.log"} | stcs
     assert condition in (tmp_path / "out" / "report.html").read_text("utf-8")
 
 
@@ -307,14 +307,6 @@ def test_benchmark_writes_its_tables(esijax, data_dir, tmp_path):
     assert esijax("benchmark", *arguments)[1] == out  # all cells are there already
 
 
-def test_lambda2_is_read_exactly():
-    from esijax.cli import _number_or
-
-    assert _number_or("1/9", (), "--lambda2") == 1 / 9
-    assert _number_or("1e-3", (), "--lambda2") == 1e-3
-    assert _number_or("evidence", ("evidence",), "--lambda2") == "evidence"
-
-
 # ------------------------------------------------------------------ mistakes
 @pytest.mark.parametrize(
     ("arguments", "culprit"),
@@ -329,7 +321,17 @@ def test_lambda2_is_read_exactly():
         (["localize", "{ave}", "--lambda2", "-1"], "lambda2"),
         (["localize", "{ave}", "--lambda2", "nan"], "--lambda2 takes a number"),
         (["localize", "{ave}", "--loose", "wide"], "--loose takes a number or auto"),
-        (["localize", "{ave}", "--depth", "deep"], "--depth takes a number"),
+        (["localize", "{ave}", "--loose", "surface=0.2,deep=1", "--condition", "0", "--forward",
+          "{fwd}"], "loose must have the keys ['surface'], got ['surface', 'deep']"),
+        (["localize", "{ave}", "--depth", "deep"], "--depth takes a number or none or exp="),
+        (["localize", "{ave}", "--depth", "exp=1,deep=2", "--condition", "0", "--forward", "{fwd}"],
+         "depth does not know ['deep']"),
+        (["localize", "{ave}", "--rank", "72"], "--rank takes none, info, full or meg=72,eeg=58"),
+        (["localize", "{ave}", "--rank", "meg=999", "--condition", "0", "--forward", "{fwd}",
+          "--noise-cov", "{cov}"], "rank of meg is set to 999"),
+        (["localize", "{ave}", "--picks", "ecg", "--condition", "0", "--forward", "{fwd}"],
+         "--picks: 'ecg' is neither a channel nor a channel type"),
+        (["localize", "{ave}", "--nave", "0", "--condition", "0", "--forward", "{fwd}"], "nave"),
         (["localize", "{ave}", "--method", "magic"], "magic"),
         (["localize", "{ave}", "--condition", "0", "--bads", "MEG 0"], "MEG 0"),
         (["localize", "{ave}", "--condition", "0", "--forward", "{cut}"], "cut-fwd.fif"),
@@ -343,7 +345,7 @@ def test_lambda2_is_read_exactly():
           "--tmin", "0.2", "--tmax", "0.1"], "--tmin 0.2 --tmax 0.1"),
         (["localize", "{ave}", "--condition", "0", "--forward", "{fwd}", "--noise-cov", "{cov}",
           "--loose", "2"], "loose"),
-        (["localize", "{ave}", "--out", "{cov}"], "--out"),
+        (["localize", "{ave}", "--out", "{cov}"], "audvis-cov.fif is not a folder"),
         (["localize"], "EVOKED"),
         (["localize", "{ave}", "--colour", "red"], "--colour"),
         (["demo", "--seed", "none"], "--seed"),

@@ -5,6 +5,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 WIDTH = 128
+LARGE = 16  # columns per group from which a matrix is the cheaper form
+ROOM = 5e8  # bytes that the matrices may take
+
+
+def few_and_large(rank: int, columns: int, n: int) -> bool:
+    """Whether n groups of columns are cheaper as matrices (rank, rank), and these have room."""
+    return columns >= LARGE * n and 8 * n * rank**2 <= ROOM
 
 
 def grams(

@@ -1,15 +1,14 @@
 """`esijax benchmark`: from files to the table and the page."""
 
-import shlex
-import sys
 import warnings
 from pathlib import Path
 
 import mne
 
 from esijax import io
-from esijax._console import console
+from esijax._console import console, listed, mark_bad
 from esijax._files import replacing
+from esijax._output import LOGS, command_line, usable
 from esijax._types import EsijaxWarning, InputError
 from esijax.benchmark import foreign, page, runner
 from esijax.benchmark.methods import METHODS, SLOW_METHODS
@@ -17,6 +16,9 @@ from esijax.benchmark.peers import MNE_PEERS, SLOW_PEERS
 from esijax.benchmark.protocols import PROTOCOLS
 from esijax.benchmark.scenarios import SCENARIOS
 from esijax.benchmark.study import Study
+
+WRITES = ("benchmark.html", "benchmark.md", "results.csv", "cells")
+SETTINGS = "settings.json"
 
 
 def run(
@@ -29,20 +31,20 @@ def run(
     files: dict[str, Path | None],
     condition: str | None,
     bads: tuple[str, ...],
+    picks: tuple[str, ...] = (),
 ) -> None:
     """Run the benchmark of the command line; parameters are its options."""
     screen = console()
     if seeds < 1:
         raise InputError(f"--seeds must be at least 1, got {seeds}.")
-    if out.exists() and not out.is_dir():
-        raise InputError(f"--out {out}: not a folder.")
+    _check_folder(out)
     wanted = chosen(scenarios, tuple(SCENARIOS), tuple(PROTOCOLS), "scenario")
     solvers = chosen(methods, tuple(METHODS), tuple(SLOW_METHODS), "method")
     with warnings.catch_warnings():
         # weak signals and ad hoc covariances are what scenarios are made of
         warnings.simplefilter("ignore", EsijaxWarning)
         with screen.status("preparing the heads"):
-            study = study_of(files, condition, bads)
+            study = study_of(files, condition, bads, picks)
         others = dict(MNE_PEERS) if peers != "none" else {}
         if peers == "all":
             others |= SLOW_PEERS | foreign.available(screen.log)
@@ -55,7 +57,7 @@ def run(
             seeds=seeds,
             tell=screen.log,
         )
-    command = shlex.join(["esijax", *sys.argv[1:]])
+    command = command_line()
     page.write_page(results, out / "benchmark.html", command)
     text = page.markdown(results)
     with replacing(out / "benchmark.md") as path:
@@ -87,18 +89,36 @@ def chosen(text: str, standard: tuple[str, ...], more: tuple[str, ...], what: st
     return list(dict.fromkeys(out))
 
 
-def study_of(files: dict[str, Path | None], condition: str | None, bads: tuple[str, ...]) -> Study:
+def _check_folder(out: Path) -> None:
+    """Refuse what cannot be written, and results that no benchmark left there."""
+    usable(out)
+    if (out / SETTINGS).exists():
+        return  # a benchmark: the run itself sees whether it is the same one
+    found = [p.name for name in (*WRITES, *LOGS) for p in out.glob(name)]
+    if found:
+        raise InputError(
+            f"--out {out} holds {', '.join(sorted(found))} of another command: give another folder."
+        )
+
+
+def study_of(
+    files: dict[str, Path | None],
+    condition: str | None,
+    bads: tuple[str, ...],
+    picks: tuple[str, ...] = (),
+) -> Study:
     """Study on the user's files, or on the template head."""
     if not any(files.values()):
-        if condition is not None or bads:
-            raise InputError("--condition and --bads need --evoked.")
+        if condition is not None or bads or picks:
+            raise InputError("--condition, --bads and --picks need --evoked.")
         return Study.template()
     missing = [name for name, path in files.items() if path is None and name != "bem"]
     if missing:
         raise InputError(f"give --{missing[0]} as well: the files belong to one measurement.")
-    number = int(condition) if condition is not None and condition.isdigit() else condition
-    evoked = io.read_evoked(files["evoked"], 0 if number is None else number)
-    evoked.info["bads"] = sorted({*evoked.info["bads"], *bads})
+    evoked = io.read_evoked(files["evoked"], 0 if condition is None else condition)
+    mark_bad(evoked, bads, files["evoked"])
+    if picks:
+        evoked = _picked(evoked, listed(picks, evoked.ch_names))
     return Study(
         evoked.info,
         io.read_forward(files["forward"]),
@@ -107,6 +127,13 @@ def study_of(files: dict[str, Path | None], condition: str | None, bads: tuple[s
         None if files["bem"] is None else read_bem(files["bem"]),
         evoked.nave,
     )
+
+
+def _picked(evoked: mne.Evoked, picks: list[str]) -> mne.Evoked:
+    try:
+        return evoked.pick(picks, exclude=(), verbose="ERROR")
+    except ValueError as error:
+        raise InputError(f"--picks {', '.join(picks)}: {error}") from error
 
 
 def read_bem(path: Path | None):

@@ -143,6 +143,14 @@ def _known(names: Sequence[str], table, what: str) -> None:
         raise InputError(f"there is no {what} {unknown[0]!r}; there are {list(table)}.")
 
 
+def _settings(path: Path) -> object:
+    """What the earlier run was asked; nothing that equals it where the file is broken."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+
+
 def _same_run(out: Path, study: Study, seeds: int) -> None:
     """Refuse to mix cells of other data or another number of seeds."""
     digest = hashlib.sha256()
@@ -162,7 +170,7 @@ def _same_run(out: Path, study: Study, seeds: int) -> None:
         "mne": version("mne"),
     }
     path = out / "settings.json"
-    if path.exists() and json.loads(path.read_text()) != settings:
+    if path.exists() and _settings(path) != settings:
         raise InputError(
             f"{out} holds the cells of another run (other files, options or versions): give "
             "another --out, or remove it."

@@ -214,13 +214,18 @@ def _parts(value: Any) -> tuple[str, list[tuple[Any, Any]]]:
         return name, sorted(value.items(), key=lambda item: repr(item[0]))
     if isinstance(value, tuple | list):
         return name, list(enumerate(value))
+    return name, _of_callable(value)
+
+
+def _of_callable(value: Any) -> list[tuple[Any, Any]]:
+    """What a function remembers; the attributes of any other object."""
     if isinstance(value, functools.partial):
-        return name, [("func", value.func), ("args", value.args), ("keywords", value.keywords)]
+        return [("func", value.func), ("args", value.args), ("keywords", value.keywords)]
     if hasattr(value, "__wrapped__"):
-        return name, [("wrapped", value.__wrapped__)]
+        return [("wrapped", value.__wrapped__)]
     if callable(value) and hasattr(value, "__code__"):
         cells = [cell.cell_contents for cell in value.__closure__ or ()]
-        return name, [("closure", cells), ("defaults", value.__defaults__)]
-    if getattr(value, "__self__", None) is not None and not isinstance(value, type):
-        return name, [("self", value.__self__)]
-    return name, sorted(getattr(value, "__dict__", {}).items())
+        return [("closure", cells), ("defaults", value.__defaults__)]
+    if getattr(value, "__self__", None) is not None:
+        return [("self", value.__self__)]
+    return sorted(getattr(value, "__dict__", {}).items())

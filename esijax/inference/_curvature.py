@@ -10,7 +10,8 @@ Where the covariance is linear in its variances v, with sensor factors B and
 one product of matrices instead of one derivative per unknown. A few components of many columns
 are matrices :math:`C_k = B_k B_k^\top` of sensors x sensors instead,
 
-.. math:: \operatorname{tr}\left( \Sigma^{-1} C_k (\tfrac n2 I - \Sigma^{-1} S) \Sigma^{-1} C_j \right)
+.. math:: \operatorname{tr}\left( \Sigma^{-1} C_k \left( \tfrac n2 I - \Sigma^{-1} S \right)
+          \Sigma^{-1} C_j \right)
 """
 
 from collections.abc import Callable
@@ -21,7 +22,7 @@ import jax.scipy.linalg as jsl
 from jaxtyping import Array, Bool, Float
 from numpyro.infer.util import constrain_fn, log_density, potential_energy
 
-from esijax._ops.grams import grams
+from esijax._ops.grams import few_and_large, grams
 from esijax.inference._start import factors
 from esijax.inference.target import Sites, Target
 from esijax.models.noise import LinearNoise, White
@@ -48,7 +49,8 @@ def hessian(
         return jax.jvp(slope, (point,), (direction,))[1]
 
     # a few columns at a time: all at once would hold as many sensor factors as unknowns
-    return _symmetric(jax.lax.map(column, jnp.eye(len(point)), batch_size=8))
+    side_by_side = target.marginal.side_by_side
+    return _symmetric(jax.lax.map(column, jnp.eye(len(point)), batch_size=side_by_side))
 
 
 def _linear_hessian(target: Target, unravel: Unravel, point: Point, *, jacobian: bool):
@@ -74,7 +76,7 @@ def _linear_hessian(target: Target, unravel: Unravel, point: Point, *, jacobian:
     inverse = jsl.cho_solve((chol, True), factor)
     m, q = jnp.sum(factor * inverse, axis=0), jnp.sum(inverse * (power @ inverse), axis=0)
     slope = jnp.zeros(n_owners).at[owner].add(0.5 * (q - n * m))
-    if prefers_matrices(*factor.shape, n_owners):
+    if few_and_large(*factor.shape, n_owners):
         white = jsl.cho_solve((chol, True), jnp.eye(len(chol), dtype=chol.dtype))
         inner = _by_matrices(grams(factor, owner, n_owners), white, power, n)
     else:
@@ -83,13 +85,6 @@ def _linear_hessian(target: Target, unravel: Unravel, point: Point, *, jacobian:
     rest = jax.hessian(lambda u: jnp.sum(slope * variances(u)) + prior_density(u))
     # the slope is a constant of this derivative, yet follows data and gain in an outer one
     return _symmetric(steep.T @ inner @ steep + rest(point))
-
-
-def prefers_matrices(rank: int, columns: int, n_owners: int) -> bool:
-    """Whether components are cheaper as matrices, and these fit into half a gigabyte."""
-    by_columns = 4 * columns**2 * rank
-    by_matrices = 2 * rank**2 * (columns + n_owners * (2 * rank + WIDTH)) + (n_owners * rank) ** 2
-    return by_matrices < by_columns and 8 * n_owners * rank**2 <= 5e8
 
 
 def _by_matrices(matrices, white, power, n) -> Float[Array, "owners owners"]:

@@ -58,10 +58,8 @@ class Search:
 
     def advance(self, walk: Walk) -> Walk:
         """About a second of steps."""
-        method, rank = self.method, self.setup.problem.rank
-        factor = self.target.marginal.factor
-        columns = rank if factor is None else factor.shape[1]
-        work = 8.0 * rank**2 * (rank + columns) * method.n_starts
+        method = self.method
+        work = self.target.marginal.work * method.n_starts
         n_steps = int(min(max(WORK / work, 1), 500))
         return advance(self.objective, self.solver, walk, n_steps, method.max_steps)
 

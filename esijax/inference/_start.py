@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Int
 from numpyro import handlers
 from numpyro.infer.initialization import init_to_median
 
+from esijax._ops.grams import few_and_large, grams
 from esijax._types import InputError
 from esijax.inference.answers import marginal, need_prior
 from esijax.inference.method import Setup
@@ -92,10 +93,21 @@ def _warmed(model: Marginal, sites: Sites) -> Sites:
     still = jnp.zeros_like(model.noise_cov(hyper))
     fixed = still if isinstance(noise, LinearNoise) else model.noise_cov(hyper)
 
-    def update(_, variance):
+    large = few_and_large(*factor.shape, n_owners)
+    matrices = grams(factor, owner, n_owners) if large else None
+
+    def energies(variance):
+        if matrices is not None:
+            inverse = jnp.linalg.inv(jnp.tensordot(variance, matrices, 1) + fixed)
+            seen = inverse @ model.data.power @ inverse
+            return jnp.tensordot(matrices, inverse, 2), jnp.tensordot(matrices, seen, 2)
         solved = jnp.linalg.solve((factor * variance[owner]) @ factor.T + fixed, factor)
         bound = jnp.zeros(n_owners).at[owner].add(jnp.sum(factor * solved, axis=0))
         power = jnp.zeros(n_owners).at[owner].add(jnp.sum(solved * (model.data.power @ solved), 0))
+        return bound, power
+
+    def update(_, variance):
+        bound, power = energies(variance)
         safe = jnp.where(bound > 0, bound, 1.0)
         ratio = jnp.where(bound > 0, power / (model.data.n_columns * safe), 1.0)
         return variance * jnp.sqrt(ratio)

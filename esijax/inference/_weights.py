@@ -27,9 +27,7 @@ WORK = 8e10  # operations spent on them: about two seconds
 
 def n_weights(model: Marginal, num_samples: int) -> int:
     """Weights to look at: as many as draws, or more where they are cheap."""
-    rank = model.problem.rank
-    columns = rank if model.factor is None else model.factor.shape[1]
-    affordable = int(WORK / (4.0 * rank**2 * (rank + columns)))
+    affordable = int(WORK / (0.5 * model.work))  # values alone, without gradients
     return max(num_samples, min(affordable, ENOUGH))
 
 

@@ -132,7 +132,8 @@ class Laplace(Method):
         constant = 0.5 * size * jnp.log(2 * jnp.pi)
         evidence = search.objective(mode) + constant - log_det
         density = log_det - constant - 0.5 * jnp.sum(white**2, axis=1)
-        weights = jax.lax.map(search.objective, frozen(points), batch_size=8) - density
+        together = search.target.marginal.side_by_side
+        weights = jax.lax.map(search.objective, frozen(points), batch_size=together) - density
         quality = GaussianChecks(
             checks, values[0] / values[-1], definite, frozen(weights), jnp.asarray(size)
         )

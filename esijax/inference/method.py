@@ -300,11 +300,11 @@ def _loop(method: Method, state: State) -> State:
 
 def _host_loop(method: Method, setup: Setup, progress: bool, checkpoint) -> Estimate:
     kept = None if checkpoint is None else Checkpoint(checkpoint, method, setup, method.grows)
-    state = begun(method, setup)
-    if kept is not None and method.done(state) is not True:
-        state = kept.restore(state)
     result = None
     with tqdm(disable=not progress, desc=type(method).__name__, unit="step") as bar:
+        state = begun(method, setup)
+        if kept is not None and method.done(state) is not True:
+            state = kept.restore(state)
         try:
             while not bool(method.done(state)):
                 state = method.advance(state)

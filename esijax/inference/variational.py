@@ -180,7 +180,7 @@ class SVI(Method):
 
         n_draws = n_weights(model, self.num_samples)
         keys = jax.random.split(jax.random.fold_in(key, 0), n_draws)
-        hyper, weights = jax.lax.map(draw, keys, batch_size=8)
+        hyper, weights = jax.lax.map(draw, keys, batch_size=model.side_by_side)
         return mixture_estimate(
             model,
             jax.tree.map(lambda x: x[: self.num_samples], hyper),
@@ -207,7 +207,5 @@ def _drawn(guide: Any, params: dict, key: Any, names: tuple[str, ...]):
 
 def _chunk(model: Marginal, method: SVI) -> int:
     """Updates of about a second."""
-    rank = model.problem.rank
-    columns = rank if model.factor is None else model.factor.shape[1]
-    work = 8.0 * rank**2 * (rank + columns) * method.num_particles
+    work = model.work * method.num_particles
     return int(min(max(WORK / work, 1), 500, method.steps))

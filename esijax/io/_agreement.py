@@ -134,7 +134,7 @@ def same_compensation(channels: Channels, forward: mne.Forward) -> None:
     if ours != theirs:
         raise InputError(
             f"compensation grade differs: measurement {sorted(ours)}, forward {sorted(theirs)}; "
-            "apply_gradient_compensation first."
+            "compute the forward with the info of this measurement."
         )
 
 

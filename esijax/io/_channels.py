@@ -9,6 +9,8 @@ import numpy as np
 
 from esijax import _checks
 from esijax._types import InputError
+from esijax.io._dead import with_noise
+from esijax.io._picks import wanted
 
 logger = logging.getLogger("esijax")
 
@@ -31,16 +33,24 @@ class Measurement:
         else:
             data = self.inst.get_data(picks=index, copy=True, verbose="ERROR")
             if len(data) == 0:
-                raise InputError("the Epochs are empty: all were dropped.")
+                raise InputError(
+                    "the Epochs hold no trial: epochs.drop_log says why each was dropped."
+                )
         return data if np.iscomplexobj(data) else np.array(data, dtype=float)
 
 
-def measurement(inst) -> Measurement:
-    """Wrap the data, checking the number of averages."""
-    nave = float(getattr(inst, "nave", 1) if isinstance(inst, mne.Evoked) else 1)
-    if not (np.isfinite(nave) and nave > 0):
-        raise InputError(f"evoked.nave is {nave:g}: the number of averages must be positive.")
-    return Measurement(inst, nave, np.asarray(inst.times, dtype=float))
+def measurement(inst, nave: Any = None) -> Measurement:
+    """Wrap the data, with the number of averages behind it where the caller knows better."""
+    what = "nave"
+    if nave is None:
+        what, nave = "evoked.nave", inst.nave if isinstance(inst, mne.Evoked) else 1
+    number = isinstance(nave, int | float | np.number) and not isinstance(nave, bool)
+    if not (number and np.isfinite(nave) and nave > 0):
+        raise InputError(f"{what} is {nave!r}: the number of averages must be positive and finite.")
+    times = np.asarray(inst.times, dtype=float)
+    if not times.size:
+        raise InputError(f"the measurement ({type(inst).__name__}) holds no sample.")
+    return Measurement(inst, float(nave), times)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,49 +98,22 @@ def common_channels(
 ) -> Channels:
     """Good shared channels in the order of the measurement."""
     info = data.inst.info
-    types = info.get_channel_types()
-    wanted = _wanted(info, types, picks)
+    kinds = dict(zip(info["ch_names"], info.get_channel_types(), strict=True))
+    chosen = wanted(info, picks)
     bads = set(info["bads"]) | (set() if noise_cov is None else set(noise_cov["bads"]))
-    good = [name for name in wanted if name not in bads]
-    if not good and wanted:
+    good = [name for name in chosen if name not in bads]
+    if not good:
         raise InputError(f"all channels are marked bad: {_checks.names(sorted(bads))}.")
-    kinds = dict(zip(info["ch_names"], types, strict=True))
     names = _shared(kinds, good, forward, noise_cov)
-    if bads & set(wanted):
-        logger.info("bad channels left out: %s", sorted(bads & set(wanted)))
+    if bads & set(chosen):
+        logger.info("bad channels left out: %s", sorted(bads & set(chosen)))
     if noise_cov is not None:
-        names = _with_noise(names, kinds, noise_cov)
+        names = with_noise(names, kinds, noise_cov)
     _checks.few(len(names), forward["nsource"])
     index = [info["ch_names"].index(name) for name in names]
     present = set(names)
     projs = [p for p in info["projs"] if present.intersection(p["data"]["col_names"])]
     return Channels(names, np.array([kinds[n] for n in names]), index, info, projs)
-
-
-def _wanted(info: mne.Info, types: list[str], picks: Any) -> list[str]:
-    """MEG and EEG channels that `picks` selects, in the order of info."""
-    names = [n for n, t in zip(info["ch_names"], types, strict=True) if t in ("mag", "grad", "eeg")]
-    if picks is None:
-        return names
-    chosen: set[str] = set()
-    if not np.iterable(picks):
-        picks = [picks]
-    for pick in [picks] if isinstance(picks, str) else list(picks):
-        by_type = {"meg": ("mag", "grad"), "data": ("mag", "grad", "eeg"), "all": tuple(set(types))}
-        kinds = by_type.get(pick, (pick,)) if isinstance(pick, str) else ()
-        found = {n for n, t in zip(info["ch_names"], types, strict=True) if t in kinds}
-        if isinstance(pick, int | np.integer):
-            if not -len(types) <= pick < len(types):
-                raise InputError(f"picks: there is no channel {pick}.")
-            found = {info["ch_names"][pick]}
-        elif pick in info["ch_names"]:
-            found = {pick}
-        if not found:
-            raise InputError(f"picks: {pick!r} is neither a channel nor a channel type here.")
-        chosen |= found
-    if not chosen & set(names):
-        raise InputError(f"picks={picks!r} selects no MEG or EEG channel.")
-    return [name for name in names if name in chosen]
 
 
 def _shared(kinds: dict[str, str], good: list[str], forward, noise_cov) -> list[str]:
@@ -159,25 +142,6 @@ def _shared(kinds: dict[str, str], good: list[str], forward, noise_cov) -> list[
     return names
 
 
-def _with_noise(names: list[str], kinds: dict[str, str], noise_cov: mne.Covariance) -> list[str]:
-    """Channels whose noise is known: finite covariance, and more than zero variance."""
-    row = {name: i for i, name in enumerate(noise_cov.ch_names)}
-    index = [row[name] for name in names]
-    square = np.asarray(noise_cov.data)
-    square = square[index] if square.ndim == 1 else square[np.ix_(index, index)]
-    way_out = _checks.ESTIMATE_AGAIN
-    _checks.real_finite(square, "noise_cov", names, way_out=way_out)
-    variance = square if square.ndim == 1 else np.diag(square)
-    alive = {kinds[n] for n, v in zip(names, variance, strict=True) if v != 0}
-    dead = [n for n, v in zip(names, variance, strict=True) if v == 0]
-    for name in dead:
-        if kinds[name] not in alive:
-            raise InputError(f"noise_cov is all zero for {kinds[name]} channels: {way_out}.")
-    if dead:
-        _checks.warn(f"zero variance in noise_cov: {_checks.names(dead)}; they are left out.")
-    return [name for name in names if name not in set(dead)]
-
-
 def referenced(channels: Channels, data: Measurement) -> tuple[Channels, tuple[str, ...]]:
     """Make sure that EEG has an average reference, as a projector."""
     info = channels.info
@@ -186,8 +150,8 @@ def referenced(channels: Channels, data: Measurement) -> tuple[Channels, tuple[s
         return channels, ()
     if len(eeg) == 1:
         raise InputError(
-            f"{eeg[0]} is the only EEG channel: an average reference leaves nothing of it; pass "
-            "picks without it."
+            f"{eeg[0]} is the only EEG channel: an average reference leaves nothing of it; use "
+            "more EEG channels, or picks without it."
         )
     known = [set(p["data"]["col_names"]) for p in info["projs"] if p["kind"] == 10]
     if known and not info["custom_ref_applied"]:

@@ -8,6 +8,7 @@ from esijax import _checks
 from esijax._ops.geodesic import joined_edges
 from esijax._types import InputError
 from esijax.arrays import nearest_neighbours
+from esijax.io._cells import cells, triangle_areas
 from esijax.io._orient import frames_of
 from esijax.problem import Geometry
 
@@ -26,21 +27,20 @@ def geometry_of(forward: mne.Forward, frames: np.ndarray) -> tuple[Geometry, tup
         positions = positions @ to_head[:3, :3].T + to_head[:3, 3]
     frames = frames @ to_head[:3, :3].T
     starts = np.cumsum([0, *(int(s["nuse"]) for s in src)])
-    meshes = [_mesh(s) for s in src]
+    meshes, areas = zip(*(_surface(s) for s in src), strict=True)
     triangles = np.concatenate([m + a for m, a in zip(meshes, starts, strict=False)])
     edges = [_edges(s, m) for s, m in zip(src, meshes, strict=True)]
     places = np.split(positions, starts[1:-1])
     edges = [joined_edges(p, e) if len(e) else e for p, e in zip(places, edges, strict=True)]
     edges = np.concatenate([e + a for e, a in zip(edges, starts, strict=False)])
-    areas = np.concatenate([_areas(s, m) for s, m in zip(src, meshes, strict=True)])
-    surface = any(s["type"] == "surf" for s in src)
+    areas = np.concatenate(areas)
     return (
         Geometry(
             positions=jnp.asarray(positions),
             normals=jnp.asarray(frames[:, -1]),
             frames=jnp.asarray(frames),
-            areas=jnp.asarray(areas) if surface else None,
-            triangles=jnp.asarray(triangles, dtype=int) if surface else None,
+            areas=jnp.asarray(areas) if areas.any() else None,
+            triangles=jnp.asarray(triangles, dtype=int) if len(triangles) else None,
             edges=jnp.asarray(edges, dtype=int) if len(edges) else None,
         ),
         _left_out(src),
@@ -62,17 +62,21 @@ def geometry(forward: mne.Forward) -> Geometry:
     return geometry_of(forward, frames_of(forward))[0]
 
 
-def _mesh(s) -> np.ndarray:
-    """Triangles over the used vertices, numbered 0 .. nuse - 1; none without a surface."""
-    if s["type"] != "surf":
-        return np.zeros((0, 3), dtype=int)
-    tris = s["tris"] if s["nuse"] == s["np"] else s["use_tris"]
+def _surface(s) -> tuple[np.ndarray, np.ndarray]:
+    """Triangles over the used vertices, numbered 0 .. nuse - 1, and the area of each vertex."""
+    none = np.zeros((0, 3), dtype=int), np.zeros(int(s["nuse"]))
+    if s["type"] != "surf" or s["tris"] is None or not np.size(s["tris"]):
+        return none
+    every = np.asarray(s["tris"])
+    points = np.asarray(s["rr"], dtype=float)
+    tris = every if s["nuse"] == s["np"] else s["use_tris"]
     if tris is None or np.size(tris) == 0:  # restrict_forward_to_stc leaves (1, 0)
-        return np.zeros((0, 3), dtype=int)
+        return cells(points, every, np.asarray(s["vertno"]))
     position = np.full(s["np"], -1)
     position[s["vertno"]] = np.arange(s["nuse"])
     mesh = position[np.asarray(tris)]
-    return mesh[(mesh >= 0).all(axis=1)]
+    mesh = mesh[(mesh >= 0).all(axis=1)]
+    return (mesh, _areas(points, every, points[s["vertno"]], mesh)) if len(mesh) else none
 
 
 def _edges(s, mesh: np.ndarray) -> np.ndarray:
@@ -87,24 +91,13 @@ def _edges(s, mesh: np.ndarray) -> np.ndarray:
     return nearest_neighbours(np.asarray(s["rr"][s["vertno"]], dtype=float))
 
 
-def _areas(s, mesh: np.ndarray) -> np.ndarray:
+def _areas(points, tris, used, mesh: np.ndarray) -> np.ndarray:
     """Area of each used vertex; a hemisphere's sum is that of its full-resolution surface."""
-    area = np.zeros(int(s["nuse"]))
-    if not len(mesh):
-        return area
-    points = np.asarray(s["rr"])
-    each = _triangle_areas(points[s["vertno"]].astype(float), mesh) / 3
+    area = np.zeros(len(used))
+    each = triangle_areas(used, mesh) / 3
     for corner in mesh.T:
         area += np.bincount(corner, weights=each, minlength=len(area))
-    whole = _triangle_areas(points, np.asarray(s["tris"])).sum(dtype=float)
-    return area * whole / area.sum()
-
-
-def _triangle_areas(points: np.ndarray, tris: np.ndarray) -> np.ndarray:
-    a = points[tris[:, 0]]
-    (ux, uy, uz), (vx, vy, vz) = (points[tris[:, 1]] - a).T, (points[tris[:, 2]] - a).T
-    x, y, z = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
-    return np.sqrt(x * x + y * y + z * z) / 2
+    return area * triangle_areas(points, tris).sum() / area.sum()
 
 
 def _left_out(src) -> tuple[str, ...]:

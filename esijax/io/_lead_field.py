@@ -55,7 +55,11 @@ class LeadField(NamedTuple):
 
 
 def assemble(
-    noise: Noise, unit: float, field: LeadField, depth: np.ndarray | None
+    noise: Noise,
+    unit: float,
+    field: LeadField,
+    depth: np.ndarray | None,
+    turned_first: bool = False,
 ) -> tuple[jax.Array, np.ndarray, np.ndarray | None]:
     """Whitened lead field in its frames, the power of its columns, and what depth weighting needs.
 
@@ -67,29 +71,33 @@ def assemble(
     field : LeadField
     depth : (some,) of int | (some, channels) | None
         Channels that tell how deep a source is, or a map to them.
+    turned_first : bool
+        Whether the depth is seen along the axes of the frames only (MNE's ``allow_fixed_depth``).
 
     Returns
     -------
     white : (rank, locations, orients)
     power : (locations, orients)
     blocks : (locations, o, o) | None
-        Products of the stored columns of each location, as `depth` sees them.
+        Products of the columns of each location, as `depth` sees them.
     """
     n, own = field.stored.shape[1:]
+    seen_orients = field.n_orients if turned_first else own
     out = _aligned((len(noise.matrix), n, field.n_orients))
     flat_out = out.reshape(len(out), -1)
     power = np.empty(flat_out.shape[1])
-    blocks = None if depth is None else np.empty((n, own, own))
+    blocks = None if depth is None else np.empty((n, seen_orients, seen_orients))
     parts = [
         (rows, _as_slice(seen), noise.matrix[rows][:, seen] * unit) for rows, seen in noise.parts
     ]
     size = max(1, CHUNK // own)
     for start in range(0, n, size):
         columns = field.columns(slice(start, start + size))
-        if depth is not None and blocks is not None:
-            seen = np.take(columns, depth, axis=2) if depth.ndim == 1 else columns @ depth.T
-            np.einsum("loc,lpc->lop", seen, seen, out=blocks[start : start + size])
         turned = field.turned(columns, start)
+        if depth is not None and blocks is not None:
+            seen = turned if turned_first else columns
+            seen = np.take(seen, depth, axis=2) if depth.ndim == 1 else seen @ depth.T
+            np.einsum("loc,lpc->lop", seen, seen, out=blocks[start : start + size])
         flat = turned.reshape(-1, turned.shape[2]).T
         there = slice(start * field.n_orients, start * field.n_orients + flat.shape[1])
         for rows, seen, block in parts:

@@ -12,11 +12,10 @@ from mne.proj import make_projector
 
 from esijax import _checks
 from esijax._types import InputError
-from esijax.arrays import ledoit_wolf
 from esijax.io._channels import Channels
+from esijax.io._fallback import fallback, rank_of_sss
 from esijax.problem import Whitener
 
-MIN_BASELINE = 20
 RANK_SCALE = {"mag": 1e12, "grad": 1e11, "eeg": 1e5}  # brings V and T to like size
 
 
@@ -43,8 +42,9 @@ def noise_of(noise_cov, recording, channels: Channels, rank, data) -> tuple[Nois
     """Whitener for the channels; says where the covariance came from if it was missing."""
     rank = _check_rank_argument(rank, channels)
     notes: tuple[str, ...] = ()
-    if noise_cov is None:
-        noise_cov, note = _fallback(recording, channels, data)
+    is_given = noise_cov is not None
+    if not is_given:
+        noise_cov, note = fallback(recording, channels, data)
         _checks.warn(f"no noise_cov given. {note}.")
         notes = (note,)
     names = channels.names
@@ -52,11 +52,12 @@ def noise_of(noise_cov, recording, channels: Channels, rank, data) -> tuple[Nois
     square = np.diag(noise_cov.data) if noise_cov["diag"] else np.asarray(noise_cov.data)
     square = square[np.ix_(index, index)]
     for rows in _groups(channels).values():  # MEG together, EEG apart: checks need one scale
-        _checks.covariance(square[np.ix_(rows, rows)], [names[i] for i in rows])
+        noisy = rows[np.diag(square)[rows] != 0]  # a reference electrode has no noise as yet
+        _checks.covariance(square[np.ix_(noisy, noisy)], [names[i] for i in noisy])
     # a private copy: MNE's own would share projectors with the caller's
     cov = mne.Covariance(square, names, [], deepcopy(noise_cov["projs"]), noise_cov["nfree"])
     square = _projected(square, [*channels.projs, *cov["projs"]], names)
-    rank = _checked_rank(cov, square, channels, rank)
+    rank = _checked_rank(cov, square, channels, rank, is_given)
     matrix, colorer, parts = _whitening(square, channels, rank)
     root = np.sqrt(data.nave)
     return Noise(matrix * root, colorer / root, data.nave, parts), notes
@@ -106,14 +107,20 @@ def _check_rank_argument(rank: Any, channels: Channels) -> Any:
     room["meg"] = room["mag"] + room["grad"]
     for kind, n in rank.items():
         known = kind in ("meg", "mag", "grad", "eeg")
-        if not (known and isinstance(n, int | np.integer) and n > 0):
-            raise InputError(f"rank must give integers for meg or eeg, got {kind!r}: {n!r}.")
+        is_count = isinstance(n, int | np.integer) and not isinstance(n, bool) and n > 0
+        if not (known and is_count):
+            raise InputError(
+                "rank must give positive integers for 'meg', 'mag', 'grad' or 'eeg', got "
+                f"{kind!r}: {n!r}."
+            )
         if room[kind] and n > room[kind]:
             raise InputError(f"rank of {kind} is set to {n}, more than its {room[kind]} channels.")
     return {kind: n for kind, n in rank.items() if room[kind]}
 
 
-def _checked_rank(cov: mne.Covariance, square, channels: Channels, rank: Any) -> dict[str, int]:
+def _checked_rank(
+    cov: mne.Covariance, square, channels: Channels, rank: Any, is_given: bool
+) -> dict[str, int]:
     """Rank per channel type, compared with what the projectors leave."""
 
     def compute(how):
@@ -129,8 +136,10 @@ def _checked_rank(cov: mne.Covariance, square, channels: Channels, rank: Any) ->
                 f"rank of {kind} is set to {n}, but noise_cov has only {found[kind]} dimensions: "
                 "the whitener would amplify rounding errors; pass rank=None."
             )
-    if any(n <= 0.9 * len(groups[kind]) for kind, n in found.items()):
-        _warn_if_low(found, _by_group(compute("info")))
+    if is_given:
+        _warn_if_filtered(rank_of_sss(channels), _by_group(use).get("meg", 0))
+        if any(n <= 0.9 * len(groups[kind]) for kind, n in found.items()):
+            _warn_if_low(found, _by_group(compute("info")))
     return use
 
 
@@ -143,6 +152,15 @@ def _by_group(rank: dict[str, int]) -> dict[str, int]:
     for kind, n in rank.items():
         total[_group(kind)] += int(n)
     return dict(total)
+
+
+def _warn_if_filtered(left: int | None, rank: int) -> None:
+    if left is not None and rank > left:
+        _checks.warn(
+            f"the data were Maxwell-filtered to rank {left}, noise_cov has {rank} dimensions in "
+            "meg: the others count as zeros that were measured. Estimate it from the filtered "
+            "data, e.g. mne.compute_covariance(epochs, tmax=0, rank='info')."
+        )
 
 
 def _warn_if_low(found: dict[str, int], nominal: dict[str, int]) -> None:
@@ -169,20 +187,3 @@ def _unstable(square: np.ndarray, rows: np.ndarray, n: int) -> bool:
     std = np.where(std > 0, std, 1.0)
     values = np.linalg.eigvalsh(square / np.outer(std, std))[::-1]
     return n > len(values) or bool(values[n - 1] < 1e-10 * values[0])
-
-
-def _fallback(recording, channels: Channels, data) -> tuple[mne.Covariance, str]:
-    """Pre-stimulus baseline, else MNE's ad hoc diagonal."""
-    before = np.flatnonzero(data.times < 0)
-    if len(before) < MIN_BASELINE or isinstance(data.inst, mne.io.BaseRaw):
-        note = "noise_cov: ad hoc diagonal (mne.make_ad_hoc_cov), for want of a baseline"
-        return mne.make_ad_hoc_cov(channels.picked(), verbose="ERROR"), note
-    n = len(channels.names)
-    baseline = np.moveaxis(recording[..., before], -2, 0).reshape(n, -1)
-    cov = np.zeros((n, n))
-    for kind in dict.fromkeys(channels.types):
-        rows = np.flatnonzero(channels.types == kind)
-        cov[np.ix_(rows, rows)] = ledoit_wolf(baseline[rows]) * data.nave
-    note = f"noise_cov: Ledoit-Wolf estimate of {len(before)} samples before time zero, per type"
-    projs = deepcopy(channels.projs)
-    return mne.Covariance(cov, list(channels.names), [], projs, baseline.shape[1] - 1), note

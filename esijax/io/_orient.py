@@ -13,9 +13,15 @@ from esijax._types import InputError
 from esijax.io._channels import Channels
 from esijax.io._lead_field import LeadField
 from esijax.io._noise import Noise
+from esijax.io._spaces import KINDS
 
-KINDS = {"surf": "surface", "vol": "volume", "discrete": "discrete"}
-DEPTH = {"exp": 0.8, "limit": 10.0, "limit_depth_chs": True, "combine_xyz": "spectral"}
+DEPTH = {
+    "exp": 0.8,
+    "limit": 10.0,
+    "limit_depth_chs": True,
+    "combine_xyz": "spectral",
+    "allow_fixed_depth": False,
+}
 
 
 def orient(
@@ -35,8 +41,7 @@ def orient(
         return LeadField(gain[:, :, None], rows, None, False), frames_of(forward)
     gain = gain.reshape(len(gain), -1, 3)
     if all(v == 0 for v in loose.values()):
-        turn, frames = _along_normals(forward)
-        return LeadField(gain, rows, turn, True), frames
+        return _along_normals(forward, gain, rows)
     frames = frames_of(forward)
     if forward["surf_ori"]:
         return LeadField(gain, rows, None, False), frames
@@ -56,26 +61,53 @@ def frames_of(forward: mne.Forward) -> np.ndarray:
     for s in forward["src"]:
         # a volume has no normals: its sources keep the head's axes
         if s["type"] != "vol" and not forward["surf_ori"]:
-            frames[start : start + s["nuse"]] = surface_frames(_normals(s).astype(float))
+            frames[start : start + s["nuse"]] = surface_frames(_normals(s))
         start += s["nuse"]
     return frames
 
 
-def _along_normals(forward: mne.Forward) -> tuple[np.ndarray, np.ndarray]:
-    """Fixed orientations: the last of the surface frame, or the normals."""
-    if forward["surf_ori"]:
-        frames = frames_of(forward)[:, 2:]
-        return np.broadcast_to([[0.0, 0.0, 1.0]], frames.shape), frames
-    normals = np.concatenate([_normals(s) for s in forward["src"]]).astype(float)
-    return normals[:, None], normals[:, None]
+def _along_normals(forward, gain, rows) -> tuple[LeadField, np.ndarray]:
+    """Fixed orientations: the lead field along the normals.
+
+    MNE-Python starts from the lead field as it was computed, along the axes of the head, even where
+    the forward was turned since, and takes normals as the source space has them: in single
+    precision and not quite of length one, unless patches are at hand.
+    """
+    normals = np.concatenate([_normals(s) for s in forward["src"]])[:, None]
+    if any(_has_patches(s) for s in forward["src"]):
+        normals = normals / np.linalg.norm(normals, axis=2, keepdims=True)
+    if not forward["surf_ori"]:
+        return LeadField(gain, rows, normals, True), normals
+    own = frames_of(forward)[:, 2:]
+    first = _as_computed(forward, gain, normals)
+    if first is not None:
+        return LeadField(first, rows, normals, True), normals
+    turn = np.broadcast_to([[0.0, 0.0, 1.0]], own.shape)
+    return LeadField(gain, rows, turn, True), own
+
+
+def _as_computed(forward, gain: np.ndarray, normals: np.ndarray) -> np.ndarray | None:
+    """Lead field along the axes of the head, if it is there and still that of the forward."""
+    first = forward.get("_orig_sol")
+    if first is None or first.size != gain.size:
+        return None
+    first = first.reshape(gain.shape)
+    along = np.einsum("slx,lx->sl", first, normals[:, 0])
+    last = gain[:, :, 2]  # the caller may have changed it
+    return first if np.allclose(along, last, rtol=0, atol=1e-5 * np.abs(last).max()) else None
 
 
 def _normals(s) -> np.ndarray:
     """Normals at the sources; averaged over cortical patches where the source space has them."""
-    if s.get("pinfo") is None or s.get("patch_inds") is None:
-        return s["nn"][s["vertno"]]
-    mean = np.array([s["nn"][s["pinfo"][i]].sum(axis=0) for i in s["patch_inds"]])
+    if not _has_patches(s):
+        return np.asarray(s["nn"][s["vertno"]], dtype=float)
+    mean = [s["nn"][s["pinfo"][i]].sum(axis=0) for i in s["patch_inds"]]
+    mean = np.array(mean, dtype=float).reshape(-1, 3)
     return mean / np.linalg.norm(mean, axis=1, keepdims=True)
+
+
+def _has_patches(s) -> bool:
+    return s.get("pinfo") is not None and s.get("patch_inds") is not None
 
 
 def surface_frames(normals: np.ndarray) -> np.ndarray:
@@ -98,24 +130,23 @@ def orient_scales(forward: mne.Forward, n_orients: int, loose: dict[str, float])
 
 def depth_options(depth: Any) -> dict:
     given = depth if isinstance(depth, dict) else {"exp": depth}
-    unknown = set(given) - {*DEPTH, "allow_fixed_depth"}
+    unknown = [key for key in given if key not in DEPTH]
     if unknown:
-        raise InputError(f"depth does not know {sorted(unknown)}; it knows {sorted(DEPTH)}.")
+        raise InputError(f"depth does not know {unknown}; it knows {sorted(DEPTH)}.")
     options = {**DEPTH, **given}
     exp = options["exp"]
     if exp is not None and not (isinstance(exp, int | float | np.number) and 0 <= exp < np.inf):
         raise InputError(f"the depth exponent must be None or a number >= 0, got {exp!r}.")
-    if options["limit_depth_chs"] not in (True, False, "whiten"):
-        raise InputError(
-            f"limit_depth_chs: True, False or 'whiten', {options['limit_depth_chs']!r}."
-        )
+    by = options["limit_depth_chs"]
+    if not (isinstance(by, bool | np.bool_) or (isinstance(by, str) and by == "whiten")):
+        raise InputError(f"limit_depth_chs must be True, False or 'whiten', got {by!r}.")
+    options["limit_depth_chs"] = by if isinstance(by, str) else bool(by)
     limit = options["limit"]
     if limit is not None and not (isinstance(limit, int | float | np.number) and limit > 0):
         raise InputError(f"the depth limit must be None or a number > 0, got {limit!r}.")
-    if options["combine_xyz"] not in ("spectral", "fro"):
-        raise InputError(
-            f"combine_xyz must be 'spectral' or 'fro', got {options['combine_xyz']!r}."
-        )
+    xyz = options["combine_xyz"]
+    if not (isinstance(xyz, str) and xyz in ("spectral", "fro")):
+        raise InputError(f"combine_xyz must be 'spectral' or 'fro', got {xyz!r}.")
     return options
 
 
@@ -125,7 +156,7 @@ def depth_channels(
     """Channels that tell how deep a source is, or the map to them; None without depth weighting."""
     if not options["exp"]:
         return None
-    if forward["source_ori"] == 1 and not options.get("allow_fixed_depth"):
+    if forward["source_ori"] == 1 and not options["allow_fixed_depth"]:
         raise InputError(
             "depth weighting needs the lead field of all three orientations and this forward has "
             "fixed ones: pass depth=None, depth=dict(allow_fixed_depth=True), or a free forward."

@@ -75,7 +75,8 @@ def computed(forward: mne.Forward, head, sensors, info: mne.Info) -> mne.Forward
     names, gain = list(field.ch_names), np.asarray(field.gain)
     data = gain.reshape(len(names), -1)
     sol = dict(data=data, nrow=data.shape[0], ncol=data.shape[1], row_names=names, col_names=[])
-    return mne.Forward({**forward, "sol": sol, "info": info, "nchan": len(names)})
+    parts = {"sol": sol, "_orig_sol": None, "info": info, "nchan": len(names)}
+    return mne.Forward({**forward, **parts})
 
 
 def to_forward(leadfield: LeadField, info: mne.Info, src=None, trans: Any = None) -> mne.Forward:

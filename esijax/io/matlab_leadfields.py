@@ -3,15 +3,15 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import h5py
 import numpy as np
-import scipy.io
 
-from esijax import _checks
-from esijax._types import InputError
+from esijax import _checks, _files
+from esijax._ops.memory import limit_bytes
+from esijax._types import InputError, is_number
 from esijax.forward import LeadField
 from esijax.forward._host import as_array
 from esijax.forward.rigid import check_rigid
+from esijax.io import _hdf5, _mat5
 
 METRES = {"m": 1.0, "dm": 0.1, "cm": 0.01, "mm": 0.001}
 
@@ -32,7 +32,7 @@ def read_leadfield(
     to_head=None,
     ch_names=None,
     ch_types: Any = "eeg",
-    scale: float | None = None,
+    scale: Any = None,
 ) -> LeadField:
     r"""Read the lead field of FieldTrip, Brainstorm or the New York Head.
 
@@ -78,12 +78,17 @@ def read_leadfield(
     stored = _read(Path(path))
     if ch_names is not None and stored.names:
         raise InputError(f"{path} names its channels itself: leave ch_names out, then pick.")
-    names = tuple(ch_names) if ch_names is not None else stored.names
+    names = _names(ch_names) if ch_names is not None else stored.names
     if len(names) != len(stored.gain):
         raise InputError(
             f"{path} holds {len(stored.gain)} channels and {len(stored.names)} names: give "
             f"ch_names, got {len(names)}."
         )
+    twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+    if twice:
+        raise InputError(f"{path} would have several channels {_checks.names(twice)}: rename them.")
+    if scale is not None and not (is_number(scale) and np.isfinite(scale) and scale != 0):
+        raise InputError(f"scale must be a finite number other than 0, got {scale!r}.")
     types = (ch_types,) * len(names) if isinstance(ch_types, str) else tuple(ch_types)
     if len(types) != len(names) or set(types) - {"eeg", "mag", "grad"}:
         raise InputError(f"ch_types must be eeg, mag or grad for {len(names)} channels: {types!r}.")
@@ -111,51 +116,90 @@ def _motion(to_head: Any) -> np.ndarray:
     return motion
 
 
+def _names(given: Any) -> tuple[str, ...]:
+    if isinstance(given, str) or not all(isinstance(name, str) for name in given):
+        raise InputError(f"ch_names must be the names of all channels, got {given!r:.60}.")
+    return tuple(given)
+
+
 def _read(path: Path) -> Stored:
-    if not path.is_file():
+    """What the file holds; any way in which it can be broken is one sentence."""
+    if not path.exists():
         raise InputError(f"{path}: no such file.")
-    if h5py.is_hdf5(path):
-        return _new_york(path)
     try:
-        content = scipy.io.loadmat(path, squeeze_me=True, struct_as_record=False)
-    except (ValueError, TypeError, OSError, NotImplementedError) as error:
-        raise InputError(f"{path}: not a MATLAB file, or a broken one ({error}).") from error
-    if {"Gain", "GridLoc"} <= set(content):
-        return _brainstorm(content, path)
-    for value in content.values():
-        if hasattr(value, "leadfield") and hasattr(value, "pos"):
-            return _fieldtrip(value, path)
+        if path.is_file() and _hdf5.is_hdf5(path):
+            return _new_york(path)
+        content = _mat5.read(_files.read_whole(path, limit_bytes()), limit_bytes())
+        if {"Gain", "GridLoc"} <= set(content):
+            return _brainstorm(content, path)
+        for value in content.values():
+            if isinstance(value, dict) and {"leadfield", "pos"} <= set(value):
+                return _fieldtrip(value)
+    except InputError as error:
+        text = str(error)
+        raise InputError(text if text.startswith(str(path)) else f"{path}: {text}") from error
+    except Exception as error:  # whatever a damaged file leads the libraries to, memory included
+        what = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise InputError(f"{path}: not a MATLAB file, or a broken one ({what:.80}).") from error
     raise InputError(
         f"{path} holds no lead field of FieldTrip (leadfield, pos) or Brainstorm (Gain, GridLoc), "
-        f"but {_checks.names(k for k in content if not k.startswith('__'))}."
+        f"but {_checks.names(content) or 'nothing'}."
     )
 
 
-def _fieldtrip(grid, path: Path) -> Stored:
+def _real(value: Any, what: str) -> np.ndarray:
+    """Real numbers with at least two axes, as MATLAB has them."""
+    if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiu":
+        kinds = {str: "text", list: "cells", dict: "a struct", np.ndarray: "complex numbers"}
+        found = kinds.get(type(value), "something else")
+        raise InputError(f"{what} holds {found} where real numbers are needed.")
+    return value.astype(float)
+
+
+def _places(value: Any, what: str, n: int | None = None) -> np.ndarray:
+    found = _real(value, what)
+    if found.ndim != 2 or found.shape[1] != 3 or len(found) != (len(found) if n is None else n):
+        need = "sources" if n is None else n
+        raise InputError(f"{what} is {found.shape}; ({need}, 3) is needed.")
+    return found
+
+
+def _fieldtrip(grid: dict[str, Any]) -> Stored:
     """One matrix (channels, 3) per source; empty or NaN outside."""
-    blocks = [np.asarray(block, dtype=float) for block in np.atleast_1d(grid.leadfield)]
-    keep = [b.ndim == 2 and b.size > 0 and bool(np.isfinite(b).all()) for b in blocks]
-    if not any(keep) or blocks[keep.index(True)].shape[1] != 3:
+    cells = grid["leadfield"]
+    if not isinstance(cells, list):
+        raise InputError("leadfield holds no cells, one of each source.")
+    empty = np.zeros((0, 0))
+    blocks = [empty if isinstance(c, str) and not c else _real(c, "leadfield") for c in cells]
+    keep = np.array([b.size > 0 and bool(np.isfinite(b).all()) for b in blocks], dtype=bool)
+    shapes = {b.shape for b, k in zip(blocks, keep, strict=True) if k}
+    if not shapes or any(len(shape) != 2 or shape[1] != 3 for shape in shapes):
         raise InputError(
-            f"{path}: the lead field has no sources with three orients; leave cfg.reducerank and "
+            "the lead field has no sources with three orients; leave cfg.reducerank and "
             "a fixed orientation out (cfg.backproject = 'yes' keeps three)."
         )
+    if len(shapes) > 1:
+        raise InputError(f"the sources of leadfield have different shapes: {sorted(shapes)}.")
     gain = np.stack([b for b, k in zip(blocks, keep, strict=True) if k], axis=1)
-    positions = np.atleast_2d(np.asarray(grid.pos, dtype=float))[np.array(keep)]
-    names = tuple(str(n) for n in np.atleast_1d(getattr(grid, "label", ())))
-    return Stored(gain, positions, names, str(getattr(grid, "unit", "")), 1.0)
+    positions = _places(grid["pos"], "pos", len(blocks))[keep]
+    label = grid.get("label", [])
+    label = [label] if isinstance(label, str) else label
+    if not isinstance(label, list) or not all(isinstance(name, str) for name in label):
+        raise InputError("label holds no names of channels.")
+    return Stored(gain, positions, tuple(label), str(grid.get("unit", "")), 1.0)
 
 
-def _brainstorm(content: dict, path: Path) -> Stored:
+def _brainstorm(content: dict[str, Any], path: Path) -> Stored:
     """Gain (channels, 3 x sources) along the axes of its coordinates, V and T per A m, m."""
-    gain = np.asarray(content["Gain"], dtype=float)
-    positions = np.atleast_2d(np.asarray(content["GridLoc"], dtype=float))
-    if gain.ndim != 2 or gain.shape[1] != 3 * len(positions):
+    gain, positions = _real(content["Gain"], "Gain"), _places(content["GridLoc"], "GridLoc")
+    if gain.ndim != 2 or gain.shape[1] != 3 * len(positions) or not gain.size:
         raise InputError(
-            f"{path}: Gain is {gain.shape} for {len(positions)} sources; three columns each are "
+            f"Gain is {gain.shape} for {len(positions)} sources; three columns each are "
             "needed (unconstrained)."
         )
     known = np.isfinite(gain).all(axis=1)  # Brainstorm: NaN for channels without a model
+    if not known.any():
+        raise InputError("Gain holds NaN or Inf in every channel.")
     if not known.all():
         _checks.warn(f"{int((~known).sum())} channels of {path.name} have no lead field: zero.")
         gain = np.where(known[:, None], gain, 0.0)
@@ -167,15 +211,13 @@ def _new_york(path: Path) -> Stored:
 
     LFPykit's `NYHeadModel` multiplies V_fem by 1e-9 for mV per nA µm: 1 V per mA m, vertices in mm.
     """
-    with h5py.File(path, "r") as file:
+    with _hdf5.opened(path) as file:
         try:
-            cortex = file["sa/cortex75K"]
-            gain = np.asarray(cortex["V_fem"], dtype=float).T
-            positions = np.asarray(cortex["vc"], dtype=float).T
-            labels = np.asarray(file["sa/clab_electrodes"]).ravel()
-            names = tuple("".join(chr(c) for c in np.ravel(file[ref])) for ref in labels)
+            gain = file.numbers("sa/cortex75K/V_fem").T
+            positions = file.numbers("sa/cortex75K/vc").T
+            names = file.texts("sa/clab_electrodes")
         except KeyError as error:
-            raise InputError(f"{path} is HDF5 but not the New York Head ({error}).") from error
-    if gain.shape[1:] != (len(positions), 3):
-        raise InputError(f"{path}: V_fem is {gain.shape} for {len(positions)} vertices.")
+            raise InputError(f"HDF5 but not the New York Head: it has no {error}.") from error
+    if positions.ndim != 2 or gain.shape[1:] != (len(positions), 3) or not gain.size:
+        raise InputError(f"V_fem is {gain.shape} for vertices {positions.shape}.")
     return Stored(gain, positions, names, "mm", 1e3)

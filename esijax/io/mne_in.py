@@ -11,17 +11,18 @@ from esijax._types import InputError
 from esijax.forward import BEMModel, Sensors, SphereModel
 from esijax.io import _agreement
 from esijax.io._channels import Channels, common_channels, measurement, referenced
+from esijax.io._dead import check_flat
 from esijax.io._geometry import geometry_of
 from esijax.io._lead_field import assemble
 from esijax.io._noise import noise_of
 from esijax.io._orient import (
-    KINDS,
     depth_channels,
     depth_options,
     depth_scale,
     orient,
     orient_scales,
 )
+from esijax.io._spaces import KINDS, spaces_of
 from esijax.io.leadfields import computed
 from esijax.io.sensors_in import sensors as sensors_of
 from esijax.problem import Labels, Problem, normalised
@@ -37,6 +38,7 @@ def from_mne(
     depth: Any = 0.8,
     rank: Any = None,
     picks: Any = None,
+    nave: Any = None,
     head: Any = None,
     sensors: Sensors | None = None,
 ) -> Problem:
@@ -50,18 +52,23 @@ def from_mne(
     forward : mne.Forward
         Any orientation, any source space.
     noise_cov : mne.Covariance | None
-        Of single trials; it is divided by ``evoked.nave``. None: from the samples before time
-        zero (Ledoit-Wolf per channel type), else `mne.make_ad_hoc_cov`; a warning says which.
+        Of single trials; it is divided by `nave`. None: from the samples before time zero
+        (Ledoit-Wolf per channel type), else `mne.make_ad_hoc_cov`, either one within the
+        dimensions that the data fill; a warning says which, and of what rank.
     loose : "auto" | float | dict
         Variance along the surface relative to the normal: 0 fixed, 1 free, "auto" 0.2 for
-        surfaces and 1 elsewhere; a dict by kind of source space.
+        surfaces and 1 elsewhere; a dict by kind of source space. A fixed cortex beside a free
+        volume keeps three orients, the tangential ones of the cortex without variance.
     depth : None | float | dict
         Exponent of depth weighting, or a dict of exp, limit, limit_depth_chs, combine_xyz.
     rank : None | "info" | "full" | dict
         Rank of the noise covariance, as in `mne.compute_rank`.
-    picks : str | list | None
+    picks : str | list of str or int | None
         Channels or channel types to use; by default all good MEG and EEG channels that
         evoked, forward and noise_cov share.
+    nave : float | None
+        Averages behind each sample of the data; None: ``evoked.nave``, and 1 for Epochs and Raw.
+        Epochs of sub-averages need it.
     head : esijax.forward.SphereModel | esijax.forward.BEMModel | None
         With a head (`esijax.io.head_model`) the lead field is computed in it, at the sources of
         `forward` and along its orientations; what `forward` has of a lead field is not read.
@@ -95,24 +102,28 @@ def from_mne(
     _check_types(evoked, forward, noise_cov)
     loose = _loose(forward, loose)
     options = depth_options(depth)
-    data = measurement(evoked)
+    data = measurement(evoked, nave)
+    vertices, kinds = spaces_of(forward["src"])
     if head is not None or sensors is not None:
         forward, sensors = _in_head(data, forward, noise_cov, picks, head, sensors)
     channels, notes = _channels(data, forward, noise_cov, picks)
     recording = data.pick(channels.names)
     _checks.real_finite(recording, "data", channels.names, data.times)
-    _checks.flat_channels(recording, channels.names)
+    flat_notes = check_flat(recording, channels.names, channels.types, channels.projs)
     noise, noise_notes = noise_of(noise_cov, recording, channels, rank, data)
     white = noise.matrix @ recording
     _checks.whitened_scale(white, noise.matrix, channels.types)
     field, frames = orient(forward, channels, loose)
     geometry, geometry_notes = geometry_of(forward, frames)
     by_depth = depth_channels(forward, channels, options, noise)
-    gain, power, blocks = assemble(noise, SOURCE_UNIT, field, by_depth)
+    gain, power, blocks = assemble(
+        noise, SOURCE_UNIT, field, by_depth, options["allow_fixed_depth"]
+    )
     silent = _checks.silent_sources(power)
     orient_scale = orient_scales(forward, field.n_orients, loose)
     scale = orient_scale if blocks is None else orient_scale * depth_scale(blocks, options)[:, None]
     scale = np.where(silent[:, None], 0.0, scale)
+    notes += (*flat_notes, *noise_notes, *geometry_notes, *_baseline(white, data.times))
     return Problem(
         gain=gain,
         data=jnp.asarray(white),
@@ -125,14 +136,14 @@ def from_mne(
         labels=Labels(
             ch_names=tuple(channels.names),
             ch_types=tuple(channels.types.tolist()),
-            vertices=tuple(np.asarray(s["vertno"]) for s in forward["src"]),
-            kinds=tuple(KINDS[s["type"]] for s in forward["src"]),
+            vertices=vertices,
+            kinds=kinds,
             subject=forward["src"]._subject,
             tmin=data.times[0],
             sfreq=float(evoked.info["sfreq"]),
             comment=str(getattr(evoked, "comment", "") or ""),
             surf_ori=bool(forward["surf_ori"]),
-            notes=(*notes, *noise_notes, *geometry_notes, *_baseline_note(white, data.times)),
+            notes=notes,
         ),
         head=head,
         sensors=sensors,
@@ -179,7 +190,7 @@ def _channels(data, forward, noise_cov, picks) -> tuple[Channels, tuple[str, ...
     return channels, notes
 
 
-def _baseline_note(white: np.ndarray, times: np.ndarray) -> tuple[str, ...]:
+def _baseline(white: np.ndarray, times: np.ndarray) -> tuple[str, ...]:
     """Say so where the time before zero does not look like noise."""
     before = times < 0
     if before.sum() < 20:
@@ -213,7 +224,7 @@ def _loose(forward: mne.Forward, loose: Any) -> dict[str, float]:
     if not isinstance(loose, dict):
         loose = dict.fromkeys(kinds, loose)
     if set(loose) != kinds:
-        raise InputError(f"loose must have the keys {sorted(kinds)}, got {sorted(loose)}.")
+        raise InputError(f"loose must have the keys {sorted(kinds)}, got {list(loose)}.")
     for kind, value in loose.items():
         if not (isinstance(value, int | float | np.number) and 0 <= value <= 1):
             raise InputError(
@@ -232,6 +243,3 @@ def _check_orientation(forward: mne.Forward, loose: dict[str, float]) -> None:
             f"the forward has fixed orientations, loose={loose} needs free ones: pass loose=0 and "
             "depth=None, or a forward made with force_fixed=False."
         )
-    zero = [v == 0 for v in loose.values()]
-    if any(zero) and not all(zero):
-        raise InputError(f"loose=0 for some source spaces only is not possible, got {loose}.")

@@ -1,7 +1,6 @@
 """The way back to MNE-Python and to ArviZ: `to_mne`, `to_arviz`, `write_stc`."""
 
-import os
-import tempfile
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +9,10 @@ import jax.numpy as jnp
 import mne
 import numpy as np
 
+from esijax import _checks
+from esijax._files import replacing, require_folder
 from esijax._types import InputError
-from esijax._where import indices
+from esijax._where import indices, pair
 from esijax.estimate import Estimate
 
 WHATS = ("mean", "std", "exceedance")
@@ -30,8 +31,9 @@ def to_mne(estimate: Estimate, what: str = "mean", pick_ori=None, *, threshold=N
         uncertain), or the probability that the norm over orients exceeds `threshold`.
     pick_ori : None | "vector" | "normal" | "magnitude"
         With three orients None and "vector" give the Vector class in head coordinates, "normal"
-        the component along the surface normal, "magnitude" the norm (what MNE-Python calls
-        ``pick_ori=None``). With one orient all but "magnitude" give the signed map.
+        the component along the surface normal (volumes have none), "magnitude" the norm (what
+        MNE-Python calls ``pick_ori=None``). With one orient all but "magnitude" give the signed
+        map.
     threshold : float
         For "exceedance", in the units of the map.
 
@@ -78,8 +80,17 @@ def _check(estimate: Estimate, what: str, pick_ori, threshold) -> None:
         raise InputError(f"pick_ori must be one of {PICKS}, got {pick_ori!r}.")
     if what == "exceedance" and threshold is None:
         raise InputError("what='exceedance' needs threshold=, in the units of the map.")
-    if not estimate.problem.labels.vertices:
-        raise InputError("this estimate has no source space.")
+    labels = estimate.problem.labels
+    if not labels.vertices:
+        raise InputError("this estimate has no source space: MNE's classes need one (from_mne).")
+    if labels.kinds.count("surface") not in (0, 2):
+        raise InputError(
+            f"the source spaces are {_checks.names(labels.kinds)}: of one hemisphere, not told "
+            "which. Make the problem again with from_mne."
+        )
+    if pick_ori == "normal" and what != "exceedance" and estimate.n_orients == 3:
+        if "volume" in labels.kinds:
+            raise InputError("a volume has no normals: pick_ori None, 'vector' or 'magnitude'.")
 
 
 def _is_vector(estimate: Estimate, what: str, pick_ori) -> bool:
@@ -120,7 +131,7 @@ def _stc(estimate: Estimate, values: np.ndarray):
     vertices = [np.asarray(v) for v in labels.vertices]
     vector = values.ndim == 3
     kinds = set(labels.kinds)
-    if kinds == {"surface"} and len(vertices) == 2:
+    if kinds == {"surface"}:
         cls = mne.VectorSourceEstimate if vector else mne.SourceEstimate
     elif "surface" in kinds:
         cls = mne.MixedVectorSourceEstimate if vector else mne.MixedSourceEstimate
@@ -157,16 +168,15 @@ def to_arviz(estimate: Estimate, *, n: int = 100, key=None, at: Any = None):
     import xarray as xr
 
     problem = estimate.problem
-    locations, times = (None, None) if at is None else at
+    locations, times = pair(at)
     locations = indices(locations, problem.n_locations, "locations")
     times = indices(times, problem.n_times, "times")
     key = jax.random.key(0) if key is None else key
     draws = np.asarray(estimate.sample(key, n, at=(locations, times)))
     lead = ("trial",) if problem.data.ndim == 3 else ()
-    n_orients = draws.shape[-2]
     coords = {
         "location": locations,
-        "orient": ["tangential_1", "tangential_2", "normal"] if n_orients == 3 else ["normal"],
+        "orient": ["tangential_1", "tangential_2", "normal"][-draws.shape[-2] :],
         "time": problem.times[times],
     }
     dims = (*lead, "location", "orient", "time")
@@ -207,7 +217,7 @@ def _hyper(estimate: Estimate):
     for full, value in estimate.hyper.items():
         value, name = np.asarray(value), full.replace("/", "_")  # a slash would be a group
         lead: tuple[str, ...] = ()
-        if estimate.is_mixture:
+        if estimate.is_mixture and value.ndim:
             chains = n_chains if len(value) % n_chains == 0 else 1
             value, lead = value.reshape(chains, -1, *value.shape[1:]), ("chain", "draw")
             coords |= {"chain": np.arange(chains), "draw": np.arange(value.shape[1])}
@@ -219,31 +229,57 @@ def _hyper(estimate: Estimate):
 def write_stc(
     estimate: Estimate, path, what: str = "mean", pick_ori: str = "magnitude", *, threshold=None
 ) -> list[Path]:
-    """Write a map as MNE's own .stc files, each replaced only when it is complete.
+    """Write a map as .stc files that MNE reads, each replaced only when all are complete.
 
     Parameters
     ----------
     estimate : Estimate
     path : path
-        Stem: ``path-lh.stc`` and ``path-rh.stc`` for surfaces, ``path-vl.stc`` for volumes.
+        Stem: ``path-lh.stc`` and ``path-rh.stc`` for surfaces, ``path-vl.stc`` for a volume;
+        several volumes are numbered, ``path-1-vl.stc`` and so on. A mixed space has both kinds.
     what, pick_ori, threshold
         As in `to_mne`; .stc files hold scalars, so "normal" or "magnitude".
 
     Returns
     -------
     files : list of Path
+
+    Raises
+    ------
+    InputError
+        What `to_mne` refuses, a folder that does not exist, files that cannot be written.
     """
     if pick_ori not in ("normal", "magnitude"):
         raise InputError(
-            f".stc files hold scalars: pick_ori 'normal' or 'magnitude', {pick_ori!r}."
+            f".stc files hold scalars: pick_ori 'normal' or 'magnitude', got {pick_ori!r}."
         )
-    stcs = to_mne(estimate, what, pick_ori, threshold=threshold)
-    if isinstance(stcs, list):
-        raise InputError("single trials: write each stc of to_mne(...) yourself.")
     path = Path(path)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        stcs.save(Path(folder) / path.name, overwrite=True, verbose="ERROR")
-        written = sorted(Path(folder).iterdir())
-        for file in written:
-            os.replace(file, path.parent / file.name)
-    return [path.parent / file.name for file in written]
+    require_folder(path.parent)
+    stc = to_mne(estimate, what, pick_ori, threshold=threshold)
+    if isinstance(stc, list):
+        raise InputError("single trials: write each stc of to_mne(...) yourself.")
+    stop = np.cumsum([len(v) for v in stc.vertices])
+    ends = _endings(estimate.problem.labels.kinds)
+    files = [path.with_name(path.name + end) for end in ends]
+    with contextlib.ExitStack() as whole:
+        temporaries = [whole.enter_context(replacing(file)) for file in files]
+        for temporary, vertices, end in zip(temporaries, stc.vertices, stop, strict=True):
+            data = stc.data[end - len(vertices) : end]
+            temporary.write_bytes(_stc_bytes(data, vertices, stc.tmin, stc.tstep))
+    return files
+
+
+def _endings(kinds: tuple[str, ...]) -> list[str]:
+    """How the file of each source space is called: MNE reads two hemispheres, or one volume."""
+    sides = iter(("-lh.stc", "-rh.stc"))
+    n_volumes = sum(kind != "surface" for kind in kinds)
+    numbers = [""] if n_volumes == 1 else [f"-{i + 1}" for i in range(n_volumes)]
+    volumes = iter([number + "-vl.stc" for number in numbers])
+    return [next(sides if kind == "surface" else volumes) for kind in kinds]
+
+
+def _stc_bytes(data: np.ndarray, vertices: np.ndarray, tmin: float, tstep: float) -> bytes:
+    """What MNE's own `save` writes, which takes an absent hemisphere for the whole brain."""
+    head = np.array([1000 * tmin, 1000 * tstep], dtype=">f4")  # ms
+    places = np.array([len(vertices), *vertices, data.shape[1]], dtype=">u4")
+    return head.tobytes() + places.tobytes() + data.T.astype(">f4").tobytes()

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import mne
 import numpy as np
@@ -10,34 +11,69 @@ import numpy as np
 from esijax._types import InputError
 
 
-def read_evoked(path, condition: str | int | None = None) -> mne.Evoked:
+def read_evoked(path, condition: Any = None) -> mne.Evoked:
     """Read one condition of an evoked file.
+
+    A text is the name of an average first, as in MNE-Python; a text that is no name may be a
+    number ("1"), and with a hash ("#1") it always is one. Numbers count all that the file holds
+    from zero, standard errors among them.
 
     Parameters
     ----------
     path : path
         A -ave.fif file.
     condition : str | int, optional
-        Name or number; may be left out where there is only one.
+        Name or number; may be left out where there is only one average.
 
     Raises
     ------
     InputError
-        If the file is missing or broken, or the condition is not in it (the message lists them).
+        If the file is missing or broken, or the condition is not in it, or in it more than once
+        (the message lists them).
     """
+    if isinstance(condition, bool | np.bool_) or not (
+        condition is None or isinstance(condition, str | int | np.integer)
+    ):
+        raise InputError(f"condition must be a name or a number, got {condition!r}.")
     evokeds = _read(mne.read_evokeds, path)
-    names = [e.comment for e in evokeds]
+    if isinstance(condition, str):
+        condition = _number_of(condition, evokeds, path)
     if condition is None:
-        if len(evokeds) > 1:
-            raise InputError(f"{path} holds {len(names)} conditions, name one of: {names}.")
-        return evokeds[0]
-    if isinstance(condition, int | np.integer):
-        if not 0 <= condition < len(evokeds):
-            raise InputError(f"{path} holds {len(evokeds)} conditions, there is no {condition}.")
-        return evokeds[condition]
-    if condition not in names:
-        raise InputError(f"{path} has no condition {condition!r}; it has {names}.")
-    return evokeds[names.index(condition)]
+        averages = [i for i, e in enumerate(evokeds) if e.kind == "average"]
+        if len(averages) != 1:
+            raise InputError(
+                f"{path} holds {len(averages)} conditions, name one of: {_listed(evokeds)}."
+            )
+        condition = averages[0]
+    if not 0 <= condition < len(evokeds):
+        raise InputError(
+            f"{path} holds {len(evokeds)} conditions, there is no {condition}: {_listed(evokeds)}."
+        )
+    return evokeds[condition]
+
+
+def _number_of(condition: str, evokeds: list[mne.Evoked], path) -> int:
+    """Number of the only average of that name; names win over numbers."""
+    named = [i for i, e in enumerate(evokeds) if e.comment == condition]
+    averages = [i for i in named if evokeds[i].kind == "average"]
+    if len(averages) == 1:
+        return averages[0]
+    if named:
+        what = f"{len(averages)} averages" if averages else "no average, but a standard error,"
+        ways = " or ".join(f"'#{i}'" for i in averages or named)
+        raise InputError(f"{path} holds {what} named {condition!r}: choose by number, {ways}.")
+    number = condition.removeprefix("#")
+    if number.isascii() and number.isdigit():
+        return int(number)
+    raise InputError(f"{path} has no condition {condition!r}; it has {_listed(evokeds)}.")
+
+
+def _listed(evokeds: list[mne.Evoked]) -> str:
+    """What a file holds: number, name, and what is no average."""
+    return ", ".join(
+        f"{i} {e.comment!r}" + ("" if e.kind == "average" else " (standard error)")
+        for i, e in enumerate(evokeds)
+    )
 
 
 def read_forward(path) -> mne.Forward:

@@ -1,4 +1,4 @@
-r"""The log-evidence of linear priors in the smaller of two spaces: sensors, or component columns.
+r"""The log-evidence of linear priors where it is cheapest: sensors, columns, few matrices.
 
 .. math:: \Sigma = \sum_k \gamma_k A_k A_k^\top + W N W^\top
 
@@ -12,7 +12,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from esijax._ops.components import column_terms, factored_log_density
-from esijax._ops.gaussian import symmetric_power
+from esijax._ops.gaussian import pooled_log_density, symmetric_power
+from esijax._ops.grams import few_and_large, grams
 from esijax._types import Scalar
 from esijax.models.noise import LinearNoise, Noise, White
 from esijax.problem import Problem
@@ -53,6 +54,36 @@ class SensorSpace(Evidence):
         weights = jnp.concatenate([gamma, noise_var])[self.group]
         noise = jnp.append(noise_var, 0.0)[self.member]
         return factored_log_density(weights, noise, self.factor, self.root, self.n_columns)
+
+
+class MatrixSpace(Evidence):
+    """The sensors' covariance as a sum of few matrices, each of a component of many columns.
+
+    Parameters
+    ----------
+    matrices : (n, rank, rank)
+        Of components, then of a noise that is not diagonal.
+    member : (rank,)
+        Noise variance of each dimension; beyond the last for none.
+    power, n_columns
+        Sum of products of the data, and their number.
+    """
+
+    matrices: Float[Array, "n rank rank"]
+    member: Int[Array, " rank"]
+    power: Float[Array, "rank rank"]
+    n_columns: Scalar
+
+    def signal(self, gamma: Float[Array, " _"]) -> Float[Array, "rank rank"]:
+        """Covariance that the components make."""
+        return jnp.tensordot(gamma, self.matrices[: len(gamma)], 1)
+
+    def __call__(self, gamma: Float[Array, " _"], noise_var: Float[Array, " _"]) -> Scalar:
+        """Log density."""
+        variance = jnp.concatenate([gamma, noise_var])[: len(self.matrices)]
+        noise = jnp.append(noise_var, 0.0)[self.member]
+        sigma = jnp.tensordot(variance, self.matrices, 1) + jnp.diag(noise)
+        return pooled_log_density(sigma, self.power, self.n_columns)
 
 
 class ColumnSpace(Evidence):
@@ -114,11 +145,14 @@ def linear_evidence(
             jnp.sum(seen**2, axis=(1, 2)),
             n,
         )
+    n_groups = n_components
     if member is None:
         assert isinstance(noise, LinearNoise)  # White has a variance for each dimension
         columns, index = noise.factor(problem.whitener)
         factor = jnp.concatenate([factor, columns], axis=1)
         group = jnp.concatenate([group, n_components + index])
-        member = jnp.full(rank, n_variances)
+        member, n_groups = jnp.full(rank, n_variances), n_components + n_variances
+    if few_and_large(*factor.shape, n_groups):
+        return MatrixSpace(grams(factor, group, n_groups), member, data @ data.T, n)
     root = data if data.shape[1] <= rank else symmetric_power(data @ data.T, 0.5, rtol=1e-14)
     return SensorSpace(factor, group, member, root, n)

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int
 
 from esijax._ops.gaussian import pooled_log_density
 from esijax._types import Scalar
-from esijax.models._evidence import Evidence, linear_evidence
+from esijax.models._evidence import Evidence, MatrixSpace, linear_evidence
 from esijax.models.noise import Noise, White
 from esijax.models.parts import stacked
 from esijax.models.priors.linear import LinearPrior
@@ -50,6 +50,9 @@ def pooled(problem: Problem) -> Pooled:
     """Sum of squares and products of the whitened data."""
     columns = side_by_side(problem)
     return Pooled(columns @ columns.T, jnp.asarray(columns.shape[1], dtype=columns.dtype))
+
+
+TOGETHER = 2e8  # bytes of the sensor factors that evaluations side by side may hold
 
 
 class Marginal(eqx.Module):
@@ -94,6 +97,22 @@ class Marginal(eqx.Module):
         n_columns = p.data.size // p.rank
         return {"n_locations": p.n_locations, "n_orients": p.n_orients, "n_times": n_columns}
 
+    @property
+    def work(self) -> float:
+        """Operations of one log-evidence and its gradient, about."""
+        rank = self.problem.rank
+        if isinstance(self.evidence, MatrixSpace):
+            columns = len(self.evidence.matrices)
+        else:
+            columns = rank if self.factor is None else self.factor.shape[1]
+        return 8.0 * rank**2 * (rank + columns)
+
+    @property
+    def side_by_side(self) -> int:
+        """Evaluations that may run together: each holds copies of the sensor factors."""
+        size = 1 if self.factor is None else self.factor.size
+        return int(min(max(TOGETHER // (8 * size), 1), 8))
+
     def hyper(self) -> dict[str, Array]:
         """Draw the hyper-parameters of prior and noise."""
         return {**self.prior.hyper(self.sizes), **self.noise.hyper()}
@@ -104,7 +123,9 @@ class Marginal(eqx.Module):
 
     def sigma(self, hyper: dict[str, Array]) -> Square:
         """Covariance of the whitened data."""
-        if isinstance(self.prior, LinearPrior):
+        if isinstance(self.evidence, MatrixSpace) and isinstance(self.prior, LinearPrior):
+            signal = self.evidence.signal(self.prior.gamma(hyper))
+        elif isinstance(self.prior, LinearPrior):
             assert self.factor is not None
             weighted = self.factor * self.prior.gamma(hyper)[self.group][None]
             signal = weighted @ self.factor.T

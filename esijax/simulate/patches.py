@@ -58,6 +58,8 @@ def patch(geometry: Geometry, seed: int, area: float, *, smooth: bool = True) ->
     n = len(areas)
     if not 0 <= seed < n:
         raise InputError(f"there is no location {seed}: there are {n}.")
+    if not areas[seed] > 0:
+        raise InputError(f"location {seed} has no area: patches grow on the cortical mesh alone.")
     distance = dijkstra(graph, indices=seed)
     order = np.argsort(distance)
     reached = order[np.isfinite(distance[order])]
@@ -192,8 +194,9 @@ def _neighbourhoods(graph, areas, room, seeds, radius: float, max_area: float) -
 
 def _mesh(geometry: Geometry) -> tuple[sparse.csr_array, np.ndarray]:
     """Edge lengths as a symmetric graph, and areas; InputError where there is no mesh."""
-    if geometry.areas is None or geometry.edges is None or geometry.positions is None:
-        raise InputError("patches grow on a cortical mesh: this geometry has none.")
+    no_mesh = geometry.areas is None or geometry.edges is None or geometry.positions is None
+    if no_mesh or not np.any(geometry.areas):
+        raise InputError("patches grow on a cortical mesh: this geometry has no mesh.")
     positions, edges = np.asarray(geometry.positions), np.asarray(geometry.edges)
     lengths = np.linalg.norm(positions[edges[:, 0]] - positions[edges[:, 1]], axis=1)
     both = np.concatenate([edges, edges[:, ::-1]])

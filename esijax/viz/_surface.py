@@ -77,7 +77,7 @@ def cortex(positions, triangles, vertno, subject, hemi) -> Cortex:
     """
     positions, hemi = np.asarray(positions, float), np.asarray(hemi)
     triangles = np.zeros((0, 3), int) if triangles is None else np.asarray(triangles)
-    known = subject == "fsaverage" and vertno is not None and np.max(vertno) < 10242
+    known = on_fsaverage(subject, vertno)
     if not known and not len(triangles):
         raise InputError("a map on the cortex needs triangles; show glass_points instead.")
     sides = []
@@ -98,6 +98,11 @@ def cortex(positions, triangles, vertno, subject, hemi) -> Cortex:
             made = made._replace(spread=(made.spread @ to_own).tocsr())
         sides.append(made)
     return Cortex(*sides)
+
+
+def on_fsaverage(subject: str | None, vertno) -> bool:
+    """Whether the sources are vertices of fsaverage5, which is at hand without the subject."""
+    return subject == "fsaverage" and vertno is not None and bool(np.max(vertno, initial=0) < 10242)
 
 
 def _fsaverage(vertno, tris, side: str) -> Hemisphere:

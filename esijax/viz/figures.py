@@ -4,14 +4,32 @@ import jax.numpy as jnp
 import numpy as np
 
 from esijax._ops.exceed import directed_exceedance
+from esijax._types import InputError
 from esijax.estimate import Estimate
-from esijax.viz._surface import cortex
+from esijax.viz._surface import Cortex, cortex, on_fsaverage
 from esijax.viz.cortex import Map, glass_points, plot_maps
 from esijax.viz.interactive import view_maps
 from esijax.viz.summary import Summary, hemispheres, place_name, summarise
 
-UNITS = {"eeg": (1e6, "µV"), "mag": (1e15, "fT"), "grad": (1e13, "fT/cm"), "unknown": (1.0, "")}
-NAMES = {"eeg": "EEG", "mag": "magnetometers", "grad": "gradiometers", "unknown": "data"}
+# factor from the SI unit that MNE-Python gives the type, and the unit shown; others as they came
+UNITS = {
+    "eeg": (1e6, "µV"),
+    "mag": (1e15, "fT"),
+    "grad": (1e13, "fT/cm"),
+    **dict.fromkeys(("ecog", "seeg", "dbs"), (1e6, "µV")),
+    "csd": (1e3, "mV/m²"),
+    **dict.fromkeys(("hbo", "hbr"), (1e6, "µM")),
+}
+NAMES = {
+    "eeg": "EEG",
+    "mag": "magnetometers",
+    "grad": "gradiometers",
+    "ecog": "ECoG",
+    "seeg": "sEEG",
+    "csd": "CSD",
+    "unknown": "data",
+}
+FEW = 20  # triangles of a hemisphere that make no surface: its sources are shown as points
 
 
 def plot_data(estimate: Estimate, summary: Summary | None = None):
@@ -33,20 +51,23 @@ def plot_data(estimate: Estimate, summary: Summary | None = None):
     times = 1e3 * problem.times
     recording, white = _averaged(problem.recording), _averaged(problem.data)
     types = np.array(problem.labels.ch_types)
-    kinds = [k for k in UNITS if (types == k).any()]
+    kinds = [k for k in dict.fromkeys((*UNITS, *types.tolist())) if (types == k).any()]
     n = len(kinds) + 1
-    figure, axes = plt.subplots(1, n, figsize=(min(4.2 * n, 12.8), 2.9), layout="constrained")
-    for ax, kind in zip(axes, kinds, strict=False):
-        factor, unit = UNITS[kind]
+    width = max(min(4.2 * n, 12.8), 2.6 * n)
+    figure, axes = plt.subplots(1, n, figsize=(width, 2.9), layout="constrained", squeeze=False)
+    axes = axes[0]
+    dot = _dot(times)
+    for ax, kind in zip(axes[:-1], kinds, strict=True):
+        factor, unit = UNITS.get(kind, (1.0, ""))
         rows = recording[types == kind]
-        ax.plot(times, factor * rows.T, color="0.35", lw=0.5, alpha=0.6)
-        ax.set(title=f"{len(rows)} {NAMES[kind]}", ylabel=unit)
+        ax.plot(times, factor * rows.T, color="0.35", lw=0.5, alpha=0.6, **dot)
+        ax.set(title=f"{len(rows)} {NAMES.get(kind, kind)}", ylabel=unit)
     rms = np.sqrt(np.mean(white**2, axis=0))
-    axes[-1].plot(times, rms, color="k", lw=1.2, label="data")
+    axes[-1].plot(times, rms, color="k", lw=1.2, label="data", **dot)
     fitted = estimate.posterior.fitted()
     if fitted is not None:
         left = np.sqrt(np.mean((white - _averaged(fitted)) ** 2, axis=0))
-        axes[-1].plot(times, left, color="C3", lw=1.2, label="residual")
+        axes[-1].plot(times, left, color="C3", lw=1.2, label="residual", **dot)
     axes[-1].axhline(1.0, color="C0", ls=":", lw=1.2, label="noise")
     axes[-1].set(
         title="whitened, rms over channels", ylabel="noise standard deviations", ylim=(0, None)
@@ -87,7 +108,9 @@ def plot_courses(estimate: Estimate, summary: Summary | None = None, level: floa
             summary.factor * _averaged_course(x) for x in (course.mean, course.lower, course.upper)
         )
         ax.fill_between(times, low, high, color=f"C{i}", alpha=0.25, lw=0)
-        ax.plot(times, mean, color=f"C{i}", lw=1.4)
+        if len(times) == 1:
+            ax.vlines(times, low, high, color=f"C{i}", alpha=0.25, lw=6)
+        ax.plot(times, mean, color=f"C{i}", lw=1.4, **_dot(times))
         ax.axhline(0, color="0.5", lw=0.6)
         ax.axvline(times[summary.peak_time], color="0.7", lw=0.8, zorder=0)
         ax.set(title=place_name(estimate, location), xlabel="time (ms)")
@@ -163,15 +186,22 @@ def plot_map(estimate: Estimate, summary: Summary | None = None, title: str | No
     Returns
     -------
     matplotlib.figure.Figure
-        On the cortex where the source space has one, else three projections of the mean.
+        On the cortex where all sources are on one, else three projections of the mean.
+
+    Raises
+    ------
+    InputError
+        If the problem has no positions.
     """
+    if estimate.problem.geometry.positions is None:
+        raise InputError("a map shows where sources are: give positions to from_arrays.")
     summary = summarise(estimate) if summary is None else summary
     maps = maps_of(estimate, summary)
     moment = 1e3 * estimate.problem.times[summary.peak_time]
     title = title or f"{estimate.model} / {estimate.method} at {moment:.0f} ms"
     surfaces = _surfaces(estimate)
     if surfaces is None:
-        first = maps["posterior mean"]
+        first = next(iter(maps.values()))
         return glass_points(
             np.asarray(estimate.problem.geometry.positions), first.values, title, label=first.label
         )
@@ -185,17 +215,17 @@ def view_map(estimate: Estimate, summary: Summary | None = None) -> str | None:
     return None if surfaces is None else view_maps(surfaces, maps_of(estimate, summary))
 
 
-def _surfaces(estimate: Estimate):
+def _surfaces(estimate: Estimate) -> Cortex | None:
+    """The cortex, where all sources are on one and each side has a mesh to show."""
     geometry, labels = estimate.problem.geometry, estimate.problem.labels
     if geometry.triangles is None or set(labels.kinds) != {"surface"}:
         return None
-    return cortex(
-        np.asarray(geometry.positions),
-        np.asarray(geometry.triangles),
-        np.concatenate(labels.vertices),
-        labels.subject,
-        hemispheres(estimate),
-    )
+    side, triangles = hemispheres(estimate), np.asarray(geometry.triangles)
+    sizes = np.bincount(side[triangles[:, 0]], minlength=2)
+    vertices = np.concatenate(labels.vertices)
+    if not on_fsaverage(labels.subject, vertices) and (sizes[np.unique(side)] < FEW).any():
+        return None
+    return cortex(np.asarray(geometry.positions), triangles, vertices, labels.subject, side)
 
 
 def plot_diagnostics(estimate: Estimate):
@@ -221,7 +251,7 @@ def plot_diagnostics(estimate: Estimate):
     white = np.asarray(estimate.problem.data)
     left = (white - np.asarray(estimate.posterior.fitted())).ravel()
     figure, axes = plt.subplots(1, 2, figsize=(8.4, 2.9), layout="constrained")
-    axes[0].plot(times, 100 * gof, color="k", lw=1.2)
+    axes[0].plot(times, 100 * gof, color="k", lw=1.2, **_dot(times))
     axes[0].set(
         title="goodness of fit", xlabel="time (ms)", ylabel="explained power (%)", ylim=(0, 100)
     )
@@ -231,6 +261,11 @@ def plot_diagnostics(estimate: Estimate):
     axes[1].set(title="residual against noise", xlabel="noise standard deviations", yticks=[])
     axes[1].legend(frameon=False, fontsize=9)
     return figure
+
+
+def _dot(times: np.ndarray) -> dict[str, str]:
+    """A line through one sample would not be seen."""
+    return {"marker": "o"} if len(times) == 1 else {}
 
 
 def _averaged(array) -> np.ndarray:

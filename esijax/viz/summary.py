@@ -66,6 +66,8 @@ def display_unit(estimate: Estimate, largest: float) -> tuple[float, str]:
     """Factor and name of a unit in which the map has readable numbers."""
     if estimate.norm is not None:
         return 1.0, estimate.method
+    if largest > 1e-4:  # no brain: arrays in units of their own
+        return 1.0, estimate.unit
     return (1e9, "nA m") if largest >= 1e-10 else (1e12, "pA m")
 
 
@@ -85,7 +87,7 @@ def _places(amplitude: np.ndarray, positions, n_places: int) -> tuple[int, ...]:
 
 
 def hemispheres(estimate: Estimate) -> np.ndarray:
-    """0 for locations of the first source space (left), 1 for those of the others."""
+    """0 for locations of the first source space (left, perhaps empty), 1 for those of others."""
     sizes = [len(v) for v in estimate.problem.labels.vertices]
     return (np.repeat(np.arange(len(sizes)), sizes) > 0).astype(int)
 

@@ -1,10 +1,14 @@
 """The way back: MNE's source estimates, .stc files, ArviZ."""
 
+import dataclasses
+from pathlib import Path
+
 import mne
 import numpy as np
 import pytest
 
 import esijax as ej
+from esijax.inference._point import PointPosterior
 
 
 @pytest.fixture(scope="module")
@@ -97,16 +101,103 @@ def test_stc_files_are_read_by_mne(estimate, tmp_path):
 
 
 def test_a_failing_stc_write_keeps_the_old_files(estimate, tmp_path, monkeypatch):
+    """All or none: the disk is full at the second file, the first is not replaced either."""
     ej.io.write_stc(estimate, tmp_path / "map")
     before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    write, written = Path.write_bytes, []
 
-    def full(*_args, **_kwargs):
-        raise OSError(28, "No space left on device")
+    def full(path, content):
+        written.append(path)
+        if len(written) == 2:
+            raise OSError(28, "No space left on device")
+        return write(path, content)
 
-    monkeypatch.setattr(mne.SourceEstimate, "save", full)
-    with pytest.raises(OSError, match="No space"):
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(ej.InputError, match="No space"):
         ej.io.write_stc(estimate, tmp_path / "map", "std")
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+    with pytest.raises(ej.InputError, match=r"none: cannot be written to \(no such folder\)"):
+        ej.io.write_stc(estimate, tmp_path / "none" / "map")
+
+
+# ------------------------------------------------------------------ mixed and single spaces
+LEFT, RIGHT, DEEP = np.array([3, 5, 8, 13, 21, 34]), np.array([1, 5, 7, 21]), np.arange(100, 110)
+NONE = np.zeros(0, dtype=int)
+CORTEX = ("surface", "surface")
+
+
+def placed(problem, kinds, vertices):
+    """The estimate of a small problem whose twenty locations are of these source spaces."""
+    labels = dataclasses.replace(problem.labels, kinds=kinds, vertices=vertices, subject="held")
+    problem = dataclasses.replace(problem, labels=labels)
+    return ej.solve(problem, ej.models.MinimumNorm(), ej.inference.Linear())
+
+
+def test_cortex_and_volume(free, tmp_path):
+    estimate = placed(free, (*CORTEX, "volume"), (LEFT, RIGHT, DEEP))
+    stc = ej.to_mne(estimate, pick_ori="magnitude")
+    assert type(stc) is mne.MixedSourceEstimate
+    vector = ej.to_mne(estimate)
+    assert type(vector) is mne.MixedVectorSourceEstimate
+    np.testing.assert_allclose(np.linalg.norm(vector.data, axis=1), stc.data, rtol=1e-10)
+    for what, kwargs in {"std": {}, "exceedance": {"threshold": 1e-3}}.items():
+        other = ej.to_mne(estimate, what, "magnitude", **kwargs)
+        assert type(other) is mne.MixedSourceEstimate
+        assert other.data.shape == stc.data.shape
+    with pytest.raises(ej.InputError, match="a volume has no normals: pick_ori None"):
+        ej.to_mne(estimate, pick_ori="normal")
+    files = ej.io.write_stc(estimate, tmp_path / "map")
+    assert [p.name for p in files] == ["map-lh.stc", "map-rh.stc", "map-vl.stc"]
+    assert sorted(tmp_path.iterdir()) == files
+    cortex, volume = (mne.read_source_estimate(tmp_path / n) for n in ("map", "map-vl.stc"))
+    for back, want in ((cortex, stc.surface()), (volume, stc.volume())):
+        assert type(back) is type(want)
+        np.testing.assert_allclose(back.data, want.data, rtol=1e-6)
+        np.testing.assert_allclose(back.times, want.times, atol=1e-6)
+        for a, b in zip(back.vertices, want.vertices, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_several_volumes_are_numbered(free, tmp_path):
+    estimate = placed(free, ("volume", "volume"), (np.arange(8), np.arange(12)))
+    stc = ej.to_mne(estimate, pick_ori="magnitude")
+    assert type(stc) is mne.VolSourceEstimate
+    files = ej.io.write_stc(estimate, tmp_path / "map")
+    assert [p.name for p in files] == ["map-1-vl.stc", "map-2-vl.stc"]
+    for path, want, n in zip(files, (stc.data[:8], stc.data[8:]), (8, 12), strict=True):
+        back = mne.read_source_estimate(path)
+        np.testing.assert_allclose(back.data, want, rtol=1e-6)
+        np.testing.assert_array_equal(back.vertices[0], np.arange(n))
+
+
+@pytest.mark.parametrize("side", [0, 1], ids=["left", "right"])
+def test_one_hemisphere(fixed, tmp_path, side):
+    """The absent one is an empty file, which MNE's own `save` fills with the whole map."""
+    vertices = (np.arange(20), NONE) if side == 0 else (NONE, np.arange(20))
+    estimate = placed(fixed, CORTEX, vertices)
+    stc = ej.to_mne(estimate)
+    assert type(stc) is mne.SourceEstimate
+    assert [len(v) for v in stc.vertices] == [20 * (side == 0), 20 * (side == 1)]
+    ej.io.write_stc(estimate, tmp_path / "map", pick_ori="normal")
+    back = mne.read_source_estimate(tmp_path / "map")
+    np.testing.assert_allclose(back.data, stc.data, rtol=1e-6)
+    np.testing.assert_array_equal(back.vertices[side], np.arange(20))
+    assert len(back.vertices[1 - side]) == 0
+
+
+def test_a_hemisphere_of_unknown_side_is_refused(fixed):
+    estimate = placed(fixed, ("surface",), (np.arange(20),))
+    with pytest.raises(ej.InputError, match="one hemisphere, not told which"):
+        ej.to_mne(estimate)
+
+
+def test_files_are_those_of_mne(fixed, tmp_path):
+    estimate = placed(fixed, CORTEX, (np.arange(12), np.arange(8)))
+    ej.io.write_stc(estimate, tmp_path / "ours")
+    ej.to_mne(estimate, pick_ori="magnitude").save(tmp_path / "theirs", verbose="ERROR")
+    for end in ("-lh.stc", "-rh.stc"):
+        ours, theirs = ((tmp_path / (who + end)).read_bytes() for who in ("ours", "theirs"))
+        assert ours == theirs
 
 
 def test_wrong_questions(estimate, fixed):
@@ -151,3 +242,18 @@ def test_tree_goes_through_netcdf(fixed, tmp_path):
     tree.to_netcdf(tmp_path / "tree.nc", engine="h5netcdf")
     with xarray.open_datatree(tmp_path / "tree.nc", engine="h5netcdf") as back:
         np.testing.assert_array_equal(back["posterior"]["source"], tree["posterior"]["source"])
+
+
+def test_what_has_no_draws_has_no_tree(fixed):
+    """A point estimate says so; `at` is a pair."""
+    linear = placed(fixed, CORTEX, (np.arange(12), np.arange(8)))
+    posterior = PointPosterior(linear.posterior.mean(), fixed.data)
+    point = dataclasses.replace(linear, posterior=posterior)
+    assert point.std is None
+    assert ej.to_mne(point).data.shape == (20, 7)
+    with pytest.raises(ej.InputError, match="a point estimate has no draws"):
+        ej.to_arviz(point)
+    with pytest.raises(ej.InputError, match="has no standard deviation"):
+        ej.to_mne(point, "std")
+    with pytest.raises(ej.InputError, match=r"must be \(locations, times\)"):
+        ej.to_arviz(linear, at=3)

@@ -1,0 +1,63 @@
+"""Which channels the caller chose: `picks` by type, name or number."""
+
+from typing import Any
+
+import mne
+import numpy as np
+
+from esijax import _checks
+from esijax._types import InputError
+
+LOCALISABLE = ("mag", "grad", "eeg")
+GROUPS = {"meg": ("mag", "grad"), "data": LOCALISABLE}
+
+
+def wanted(info: mne.Info, picks: Any) -> list[str]:
+    """MEG and EEG channels that `picks` selects, in the order of info."""
+    types = info.get_channel_types()
+    kinds = dict(zip(info["ch_names"], types, strict=True))
+    usable = [name for name, kind in kinds.items() if kind in LOCALISABLE]
+    if not usable:
+        raise InputError(
+            f"the measurement has channels of type {_checks.names(dict.fromkeys(types))} alone; "
+            f"sources are localised from {', '.join(LOCALISABLE)}: give a measurement with MEG or "
+            "EEG channels (EEG as it was before a current source density)."
+        )
+    if picks is None:
+        return usable
+    chosen = {name for pick in _listed(picks, len(types)) for name in _named(pick, kinds)}
+    if not chosen & set(usable):
+        has = ", ".join(kind for kind in LOCALISABLE if kind in types)
+        raise InputError(f"picks={picks!r} selects no MEG or EEG channel; there are {has}.")
+    return [name for name in usable if name in chosen]
+
+
+def _listed(picks: Any, n_channels: int) -> list:
+    """Single picks; a mask would be taken for the channels 0 and 1."""
+    if isinstance(picks, slice):
+        return list(range(n_channels)[picks])
+    if isinstance(picks, str | bytes | dict) or not np.iterable(picks):
+        return [picks]
+    picks = list(np.ravel(picks) if isinstance(picks, np.ndarray) else picks)
+    if any(isinstance(pick, bool | np.bool_) for pick in picks):
+        raise InputError(
+            "picks holds True or False: give channel names, types or numbers, of a mask "
+            "np.flatnonzero(mask)."
+        )
+    return picks
+
+
+def _named(pick: Any, kinds: dict[str, str]) -> set[str]:
+    """Names of the channels that one pick stands for: a name, a type, a number."""
+    names = list(kinds)
+    if isinstance(pick, int | np.integer) and not isinstance(pick, bool):
+        if not -len(names) <= pick < len(names):
+            raise InputError(f"picks: there is no channel {pick}; there are {len(names)}.")
+        return {names[pick]}
+    found: set[str] = set()
+    if isinstance(pick, str):
+        types = (*kinds.values(),) if pick == "all" else GROUPS.get(pick, (pick,))
+        found = {pick} if pick in kinds else {n for n, kind in kinds.items() if kind in types}
+    if not found:
+        raise InputError(f"picks: {pick!r} is neither a channel nor a channel type here.")
+    return found
