@@ -111,8 +111,9 @@ def region_of(region: Any, problem: Problem) -> np.ndarray:
     if sides is None:
         return _once(indices(region, problem.n_locations, "locations"))
     who = f"label {getattr(region, 'name', None)!r}"
-    _check_subject(region, problem.labels, who)
-    found = np.concatenate([_by_vertex(side, problem.labels, who) for side in sides])
+    check_subject(getattr(region, "subject", None), problem.labels, who)
+    found = [at_vertices(problem.labels, side.hemi, side.vertices, who) for side in sides]
+    found = np.concatenate(found)
     if found.size == 0:
         raise InputError(f"{who} holds none of the source locations.")
     return found
@@ -127,9 +128,8 @@ def _sides(region: Any) -> tuple[Any, ...] | None:
     return None
 
 
-def _check_subject(region: Any, labels: Labels, who: str) -> None:
-    """Vertex numbers mean other places in another subject."""
-    of = getattr(region, "subject", None)
+def check_subject(of: str | None, labels: Labels, who: str) -> None:
+    """Refuse vertex numbers of another subject: they mean other places."""
     if of is not None and labels.subject is not None and of != labels.subject:
         raise InputError(
             f"{who} is of the subject {of!r}, the source space of {labels.subject!r}: morph the "
@@ -137,17 +137,17 @@ def _check_subject(region: Any, labels: Labels, who: str) -> None:
         )
 
 
-def _by_vertex(label: Any, labels: Labels, who: str) -> np.ndarray:
-    """Locations at the vertices of a label of one hemisphere."""
+def at_vertices(labels: Labels, hemi: str, vertices: np.ndarray, who: str) -> np.ndarray:
+    """Locations at some vertices of one hemisphere, wherever its source space stands."""
     surfaces = [i for i, kind in enumerate(labels.kinds) if kind == "surface"]
     if len(surfaces) != 2:
         raise InputError(
-            f"{who} is on a hemisphere ({label.hemi}), the problem has "
+            f"{who} is on a hemisphere ({hemi}), the problem has "
             f"{_checks.names(labels.kinds) or 'no'} source spaces: give numbers of locations."
         )
-    space = surfaces[HEMISPHERES.index(label.hemi)]
+    space = surfaces[HEMISPHERES.index(hemi)]
     offset = sum(len(v) for v in labels.vertices[:space])
-    return offset + np.flatnonzero(np.isin(labels.vertices[space], label.vertices))
+    return offset + np.flatnonzero(np.isin(labels.vertices[space], vertices))
 
 
 def _once(index: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from esijax._ops.memory import refuse_if_too_large
 from esijax._ops.normals import mixture_quantile
 from esijax._types import InputError, check_key, is_number, is_traced
-from esijax._where import flips, indices, region_of
+from esijax._where import flips, indices, pair, region_of
 from esijax.posterior import (
     Posterior,
     scaled_combined,
@@ -252,7 +252,7 @@ class Estimate(eqx.Module):
         if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
             raise InputError(f"n must be at least 1 and a whole number, got {n!r}.")
         check_key(key)
-        locations, times = (None, None) if at is None else at
+        locations, times = pair(at)
         locations = indices(locations, self.problem.n_locations, "locations")
         times = indices(times, self.problem.n_times, "times")
         self._refuse(n * len(locations) / self.problem.n_locations, f"{n} draws", len(times))
@@ -345,9 +345,7 @@ class Estimate(eqx.Module):
 
     def _at(self, at: Any):
         """Indices of the chosen locations and times, None for all."""
-        if at is None:
-            return None, None
-        p, (locations, times) = self.problem, at
+        p, (locations, times) = self.problem, pair(at)
         return (
             None if locations is None else indices(locations, p.n_locations, "locations"),
             None if times is None else indices(times, p.n_times, "times"),

@@ -33,6 +33,7 @@ NAMES = (
     "MAP of trials",
     "Reweighted",
 )
+DIRECT = ("Linear", "eLORETA", "LORETA", "LCMV")  # nothing to resume
 
 
 def case(name):
@@ -68,6 +69,10 @@ def case(name):
         "MAP under robust noise": (models.L21(2.0), tight, models.noise.Huber(1.0)),
         "MAP of trials": (models.Elastic(2.0, 0.8), tight, None),
         "Reweighted": (models.L21(0.5), way.Reweighted(8, tol=1e-10), None),
+        "Linear": (models.MinimumNorm("evidence"), way.Linear("dSPM"), None),
+        "eLORETA": (models.ELORETA(), way.Linear(), None),
+        "LORETA": (models.LORETA(), way.Linear("sLORETA"), None),
+        "LCMV": (None, way.LCMV(), None),
     }
     return problem, *found[name]
 
@@ -133,9 +138,9 @@ def started(name, checkpoint, log, seed):
     )
 
 
-def whole(name, folder) -> tuple[str, int]:
+def whole(name, folder, seed=0) -> tuple[str, int]:
     """Answer of an uninterrupted process, and its number of chunks."""
-    run = started(name, "none", folder / "whole.log", 0)
+    run = started(name, "none", folder / "whole.log", seed)
     out, errors = run.communicate(timeout=600)
     assert out.startswith("answer"), errors[-2000:]
     return out, (folder / "whole.log").read_text().count("to ")

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 
-from esijax._files import replacing
+from esijax._files import read_whole, replacing
 from esijax._ops.memory import limit_bytes
 from esijax._types import InputError
 from esijax.models._in_order import InOrder
@@ -77,13 +77,7 @@ class Checkpoint:
         return eqx.tree_at(lambda s: s.carry, state, carry)
 
     def _body(self) -> bytes:
-        size = self.path.stat().st_size
-        if size > limit_bytes():
-            raise InputError(f"{self.path} holds {size / 1e9:.1f} GB: no checkpoint; {REMOVE}.")
-        try:
-            content = self.path.read_bytes()
-        except OSError as error:
-            raise InputError(f"{self.path}: cannot be read ({error.strerror}).") from error
+        content = read_whole(self.path, limit_bytes())
         whole, start = content.startswith(MARK), len(MARK) + DIGEST
         if whole and hashlib.sha256(content[start:]).digest() == content[len(MARK) : start]:
             return content[start:]

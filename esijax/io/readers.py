@@ -1,6 +1,9 @@
 """MNE's readers with one error for every way a file can be broken."""
 
+import gzip
+import struct
 import warnings
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -90,6 +93,7 @@ def _read(reader: Callable, path):
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file.")
+    _check_chain(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # MNE's naming conventions
@@ -99,3 +103,27 @@ def _read(reader: Callable, path):
         raise InputError(
             f"{path}: truncated or corrupt, or not the expected kind of file ({what})."
         ) from error
+
+
+def _check_chain(path: Path) -> None:
+    """Refuse a FIF file whose tags lead back to one before: a reader would follow them for ever."""
+    if path.suffix not in (".fif", ".gz"):
+        return
+    opened = gzip.open if path.suffix == ".gz" else open
+    seen: set[int] = set()
+    place = 0
+    try:
+        with opened(path, "rb") as file:
+            while place not in seen:
+                seen.add(place)
+                file.seek(place)
+                header = file.read(16)
+                if len(header) < 16:
+                    return
+                _, _, size, following = struct.unpack(">iIii", header)
+                if following < 0 or size < 0:
+                    return
+                place = following or place + 16 + size
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{path}: cannot be read ({error}).") from error
+    raise InputError(f"{path}: corrupt: a tag at byte {place} refers back to one before it.")

@@ -337,6 +337,19 @@ def test_labels_of_mne(cortex):
     assert ej.models.Components([left, "iid", right]).prepare(cortex).n_components({}) == 3
 
 
+def test_labels_stand_where_their_hemisphere_is(cortex):
+    """After a volume too; vertex numbers of another subject mean other places."""
+    spaces = (np.arange(3), *cortex.labels.vertices)
+    kinds_of = ("volume", "surface", "surface")
+    names = dataclasses.replace(cortex.labels, vertices=spaces, kinds=kinds_of, subject="me")
+    moved = dataclasses.replace(cortex, labels=names)
+    label = FakeLabel([2, 3, 4], "lh")
+    np.testing.assert_array_equal(kinds.Labels([label]).build(moved).location, [4, 5])
+    label.subject = "somebody else"
+    with pytest.raises(ej.InputError, match="of the subject 'somebody else'"):
+        kinds.Labels([label]).build(moved)
+
+
 def test_map_of_mne(cortex):
     values = FakeEstimate(list(cortex.labels.vertices), MAP[:, None])
     close(kinds.Map(values).build(cortex).columns[:, 0], MAP)
@@ -367,7 +380,10 @@ ERRORS = {
     "other factor": (np.ones((7, 2)), "has 7 rows"),
     "cube": (np.ones((2, 2, 2)), "shape"),
     "complex": (np.ones(N) * 1j, "real numbers"),
-    "label without cortex": (FakeLabel([1], "lh"), "no cortical surfaces"),
+    "label without cortex": (
+        FakeLabel([1], "lh"),
+        r"on a hemisphere \(lh\), the problem has discrete",
+    ),
     "too many patches": (kinds.Patches(21), "there are 20 locations"),
     "seed outside": (kinds.Patches(seeds=[30]), "location 30 is outside"),
     "area without cortex": (kinds.Patches(3, area=1e-4), "needs a cortical surface"),

@@ -7,13 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from esijax._types import InputError
+from esijax._where import HEMISPHERES, at_vertices, check_subject
 from esijax.models.components._mesh import check_positions
 from esijax.models.components.component import Component
 from esijax.models.parts import Listed, LowRank, Part
-from esijax.problem import Labels as Names
 from esijax.problem import Problem
-
-HEMISPHERES = ("lh", "rh")
 
 
 class Labels(Component):
@@ -69,9 +67,13 @@ class Labels(Component):
 class Label:
     """One set of locations; equal by content, so that it may be static."""
 
-    def __init__(self, name: str, pieces: dict[str, np.ndarray]):
-        self.name, self.pieces = name, pieces
-        self._key = (name, tuple((k, v.dtype.kind, v.tobytes()) for k, v in pieces.items()))
+    def __init__(self, name: str, pieces: dict[str, np.ndarray], subject: str | None = None):
+        self.name, self.pieces, self.subject = name, pieces, subject
+        self._key = (
+            name,
+            subject,
+            tuple((k, v.dtype.kind, v.tobytes()) for k, v in pieces.items()),
+        )
 
     def __hash__(self) -> int:
         return hash(self._key)
@@ -89,9 +91,10 @@ class Label:
             return given
         if hasattr(given, "lh") and hasattr(given, "rh"):
             both = {side: np.asarray(getattr(given, side).vertices) for side in HEMISPHERES}
-            return cls(str(getattr(given, "name", i)), both)
+            return cls(str(getattr(given, "name", i)), both, getattr(given, "subject", None))
         if hasattr(given, "vertices") and getattr(given, "hemi", None) in HEMISPHERES:
-            return cls(str(getattr(given, "name", i)), {given.hemi: np.asarray(given.vertices)})
+            own = {given.hemi: np.asarray(given.vertices)}
+            return cls(str(getattr(given, "name", i)), own, getattr(given, "subject", None))
         index = np.asarray(given)
         if index.ndim != 1 or index.dtype.kind not in "iub":
             raise InputError(
@@ -105,7 +108,9 @@ class Label:
         index = self.pieces.get("index")
         if index is None:
             sides = self.pieces.items()
-            index = np.concatenate([_by_vertex(problem.labels, s, v, who) for s, v in sides])
+            check_subject(self.subject, problem.labels, who)
+            found = [at_vertices(problem.labels, side, v, who) for side, v in sides]
+            index = np.concatenate(found)
         elif index.dtype.kind == "b":
             if len(index) != n:
                 raise InputError(f"{who} is a mask of {len(index)} for {n} locations.")
@@ -113,15 +118,3 @@ class Label:
         if not len(index):
             raise InputError(f"{who} holds no source: it is outside the source space.")
         return np.sort(check_positions(index, n, who))
-
-
-def _by_vertex(names: Names, hemi: str, vertices: np.ndarray, who: str) -> np.ndarray:
-    """Numbers of the locations at these vertices of a hemisphere."""
-    if len(names.kinds) < 2 or names.kinds[:2] != ("surface", "surface"):
-        raise InputError(
-            f"{who} is on a hemisphere ({hemi}); this problem has no cortical surfaces: give "
-            "location numbers."
-        )
-    side = HEMISPHERES.index(hemi)
-    offset = sum(len(v) for v in names.vertices[:side])
-    return offset + np.flatnonzero(np.isin(names.vertices[side], vertices))
