@@ -15,6 +15,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float
 
@@ -64,11 +65,20 @@ def check_positive(value: Any, name: str) -> None:
         raise InputError(f"{name} must be positive and finite, got {float(value):g}.")
 
 
-def check_key(key: Any) -> None:
-    """Raise InputError unless `key` is one PRNG key (tracers of one pass)."""
+def prng_key(key: Any) -> Any:
+    """Give one PRNG key, made from a whole number where that is given (tracers pass).
+
+    Raises
+    ------
+    InputError
+        For anything else, and for several keys.
+    """
+    if isinstance(key, int | np.integer) and not isinstance(key, bool):
+        return jax.random.key(int(key))
     shape, typed = getattr(key, "shape", None), False
     if isinstance(key, jax.Array):
         typed = jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key)
     if shape != (() if typed else (2,)) or not (typed or key.dtype == "uint32"):
         what = f"an array of the shape {shape}" if shape is not None else repr(key)
         raise InputError(f"key must be one PRNG key such as jax.random.key(0), got {what}.")
+    return key

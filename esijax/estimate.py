@@ -10,11 +10,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float
 
 from esijax._ops.memory import refuse_if_too_large
 from esijax._ops.normals import mixture_quantile
-from esijax._types import InputError, check_key, is_number, is_traced
+from esijax._types import InputError, is_number, is_traced, prng_key
 from esijax._where import flips, indices, pair, region_of
 from esijax.posterior import (
     Posterior,
@@ -234,12 +234,13 @@ class Estimate(eqx.Module):
         self._refuse(1.0, "the exceedance")
         return scaled_exceedance(self.posterior, self.scale, level, along, locations, times)
 
-    def sample(self, key: PRNGKeyArray, n: int, at: Any = None):
+    def sample(self, key: Any, n: int, at: Any = None):
         """Posterior draws by perturb-and-solve in sensor space.
 
         Parameters
         ----------
-        key : PRNG key
+        key : PRNG key | int
+            A whole number stands for `jax.random.key` of it.
         n : int
             Draws.
         at : (locations, times), optional
@@ -251,7 +252,7 @@ class Estimate(eqx.Module):
         """
         if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
             raise InputError(f"n must be at least 1 and a whole number, got {n!r}.")
-        check_key(key)
+        key = prng_key(key)
         locations, times = pair(at)
         locations = indices(locations, self.problem.n_locations, "locations")
         times = indices(times, self.problem.n_times, "times")

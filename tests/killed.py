@@ -170,12 +170,13 @@ def survived(name, folder: Path, kills: int, seed: int = 0) -> Survived:
             before = log.read_text().splitlines() if log.exists() else []
             run = started(name, path, log, rng.randrange(1, 1000))
             if done < kills:
-                span = 1.2 * PAUSE * max(n_chunks, 5)
-                killed = _killed(run, log, len(before), rng.uniform(0.0, min(span, 1.0)))
-                done += killed
+                # some die before their first chunk is compiled, most between two chunks
+                first = "at " if rng.random() < 0.2 else "to "
+                wait = rng.uniform(0.0, 1.5 * PAUSE * min(n_chunks, 20))
+                done += _killed(run, log, len(before), first, wait)
             out, errors = run.communicate(timeout=600)
             lost = max(lost, _lost(before, log.read_text().splitlines()))
-            if "InputError" in errors:
+            if "esijax._types.InputError:" in errors:
                 refused, out = refused + 1, "refused"
             elif run.returncode not in (0, -9):
                 raise RuntimeError(errors[-2000:])
@@ -184,13 +185,14 @@ def survived(name, folder: Path, kills: int, seed: int = 0) -> Survived:
     return Survived(done, wrong, refused, lost, leftovers)
 
 
-def _killed(run, log: Path, seen: int, wait: float) -> bool:
-    """Kill some time after the first line of this process; tell whether it was still there."""
+def _killed(run, log: Path, seen: int, first: str, wait: float) -> bool:
+    """Kill some time after the first such line of this process; tell whether it was there."""
     while run.poll() is None:
-        if log.exists() and len(log.read_text().splitlines()) > seen:
+        lines = log.read_text().splitlines()[seen:] if log.exists() else []
+        if any(line.startswith(first) for line in lines):
             time.sleep(wait)
             break
-        time.sleep(0.005)
+        time.sleep(0.002)
     alive = run.poll() is None
     run.kill()
     return alive

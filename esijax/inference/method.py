@@ -17,7 +17,7 @@ import jax
 from tqdm.auto import tqdm
 
 from esijax._ops.forward_only import forward_only
-from esijax._types import EsijaxWarning, InputError, check_key, is_traced
+from esijax._types import EsijaxWarning, InputError, is_traced, prng_key
 from esijax.estimate import RESULT, Estimate, combine_notes
 from esijax.inference._checkpoint import Checkpoint
 from esijax.inference._lambda2 import resolved
@@ -131,8 +131,8 @@ def solve(
     init : Estimate, optional
         Where an iterative method starts: any earlier estimate; by default the analytic answer of
         the minimum norm family.
-    key : PRNG key, optional
-        Needed by stochastic methods.
+    key : PRNG key | int, optional
+        Needed by stochastic methods; a whole number stands for `jax.random.key` of it.
     progress : bool
         Show a progress bar of the steps.
     checkpoint : path, optional
@@ -171,6 +171,7 @@ def solve(
 def posed(problem, model, method, *, noise=None, init=None, key=None) -> tuple["Method", Setup]:
     """What is computed: checked, prepared, without the names."""
     _check_arguments(problem, model, method, noise, init, key)
+    key = None if key is None else prng_key(key)
     method = method.prepare(problem)
     # names stay outside the compiled part: another subject or condition must not retrace
     core = dataclasses.replace(problem, labels=Labels((), (), surf_ori=problem.labels.surf_ori))
@@ -234,8 +235,6 @@ def _check_arguments(problem, model, method, noise, init, key) -> None:
         raise InputError(
             f"{type(method).__name__} draws random numbers: pass key=jax.random.key(0)."
         )
-    if key is not None:
-        check_key(key)
     _check_precision(problem)
 
 

@@ -9,10 +9,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PRNGKeyArray
 from tqdm.auto import tqdm
 
-from esijax._types import InputError
+from esijax._types import InputError, prng_key
 from esijax.metrics._sbc_result import Calibration
 
 
@@ -21,7 +20,7 @@ def ranks(
     fit: Callable,
     n: int = 1000,
     *,
-    key: PRNGKeyArray,
+    key: Any,
     thin: int = 1,
     batch_size: int | None = None,
     threads: int | None = None,
@@ -88,6 +87,7 @@ def ranks(
             raise InputError(f"{name} must be at least 1, got {value}.")
     if threads is None:
         threads = (os.cpu_count() or 1) if jax.default_backend() == "cpu" else 1
+    key = prng_key(key)
     names, n_draws = _plan(simulate, fit, thin, key)
     # some 50 steps of the progress bar; the last call is filled up with data sets beyond n
     size = max(batch_size or 1, -(-n // 50))

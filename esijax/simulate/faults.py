@@ -14,9 +14,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int
 
-from esijax._types import InputError
+from esijax._types import InputError, prng_key
 from esijax.arrays import whitening
 from esijax.problem import Problem, normalised
 from esijax.simulate._ranges import check_count
@@ -231,7 +231,7 @@ def _renamed(labels, operator: np.ndarray):
 
 
 def bad_channels(
-    key: PRNGKeyArray,
+    key: Any,
     recording: Any,
     n: Any = 1,
     kind: str = "noisy",
@@ -274,7 +274,7 @@ def bad_channels(
     if n > len(recording):
         raise InputError(f"{n} of {len(recording)} channels cannot be bad.")
     recording = jnp.asarray(recording, dtype=float)
-    which, how = jax.random.split(key)
+    which, how = jax.random.split(prng_key(key))
     bad = jax.random.choice(which, len(recording), (n,), replace=False)
     if kind == "flat":
         return recording.at[bad].set(0.0), bad

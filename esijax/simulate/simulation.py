@@ -12,10 +12,11 @@ from typing import Any, Literal
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from esijax._checks import warn
-from esijax._types import InputError, is_traced
+from esijax._types import InputError, is_traced, prng_key
 from esijax.problem import Problem
 from esijax.simulate._ranges import Range, as_range, draw_from
 from esijax.simulate.head import Head
@@ -244,7 +245,7 @@ def simulate(
 
     Parameters
     ----------
-    key : PRNG key, or an array of them
+    key : PRNG key, a whole number that stands for one, or an array of keys
         With ``jax.random.split(key, 1000)`` the result holds 1000 data sets; each is the same as
         if it were drawn alone.
     head : Head
@@ -284,6 +285,8 @@ def simulate(
     >>> round(float(ej.simulate.snr_db(problem, one.draws.clean)), 6)
     5.0
     """
+    if isinstance(key, int | np.integer):
+        key = prng_key(key)
     if not isinstance(key, jax.Array) or not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
         raise InputError(f"key must be made by jax.random.key, got {type(key).__name__}.")
     scenario = Scenario(head, problem, sources, waveform, noise, snr_db, scaled)

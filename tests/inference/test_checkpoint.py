@@ -13,6 +13,7 @@ import numpy as np
 import numpyro.distributions as dist
 import optax
 import pytest
+from damage import damaged
 
 import esijax as ej
 from esijax.inference._checkpoint import DIGEST, MARK, Checkpoint, fingerprint
@@ -181,6 +182,17 @@ def test_a_header_that_claims_more_than_there_is_takes_no_memory(tmp_path):
     (tmp_path / "c").write_bytes(MARK + hashlib.sha256(body).digest() + body)
     with pytest.raises(ej.InputError, match="does not hold a state"):
         restored(tmp_path / "c")
+
+
+def test_damage_of_any_kind_is_seen(tmp_path):
+    stored(tmp_path / "c", moved())
+    kinds = []
+    for kind, content in damaged((tmp_path / "c").read_bytes(), np.random.default_rng(0)):
+        (tmp_path / "c").write_bytes(content)
+        with pytest.raises(ej.InputError, match="c is truncated, corrupt or no checkpoint"):
+            restored(tmp_path / "c")
+        kinds.append(kind)
+    assert (kinds.count("flip"), kinds.count("truncation")) == (300, 100)
 
 
 def test_files_of_older_versions_are_told_as_such(tmp_path):
