@@ -10,7 +10,7 @@ import numpy as np
 from esijax import _checks
 from esijax._types import InputError
 from esijax.io._dead import with_noise
-from esijax.io._picks import wanted
+from esijax.io._picks import channel_types, wanted
 
 logger = logging.getLogger("esijax")
 
@@ -98,7 +98,7 @@ def common_channels(
 ) -> Channels:
     """Good shared channels in the order of the measurement."""
     info = data.inst.info
-    kinds = dict(zip(info["ch_names"], info.get_channel_types(), strict=True))
+    kinds = dict(zip(info["ch_names"], channel_types(info), strict=True))
     chosen = wanted(info, picks)
     bads = set(info["bads"]) | (set() if noise_cov is None else set(noise_cov["bads"]))
     good = [name for name in chosen if name not in bads]

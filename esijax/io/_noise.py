@@ -104,7 +104,9 @@ def _check_rank_argument(rank: Any, channels: Channels) -> Any:
     if not isinstance(rank, dict):
         raise InputError(f"rank must be None, 'info', 'full' or a dict, got {rank!r}.")
     room = Counter(channels.types.tolist())
+    meg = [kind for kind in ("mag", "grad") if room[kind]]
     room["meg"] = room["mag"] + room["grad"]
+    whole = meg[0] if len(meg) == 1 else "meg"  # what MNE-Python reads; it ignores the others
     for kind, n in rank.items():
         known = kind in ("meg", "mag", "grad", "eeg")
         is_count = isinstance(n, int | np.integer) and not isinstance(n, bool) and n > 0
@@ -115,6 +117,11 @@ def _check_rank_argument(rank: Any, channels: Channels) -> Any:
             )
         if room[kind] and n > room[kind]:
             raise InputError(f"rank of {kind} is set to {n}, more than its {room[kind]} channels.")
+        if room[kind] and kind not in (whole, "eeg"):
+            raise InputError(
+                f"rank is given for {kind!r}, but the MEG channels here are {' and '.join(meg)}, "
+                f"whitened as one: pass rank={{{whole!r}: ...}}."
+            )
     return {kind: n for kind, n in rank.items() if room[kind]}
 
 

@@ -12,9 +12,20 @@ LOCALISABLE = ("mag", "grad", "eeg")
 GROUPS = {"meg": ("mag", "grad"), "data": LOCALISABLE}
 
 
+def channel_types(info: mne.Info) -> list[str]:
+    """Type of each channel; InputError for what MNE-Python does not know: a damaged file."""
+    try:
+        return info.get_channel_types()
+    except (KeyError, ValueError) as error:
+        raise InputError(
+            f"the measurement has a channel of unknown kind ({error}): a corrupt file? Read it "
+            "again from where it was recorded."
+        ) from error
+
+
 def wanted(info: mne.Info, picks: Any) -> list[str]:
     """MEG and EEG channels that `picks` selects, in the order of info."""
-    types = info.get_channel_types()
+    types = channel_types(info)
     kinds = dict(zip(info["ch_names"], types, strict=True))
     usable = [name for name, kind in kinds.items() if kind in LOCALISABLE]
     if not usable:

@@ -10,6 +10,7 @@ from esijax._types import InputError
 from esijax.forward import LeadField
 from esijax.forward._host import as_array
 from esijax.io._agreement import forward_fits
+from esijax.io._picks import channel_types
 
 FREE, FIXED, HEAD = 2, 1, 4  # FIFFV_MNE_FREE_ORI, FIFFV_MNE_FIXED_ORI, FIFFV_COORD_HEAD
 
@@ -41,7 +42,7 @@ def leadfield(forward: mne.Forward) -> LeadField:
         raise TypeError(f"forward must be an mne.Forward, got {type(forward).__name__}.")
     forward_fits(forward)
     names = list(forward["sol"]["row_names"])
-    kinds = dict(zip(forward["info"]["ch_names"], forward["info"].get_channel_types(), strict=True))
+    kinds = dict(zip(forward["info"]["ch_names"], channel_types(forward["info"]), strict=True))
     types = [kinds[name] for name in names]
     gain = np.asarray(forward["sol"]["data"], dtype=float)
     _checks.lead_field(gain, np.arange(len(names)), names, types)

@@ -22,6 +22,7 @@ from esijax.io._orient import (
     orient,
     orient_scales,
 )
+from esijax.io._picks import channel_types
 from esijax.io._spaces import KINDS, spaces_of
 from esijax.io.leadfields import computed
 from esijax.io.sensors_in import sensors as sensors_of
@@ -164,7 +165,7 @@ def _in_head(data, forward, noise_cov, picks, head, sensors) -> tuple[mne.Forwar
         sensors = sensors_of(info, reference="info", picks=channels.names)
     if not isinstance(sensors, Sensors):
         raise TypeError(f"sensors must be esijax Sensors, got {type(sensors).__name__}.")
-    kinds = dict(zip(info["ch_names"], info.get_channel_types(), strict=True))
+    kinds = dict(zip(info["ch_names"], channel_types(info), strict=True))
     each = zip(sensors.ch_names, sensors.ch_types, strict=True)
     strange = [name for name, kind in each if kinds.get(name) != kind]
     if strange:

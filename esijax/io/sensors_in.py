@@ -10,6 +10,7 @@ from esijax import _checks
 from esijax._types import InputError
 from esijax.forward import Coils, Electrodes, Sensors
 from esijax.forward._host import as_array
+from esijax.io._picks import channel_types
 
 ACCURACIES = ("normal", "accurate")
 
@@ -51,7 +52,7 @@ def sensors(
     """
     if accuracy not in ACCURACIES:
         raise InputError(f"accuracy must be one of {ACCURACIES}, got {accuracy!r}.")
-    kinds = dict(zip(info["ch_names"], info.get_channel_types(), strict=True))
+    kinds = dict(zip(info["ch_names"], channel_types(info), strict=True))
     names = [n for n, kind in kinds.items() if kind in ("mag", "grad", "eeg")]
     if picks is not None:
         strange = [n for n in picks if n not in set(names)]

@@ -189,3 +189,26 @@ def test_nothing_measured(eeg):
 def test_keys_of_another_type(eeg, options):
     with pytest.raises(ej.InputError, match="1"):
         ej.from_mne(*eeg, **options)
+
+
+# ------------------------------------------------------------------ ranks by type
+def test_rank_of_one_kind_of_meg():
+    """MNE reads 'mag' where there are magnetometers alone, 'meg' where there are both."""
+    info, forward = info_of("opm"), forward_of("opm", "discrete")
+    rng = np.random.default_rng(0)
+    evoked = mne.EvokedArray(samples_of(info, forward, rng, 5), info)
+    cov = mne.Covariance(covariance_of(info, rng), info["ch_names"], [], [], 10_000)
+    assert ej.from_mne(evoked, forward, cov, rank={"mag": 60}).rank == 60
+    assert ej.from_mne(evoked, forward, cov, rank={"mag": 60, "grad": 9, "eeg": 5}).rank == 60
+    with pytest.raises(ej.InputError, match=r"for 'meg', .* are mag, .* pass rank=\{'mag': ...\}"):
+        ej.from_mne(evoked, forward, cov, rank={"meg": 60})
+
+
+def test_rank_of_both_kinds_of_meg():
+    info, forward = info_of("neuromag"), forward_of("neuromag", "discrete")
+    rng = np.random.default_rng(0)
+    evoked = mne.EvokedArray(samples_of(info, forward, rng, 2), info)
+    cov = mne.Covariance(covariance_of(info, rng), info["ch_names"], [], [], 10_000)
+    assert ej.from_mne(evoked, forward, cov, rank={"meg": 60}).rank == 60
+    with pytest.raises(ej.InputError, match=r"for 'mag', .* mag and grad, .* rank=\{'meg': ...\}"):
+        ej.from_mne(evoked, forward, cov, rank={"mag": 30, "grad": 30})

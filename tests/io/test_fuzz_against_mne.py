@@ -1,7 +1,6 @@
 """Random combinations of what MNE-Python takes: the same map, or both refuse.
 
-Shapes repeat (three source spaces an array, one choice of channels, one of bad channels), or the
-compiler would take most of the time.
+Shapes repeat (37 or 74 locations, most ranks given), or the compiler would take most of the time.
 """
 
 import warnings
@@ -124,7 +123,7 @@ def channels(rng, info):
 def measured(rng, info, forward):
     """Evoked, Epochs or Raw, and the averages behind them."""
     kind = rng.choice(["evoked", "evoked", "epochs", "raw"])
-    n_times = int(rng.choice([1, 4, 4, 4]))
+    n_times = 1 if rng.random() < 0.05 else 4
     data = samples_of(info, forward, rng, n_times, 2 if kind == "epochs" else None)
     nave = None
     if kind == "evoked":
@@ -152,7 +151,7 @@ def combination(seed):
     inst = projected(rng, inst)
     picks, chosen, bads = channels(rng, info)
     inst.info["bads"] = [str(bad) for bad in bads]
-    noise = str(rng.choice(["full", "full", "singular", "diagonal", "ad hoc"]))
+    noise = str(rng.choice(["full", "singular", "diagonal", "ad hoc"], p=[0.5, 0.2, 0.2, 0.1]))
     if noise == "ad hoc":
         cov = mne.make_ad_hoc_cov(inst.info)
     else:
@@ -160,7 +159,8 @@ def combination(seed):
         square = covariance_of(info, rng, noise)
         cov = mne.Covariance(square, info["ch_names"], [], projs, 10_000)
         cov = cov.as_diag() if noise == "diagonal" else cov
-    rank = None if noise == "singular" else [None, None, "info"][rng.integers(3)]
+    kinds_of_channel = dict(zip(inst.ch_names, inst.get_channel_types(), strict=True))
+    rank = ranks(rng, {kinds_of_channel[name] for name in chosen}, noise)
     method = str(rng.choice(list(TOLERANCE)))
     pick_ori = orientations(rng, kinds, loose, form)
     lambda2 = float(rng.choice([1 / 9, 1.0, 1e-2]))
@@ -172,6 +172,15 @@ def combination(seed):
     return Combination(
         inst, forward, cov, options, picks, chosen, nave, method, lambda2, pick_ori, said
     )
+
+
+def ranks(rng, types, noise):
+    """Below what projectors and picks leave; equal eigenvalues leave no choice of dimensions."""
+    if noise == "ad hoc" or rng.random() < 0.2:
+        return None if noise == "singular" or rng.random() < 0.7 else "info"
+    rank = {"eeg": 20} if "eeg" in types else {}
+    meg = sorted(types & {"mag", "grad"})
+    return rank | ({meg[0] if len(meg) == 1 else "meg": 60} if meg else {})
 
 
 def orientations(rng, kinds, loose, form):

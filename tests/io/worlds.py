@@ -108,37 +108,31 @@ def cortex(spacing="ico1", add_dist=False):
     return _cortex(spacing, add_dist).copy()
 
 
-def volume(shift=0.0, pos=30.0):
-    centre = mne.transforms.apply_trans(template_head._trans(), CENTRE)
-    centre[0] += shift
-    src = mne.setup_volume_source_space(
-        pos=pos, sphere=(*centre, 0.055), mindist=0.0, verbose="ERROR"
-    )
-    src[0]["type"] = "vol"  # MNE calls it discrete where no MRI is at hand
-    return src
-
-
-def discrete():
-    rng = np.random.default_rng(0)
-    normals = rng.standard_normal((50, 3))
+def inside(n, seed, kind):
+    """Places inside the sphere, as a volume or with normals."""
+    rng = np.random.default_rng(seed)
+    normals = rng.standard_normal((n, 3))
     normals /= np.linalg.norm(normals, axis=1, keepdims=True)
-    places = CENTRE + 0.06 * normals[::-1] * rng.uniform(0.4, 1, (50, 1))
+    places = CENTRE + 0.06 * np.roll(normals, 1, axis=0) * rng.uniform(0.4, 1, (n, 1))
     to_mri = template_head._trans()
     places = mne.transforms.apply_trans(to_mri, places)
     normals = mne.transforms.apply_trans(to_mri, normals, move=False)
-    return mne.setup_volume_source_space(pos={"rr": places, "nn": normals}, verbose="ERROR")
+    src = mne.setup_volume_source_space(pos={"rr": places, "nn": normals}, verbose="ERROR")
+    src[0].update(type=kind, shape=(1, 1, n))  # MNE shows the shape of volumes
+    return src
 
 
+# 37 or 74 locations (of the cortex some lie outside the sphere): few shapes to compile for
 SPACES = {
     "cortex": cortex,
     "patches": lambda: cortex(add_dist="patch"),
     "left": lambda: mne.SourceSpaces(cortex()[:1]),
     "right": lambda: mne.SourceSpaces(cortex()[1:]),
-    "volume": volume,
-    "volumes": lambda: volume() + volume(0.01, 40.0),
-    "mixed": lambda: cortex("ico0") + volume(),
-    "discrete": discrete,
-    "mixed discrete": lambda: cortex("ico0") + discrete(),
+    "volume": lambda: inside(37, 0, "vol"),
+    "volumes": lambda: inside(20, 0, "vol") + inside(17, 1, "vol"),
+    "mixed": lambda: cortex("ico0") + inside(15, 0, "vol"),
+    "discrete": lambda: inside(74, 0, "discrete"),
+    "mixed discrete": lambda: cortex("ico0") + inside(15, 0, "discrete"),
 }
 
 
@@ -180,7 +174,7 @@ def covariance_of(info, rng, kind="full"):
     for one in np.unique(types):
         rows = np.flatnonzero(types == one)
         mix = 0.6 * rng.standard_normal((len(rows), 6))
-        block = np.eye(len(rows)) + mix @ mix.T
+        block = np.diag(rng.uniform(0.5, 2, len(rows))) + mix @ mix.T
         if kind == "singular":
             lost = np.linalg.qr(rng.standard_normal((len(rows), 4)))[0]
             left = np.eye(len(rows)) - lost @ lost.T
