@@ -115,6 +115,11 @@ class Case:
     lcmv: bool = False
     same: float | None = None
     check: Callable | None = None
+    slow: bool = False
+
+    @property
+    def param(self):
+        return pytest.param(self, id=self.id, marks=[pytest.mark.slow] if self.slow else [])
 
 
 CASES: list[Case] = []
@@ -1070,7 +1075,7 @@ print(json.dumps({"dtype": str(first.mean.dtype), "finite": finite, "warnings": 
 """
 
 
-@row(65, "float32", WORKS)
+@row(65, "float32", WORKS, slow=True)
 def _(x):
     def act():
         arguments = [sys.executable, "-c", SINGLE, *map(str, (AVE, COV, FWD, x.folder))]
@@ -1231,7 +1236,7 @@ def untouched_inputs():
         return x, np.asarray(x.run()[0].mean)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+@pytest.mark.parametrize("case", [case.param for case in CASES])
 def test_bad_input(case, untouched_inputs, tmp_path):
     good, answer = untouched_inputs
     x = Inputs(good.evoked.copy(), good.forward.copy(), good.noise_cov.copy(), tmp_path)

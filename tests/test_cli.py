@@ -47,6 +47,7 @@ def esijax(monkeypatch, capsys):
 
 
 # ------------------------------------------------------------------ quick answers
+@pytest.mark.slow
 def test_help_is_quick_and_light():
     code = (
         "import sys, time; start = time.perf_counter(); sys.argv = ['esijax', '--help']\n"
@@ -108,6 +109,7 @@ def test_info(esijax):
         assert expected in out
 
 
+@pytest.mark.slow
 def test_info_in_its_own_process_is_in_float64():
     done = command("info")
     assert done.returncode == 0
@@ -378,6 +380,7 @@ def test_mistakes_are_one_line(esijax, data_dir, tmp_path, monkeypatch, argument
     assert [p.name for p in tmp_path.iterdir()] == ["cut-fwd.fif"]  # nothing half-written
 
 
+@pytest.mark.slow
 def test_debug_shows_the_traceback(tmp_path):
     plain = command("localize", tmp_path / "no-ave.fif")
     assert plain.returncode == 2
@@ -389,6 +392,7 @@ def test_debug_shows_the_traceback(tmp_path):
     assert debug.stderr.splitlines()[-1].endswith("no-ave.fif: no such file.")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not INSTALLED.exists(), reason="not installed as a command")
 def test_command_is_installed():
     done = subprocess.run([INSTALLED, "--version"], capture_output=True, text=True)

@@ -224,6 +224,7 @@ def test_models_can_be_made_inside_jit(problem):
         assert np.isfinite(value).all()
 
 
+@pytest.mark.slow
 def test_no_mne_needed():
     """From arrays to a posterior without MNE, ArviZ or Matplotlib being imported."""
     code = """

@@ -179,6 +179,7 @@ PROBE = """<script>addEventListener("load", () => setTimeout(() => {
 }, 3000));</script></body>"""
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
 def test_opens_in_a_browser(text, tmp_path):
     """No script fails, the frame fits, and the cortex to turn shows colours on grey."""
@@ -207,6 +208,7 @@ def test_opens_in_a_browser(text, tmp_path):
     assert (frame.max(axis=-1) < 0.05).mean() < 1e-3  # and nothing black
 
 
+@pytest.mark.slow
 def test_name_is_the_function_whatever_was_imported_before():
     code = "import esijax._localize, esijax.demo, esijax as ej; assert callable(ej.report)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=300)

@@ -83,7 +83,10 @@ def _answer(case: Case, stc) -> Answer:
     data = data[:, None] if data.ndim == 2 else data
     out = np.zeros((case.problem.n_locations, *data.shape[1:]))
     start, read = 0, 0
-    for used, have in zip(case.problem.labels.vertices, stc.vertices, strict=True):
+    spaces = case.problem.labels.vertices
+    if len(stc.vertices) < len(spaces):  # of one hemisphere MNE knows nothing of the other
+        spaces = tuple(v for v in spaces if len(v))
+    for used, have in zip(spaces, stc.vertices, strict=True):
         rows = start + np.searchsorted(used, have)
         out[rows] = data[read : read + len(have)]
         start, read = start + len(used), read + len(have)
