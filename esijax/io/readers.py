@@ -3,7 +3,6 @@
 import gzip
 import struct
 import warnings
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -93,11 +92,13 @@ def _read(reader: Callable, path):
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file.")
-    _check_chain(path)
     try:
+        _check_chain(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # MNE's naming conventions
             return reader(path, verbose="ERROR")
+    except InputError:
+        raise
     except Exception as error:  # MNE raises whatever its parser trips over
         what = f"{type(error).__name__}: {error}".splitlines()[0][:120]
         raise InputError(
@@ -112,18 +113,15 @@ def _check_chain(path: Path) -> None:
     opened = gzip.open if path.suffix == ".gz" else open
     seen: set[int] = set()
     place = 0
-    try:
-        with opened(path, "rb") as file:
-            while place not in seen:
-                seen.add(place)
-                file.seek(place)
-                header = file.read(16)
-                if len(header) < 16:
-                    return
-                _, _, size, following = struct.unpack(">iIii", header)
-                if following < 0 or size < 0:
-                    return
-                place = following or place + 16 + size
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{path}: cannot be read ({error}).") from error
+    with opened(path, "rb") as file:
+        while place not in seen:
+            seen.add(place)
+            file.seek(place)
+            header = file.read(16)
+            if len(header) < 16:
+                return
+            _, _, size, following = struct.unpack(">iIii", header)
+            if following < 0 or size < 0:
+                return
+            place = following or place + 16 + size
     raise InputError(f"{path}: corrupt: a tag at byte {place} refers back to one before it.")
