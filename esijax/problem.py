@@ -263,8 +263,7 @@ class Problem(eqx.Module):
             raise InputError(f"the lead field must be {want}, got {leadfield.shape}.")
         if not is_traced((self, leadfield)):
             known = self.labels.ch_names or tuple(str(i) for i in range(want[0]))
-            seen = np.asarray(leadfield), slice(None), known, self.labels.ch_types
-            _checks.lead_field(*seen)
+            _checks.lead_field(np.asarray(leadfield), slice(None), known, ())
         gain = jnp.tensordot(self.whitener.matrix, leadfield, 1) * self.source_unit
         return eqx.tree_at(lambda p: p.gain, self, gain)
 

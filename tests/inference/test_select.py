@@ -152,7 +152,8 @@ def test_only_for_the_family(fixed):
 
 
 def test_silent_data_choose_one(fixed):
-    silent = fixed.with_data(np.zeros_like(fixed.recording))
+    with pytest.warns(ej.EsijaxWarning, match="all zero"):
+        silent = fixed.with_data(np.zeros_like(fixed.recording))
     for rule in select.RULES.values():
         assert float(rule(silent, ej.models.ELORETA()).lambda2) == 1.0
     assert dataclasses.is_dataclass(silent)

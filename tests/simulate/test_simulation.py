@@ -328,7 +328,7 @@ def test_recording_segments(problem, baseline):
             "3 trials",
         ),
         (lambda h, p: sim.simulate(jax.random.split(KEY, 0), h, p, *PARTS), "the shape"),
-        (lambda h, p: sim.simulate(0, h, p, *PARTS), "jax.random.key, got int"),
+        (lambda h, p: sim.simulate("0", h, p, *PARTS), "jax.random.key, got str"),
         (lambda h, p: len(sim.simulate(KEY, h, p, *PARTS)), "single data set"),
         (lambda _h, _p: sim.White(jnp.array([-1.0])), "standard deviations"),
         (lambda _h, _p: sim.FromRecording(np.full((2, 3), np.inf)), "NaN or Inf"),
