@@ -201,14 +201,13 @@ def _killed(run, log: Path, seen: int, first: str, wait: float) -> bool:
 def _lost(before: list[str], after: list[str]) -> int:
     """Chunks that the process before had finished and this one began without."""
     ours = [line.split()[1] for line in after[len(before) :] if line.startswith("at ")]
-    theirs = [line.split()[1] for line in before if line.startswith("to ")]
-    if not ours or not theirs:
+    starts = [i for i, line in enumerate(before) if line.startswith("at ")]
+    if not ours or not starts:
         return 0
-    for back, state in enumerate(reversed(theirs)):
-        if state == ours[0]:
-            return back
-    first = [line.split()[1] for line in before if line.startswith("at ")]
-    return len(theirs) if ours[0] in first else 10**6
+    known = [line.split()[1] for line in before[starts[-1] :]]  # where it began, and went
+    if ours[0] not in known:
+        return 10**6
+    return known[::-1].index(ours[0])
 
 
 if __name__ == "__main__":

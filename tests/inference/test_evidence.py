@@ -12,7 +12,7 @@ import scipy.stats
 
 import esijax as ej
 from esijax.estimate import RESULT
-from esijax.inference import _search
+from esijax.inference import _curvature, _search
 from esijax.inference._curvature import hessian
 from esijax.inference._search import Search
 from esijax.inference.evidence import Evidence
@@ -130,6 +130,21 @@ def test_second_derivatives(free, jacobian, noise):
     point = search.begin().point[0]
     want = jax.hessian(search.objective)(point)
     got = hessian(search.target, search.unravel, point, jacobian=jacobian)
+    np.testing.assert_allclose(got, want, atol=1e-10 * abs(want).max())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("large", [True, False])
+def test_second_derivatives_of_many_columns(problem_factory, monkeypatch, large):
+    """Matrices of few large components; columns some at a time, the last of them fewer."""
+    monkeypatch.setattr(_curvature, "WIDTH", 5)
+    problem = problem_factory(1, n_locations=72 if large else 23)
+    parts = [np.arange(36), np.arange(36, 72)] if large else [np.array([i]) for i in range(23)]
+    prior = ej.models.Components(parts, dist.Gamma(2.0, 1.0))
+    search = Search(Evidence(), Setup(problem, prior.prepare(problem)), jacobian=True)
+    point = search.begin().point[0]
+    want = jax.hessian(search.objective)(point)
+    got = hessian(search.target, search.unravel, point, jacobian=True)
     np.testing.assert_allclose(got, want, atol=1e-10 * abs(want).max())
 
 

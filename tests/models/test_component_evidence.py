@@ -10,7 +10,7 @@ import pytest
 
 import esijax as ej
 from esijax._ops.gaussian import pooled_log_density
-from esijax.models._evidence import ColumnSpace, SensorSpace
+from esijax.models._evidence import ColumnSpace, MatrixSpace, SensorSpace
 from esijax.models.collapsed import Marginal
 
 NOISES = {
@@ -100,3 +100,40 @@ def test_sensors_in_several_blocks(problem_factory):
     marginal, hyper = case(problem, ej.models.noise.Scalar())
     for derive in (lambda f: f, jax.grad):
         same(derive(plain)(hyper, marginal), derive(fast)(hyper, marginal), 1e-9)
+
+
+@pytest.mark.parametrize(
+    "noise", ["white", *(pytest.param(n, marks=pytest.mark.slow) for n in ("scalar", "per type"))]
+)
+def test_few_large_components_are_matrices(problem_factory, noise):
+    """36 columns for each of two components; noise that is not diagonal is two more."""
+    problem = problem_factory(1, n_locations=72, average_reference=noise == "per type")
+    halves = ej.models.Components([np.arange(36), np.arange(36, 72)], dist.Gamma(2.0, 1.0))
+    marginal = Marginal(problem, halves, NOISES[noise]())
+    hyper = {"gamma": jnp.array([0.7, 0.2])}
+    if noise != "white":
+        hyper["noise_var"] = 0.5 + 0.1 * jnp.arange(marginal.noise.n_variances)
+    assert isinstance(marginal.evidence, MatrixSpace)
+
+    def dense(hyper, marginal):
+        problem, data = marginal.problem, marginal.data
+        signal = marginal.prior.source_cov(hyper, problem).sensor(problem.gain)
+        density = pooled_log_density(signal + marginal.noise_cov(hyper), data.power, data.n_columns)
+        return density + data.n_columns * problem.whitener.log_pdet
+
+    np.testing.assert_allclose(
+        marginal.sigma(hyper),
+        halves.prepare(problem).source_cov(hyper, problem).sensor(problem.gain)
+        + marginal.noise_cov(hyper),
+        rtol=1e-12,
+        atol=1e-12,
+    )
+    for derive in (lambda f: f, jax.grad):
+        same(derive(dense)(hyper, marginal), derive(fast)(hyper, marginal), 1e-10)
+
+    def of(gain, function):
+        changed = dataclasses.replace(problem, gain=gain)
+        return function(hyper, Marginal(changed, marginal.prior, marginal.noise))
+
+    derived = jax.grad(of)
+    same(derived(problem.gain, dense), derived(problem.gain, fast), 1e-9)
