@@ -75,7 +75,7 @@ def reordered(forward):
     return mne.pick_channels_forward(forward, names[::-1], ordered=True)
 
 
-@pytest.mark.parametrize("change", [None, fewer, reordered], ids=str)
+@pytest.mark.parametrize("change", [None, fewer, reordered], ids=["whole", "fewer", "reordered"])
 @pytest.mark.parametrize("form", ["head", "surf_ori", "fixed"])
 @pytest.mark.parametrize(
     ("array", "space"),
