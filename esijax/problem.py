@@ -78,6 +78,16 @@ class Labels:
         """Number of EEG channels."""
         return self.ch_types.count("eeg")
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What the channels alone tell the reader of a map."""
+        if not (0 < self.n_eeg < 64 and self.n_eeg == len(self.ch_types)):
+            return ()
+        return (
+            f"{self.n_eeg} EEG channels: below 64, expect localisation errors of a centimetre or "
+            "more (Song et al. 2015, doi:10.1016/j.jneumeth.2015.08.015).",
+        )
+
 
 class Whitener(eqx.Module):
     r"""Linear map that turns sensor noise into white noise of unit variance.

@@ -187,7 +187,7 @@ def posed(problem, model, method, *, noise=None, init=None, key=None) -> tuple["
 
 def judged(problem: Problem, setup: Setup, estimate: Estimate, throw: bool = True) -> Estimate:
     """Put the names back, and say what is to be doubted."""
-    notes = combine_notes(problem.labels.notes, estimate.notes, _notes(problem))
+    notes = combine_notes(problem.labels.notes, estimate.notes, problem.labels.remarks)
     estimate = dataclasses.replace(estimate, problem=problem, notes=notes)
     _check_answer(estimate, throw, whole=not isinstance(setup.noise, Robust))
     return _judged(estimate)
@@ -230,7 +230,7 @@ def _check_arguments(problem, model, method, noise, init, key) -> None:
     if noise is not None and not isinstance(noise, Noise):
         raise TypeError(f"noise must be one of esijax.models.noise or None, got {noise!r}.")
     _check_noise(method, noise)
-    _check_start(problem, init)
+    _check_same_sources(problem, init)
     if method.needs_key and key is None:
         raise InputError(
             f"{type(method).__name__} draws random numbers: pass key=jax.random.key(0)."
@@ -238,7 +238,7 @@ def _check_arguments(problem, model, method, noise, init, key) -> None:
     _check_precision(problem)
 
 
-def _check_start(problem: Problem, init: Estimate | None) -> None:
+def _check_same_sources(problem: Problem, init: Estimate | None) -> None:
     """Refuse an earlier estimate of other sources: its variances belong to other places."""
     if init is None:
         return
@@ -358,16 +358,6 @@ def _step(method: Method, state: State) -> State:
 def ended(method: Method, state: State) -> Estimate:
     """Answer of the last state."""
     return method.finish(state)
-
-
-def _notes(problem: Problem) -> tuple[str, ...]:
-    n_eeg, labels = problem.labels.n_eeg, problem.labels
-    if 0 < n_eeg < 64 and n_eeg == len(labels.ch_types):
-        return (
-            f"{n_eeg} EEG channels: below 64, expect localisation errors of a centimetre or more "
-            "(Song et al. 2015, doi:10.1016/j.jneumeth.2015.08.015).",
-        )
-    return ()
 
 
 def _judged(estimate: Estimate) -> Estimate:
