@@ -57,9 +57,9 @@ def cases():
         "EM, ARD": (models.ARD(), way.EM()),
         "EM, components": (patches(None), way.EM()),
         "Evidence, components": (patches(log_normal), way.Evidence()),
-        "Laplace, components": (patches(log_normal), way.Laplace()),
-        "SVI, components": (patches(log_normal), way.SVI(steps=200)),
-        "NUTS, components": (patches(log_normal), way.NUTS(50, 50, 2)),
+        "Laplace, components": (patches(log_normal), way.Laplace(num_samples=200)),
+        "SVI, components": (patches(log_normal), way.SVI(steps=20, num_samples=200)),
+        "NUTS, components": (patches(log_normal), way.NUTS(10, 20, 2, num_maps=20)),
         "Gibbs, components": (patches(dist.InverseGamma(1.0, 0.1)), way.Gibbs(5, 10, 2)),
         "Laplace, ARD": (models.ARD(log_normal), way.Laplace()),
     }

@@ -7,6 +7,7 @@ solved, and the arrays of the state one after the other.
 import dataclasses
 import functools
 import hashlib
+import inspect
 import io
 import math
 from pathlib import Path
@@ -218,7 +219,7 @@ def _of_callable(value: Any) -> list[tuple[Any, Any]]:
     if hasattr(value, "__wrapped__"):
         return [("wrapped", value.__wrapped__)]
     if callable(value) and hasattr(value, "__code__"):
-        cells = [cell.cell_contents for cell in value.__closure__ or ()]
+        cells = inspect.getclosurevars(value).nonlocals
         return [("closure", cells), ("defaults", value.__defaults__)]
     if getattr(value, "__self__", None) is not None:
         return [("self", value.__self__)]
