@@ -24,7 +24,8 @@ from esijax._ops.memory import limit_bytes
 from esijax._types import InputError
 from esijax.models._in_order import InOrder
 
-MARK = b"esijax checkpoint 2\n"
+FAMILY = b"esijax checkpoint "
+MARK = FAMILY + b"3\n"
 DIGEST = hashlib.sha256().digest_size
 REMOVE = "remove it, or give another path"
 
@@ -82,7 +83,8 @@ class Checkpoint:
         whole, start = content.startswith(MARK), len(MARK) + DIGEST
         if whole and hashlib.sha256(content[start:]).digest() == content[len(MARK) : start]:
             return content[start:]
-        if content[:DIGEST] == hashlib.sha256(content[DIGEST:]).digest():
+        unmarked = content[:DIGEST] == hashlib.sha256(content[DIGEST:]).digest()
+        if unmarked or (content.startswith(FAMILY) and not whole):
             raise InputError(f"{self.path} was written by an older version of esijax: {REMOVE}.")
         raise InputError(f"{self.path} is truncated, corrupt or no checkpoint: {REMOVE}.")
 
