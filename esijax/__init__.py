@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from esijax import forward, inference, io, metrics, models, simulate
-    from esijax._report import report
     from esijax._types import EsijaxWarning, InputError
     from esijax.arrays import from_arrays
     from esijax.estimate import Estimate
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from esijax.io import from_mne, load, save, to_arviz, to_mne
     from esijax.models.penalties import relative
     from esijax.problem import Geometry, Problem, Whitener
+    from esijax.viz.report import report
 
 __version__ = "0.1.0"
 __all__ = [
@@ -56,7 +56,7 @@ _HOME = {
     "from_mne": "esijax.io",
     "load": "esijax.io",
     "relative": "esijax.models.penalties",
-    "report": "esijax._report",
+    "report": "esijax.viz.report",
     "save": "esijax.io",
     "solve": "esijax.inference",
     "to_arviz": "esijax.io",

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, NoReturn
 from cyclopts import App, CycloptsError, Parameter
 
 from esijax import __version__
-from esijax._cli_methods import METHODS
+from esijax.registry import METHODS
 
 Flag = Annotated[bool, Parameter(negative="")]
 Several = Annotated[tuple[str, ...], Parameter(negative="", show_default=False)]
@@ -26,7 +26,7 @@ app = App(
 
 def main() -> None:
     """Run the command line; errors are one line, `--debug` shows where they come from."""
-    from esijax._console import stoppable
+    from esijax.app.console import stoppable
 
     arguments = [a for a in sys.argv[1:] if a != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
@@ -52,8 +52,8 @@ def _line(error: Exception, arguments: list[str]) -> str:
     text = " ".join(str(error).split())
     if isinstance(error, CycloptsError):
         return text
-    from esijax._console import spoken
     from esijax._types import InputError
+    from esijax.app.console import spoken
 
     if isinstance(error, InputError):
         return spoken(text) if arguments[0] == "localize" else text
@@ -76,12 +76,12 @@ def demo(*, out: Path = Path("esijax_demo"), seed: int = 0, overwrite: Flag = Fa
     overwrite
         Replace the results of another command in that folder.
     """
-    from esijax._console import console
+    from esijax.app.console import console
 
     screen = console()
     with screen.status("loading") as status:
         _prepare()
-        from esijax.demo import CAPTION, run
+        from esijax.app.demo import CAPTION, run
 
         def tell(text: str) -> None:
             screen.log(text)
@@ -160,11 +160,11 @@ def localize(
         Folder in which an iterative method keeps its steps and from which the same command goes
         on; made where there is none.
     """
-    from esijax._console import console
+    from esijax.app.console import console
 
     with console().status("loading"):
         _prepare()
-        from esijax._localize import Wanted, run
+        from esijax.app.localize import Wanted, run
 
     choices = Wanted(
         evoked,
@@ -242,11 +242,11 @@ def benchmark(
     bem
         -bem-sol.fif of the head, for the scenario in which it is wrong.
     """
-    from esijax._console import console
+    from esijax.app.console import console
 
     with console().status("loading"):
         _prepare()
-        from esijax.benchmark import command
+        from esijax.app import benchmark as command
 
     command.run(
         out,
@@ -358,7 +358,7 @@ def _print_table(rows: Sequence[Mapping[str, object]], title: str, caption: str 
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    from esijax._console import console
+    from esijax.app.console import console
 
     table = Table(title=title, caption=caption or None, box=SIMPLE_HEAD, caption_justify="left")
     for name in rows[0]:

@@ -15,7 +15,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import esijax as ej
-from esijax.inference import MAP, Linear, local
+from esijax.inference import MAP, Linear
+from esijax.inference.sensitivity import local
 
 jax.config.update("jax_enable_x64", True)
 

@@ -90,7 +90,10 @@ def digest(tree) -> str:
 
 def small_chunks():
     """Let a chunk be a few steps, so that there are many."""
-    from esijax.inference import _descent, _search, _side_by_side, em, variational
+    from esijax.inference.collapsed import _search, variational
+    from esijax.inference.collapsed.em import em
+    from esijax.inference.collapsed.sampling import _side_by_side
+    from esijax.inference.sparse.base import descent as _descent
 
     em._chunk = lambda *_: 3
     variational._chunk = lambda *_: 10

@@ -26,19 +26,15 @@ ORDER = (
     "simulate",
     "metrics",
     "learn",
+    "registry",
     "io",
     "viz",
-    "_report",
-    "_console",
-    "_cli_methods",
-    "_output",
     "benchmark",
-    "demo",
-    "_localize",
+    "app",
     "cli",
 )
 HEAVY = {"mne", "arviz", "arviz_base", "xarray", "matplotlib", "nilearn", "plotly"}
-HEAVY_ROOMS = {"io", "viz", "_report", "_output", "demo", "benchmark", "_localize", "cli"}
+HEAVY_ROOMS = {"io", "viz", "benchmark", "app", "cli"}
 # `import esijax` offers these names and loads them on first use
 LAZY = {"__init__"}
 FILES = sorted(PACKAGE.rglob("*.py"))

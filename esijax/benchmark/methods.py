@@ -3,10 +3,10 @@
 from collections.abc import Callable
 
 from esijax import inference
-from esijax._cli_methods import METHODS as OFFERED
-from esijax._cli_methods import SAMPLERS
 from esijax.benchmark.case import Case
 from esijax.estimate import Estimate
+from esijax.registry import METHODS as OFFERED
+from esijax.registry import SAMPLERS
 
 
 def _method(name: str, lambda2: float | str = 1 / 9) -> Callable[[Case], Estimate]:

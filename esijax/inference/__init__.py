@@ -1,19 +1,20 @@
 """How it is computed: methods, and the driver `solve`."""
 
-from esijax.inference import local, select
-from esijax.inference.beamformer import LCMV
+from esijax.inference import select
+from esijax.inference.collapsed.em.em import EM
+from esijax.inference.collapsed.evidence import Evidence
+from esijax.inference.collapsed.laplace import Laplace
+from esijax.inference.collapsed.sampling.gibbs import Gibbs
+from esijax.inference.collapsed.sampling.nuts import NUTS
+from esijax.inference.collapsed.variational import SVI
 from esijax.inference.compare import compare
-from esijax.inference.debias import debias
-from esijax.inference.em import EM
-from esijax.inference.evidence import Evidence
-from esijax.inference.gibbs import Gibbs
-from esijax.inference.laplace import Laplace
-from esijax.inference.linear import Linear
-from esijax.inference.mcmc import NUTS
+from esijax.inference.linear.beamformer import LCMV
+from esijax.inference.linear.linear import Linear
 from esijax.inference.method import Method, solve
-from esijax.inference.proximal import MAP
-from esijax.inference.reweighted import Reweighted
-from esijax.inference.variational import SVI
+from esijax.inference.sensitivity import local
+from esijax.inference.sparse.debias import debias
+from esijax.inference.sparse.map import MAP
+from esijax.inference.sparse.reweighted import Reweighted
 
 __all__ = [
     "EM",

@@ -20,7 +20,8 @@ from esijax._ops.forward_only import forward_only
 from esijax._types import EsijaxWarning, InputError, is_traced, prng_key
 from esijax.estimate import RESULT, Estimate, combine_notes
 from esijax.inference._checkpoint import Checkpoint
-from esijax.inference._lambda2 import resolved
+from esijax.inference._compiled import compiled
+from esijax.inference._resolve import resolved
 from esijax.models.noise import Noise, Robust, White
 from esijax.models.penalties import Penalty
 from esijax.models.priors.prior import Prior
@@ -316,31 +317,6 @@ def _host_loop(method: Method, setup: Setup, progress: bool, checkpoint) -> Esti
             state = method.kept(state)
     estimate = ended(method, state)
     return estimate if result is None else dataclasses.replace(estimate, result=result)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Given:
-    """Stands for an input that a compiled function hands back: returning it would copy it."""
-
-    index: int
-
-
-def compiled(function):
-    """Compile a function whose results share arrays with its arguments, without copying them."""
-
-    @eqx.filter_jit
-    def traced(arguments):
-        given = {id(leaf): i for i, leaf in enumerate(jax.tree.leaves(arguments))}
-        out = function(*arguments)
-        return jax.tree.map(lambda x: _Given(given[id(x)]) if id(x) in given else x, out)
-
-    @functools.wraps(function)
-    def run(*arguments):
-        leaves = jax.tree.leaves(arguments)
-        out = traced(arguments)
-        return jax.tree.map(lambda x: leaves[x.index] if isinstance(x, _Given) else x, out)
-
-    return run
 
 
 @compiled

@@ -7,11 +7,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from esijax.io._geometry import geometry
     from esijax.io.files import load, save
     from esijax.io.head_in import head_model
     from esijax.io.leadfields import leadfield, to_forward
     from esijax.io.matlab_leadfields import read_leadfield
+    from esijax.io.measured.geometry import geometry
     from esijax.io.mne_in import from_mne
     from esijax.io.mne_out import to_arviz, to_mne, write_stc
     from esijax.io.readers import read_evoked, read_forward, read_noise_cov
@@ -53,7 +53,7 @@ __all__ = [
 _HOME = {
     "Template": "template_head",
     "from_mne": "mne_in",
-    "geometry": "_geometry",
+    "geometry": "measured.geometry",
     "head_model": "head_in",
     "leadfield": "leadfields",
     "load": "files",

@@ -9,8 +9,8 @@ from esijax import _checks
 from esijax._types import InputError
 from esijax.forward import LeadField
 from esijax.forward._host import as_array
-from esijax.io._agreement import forward_fits
-from esijax.io._picks import channel_types
+from esijax.io.measured.agreement import forward_fits
+from esijax.io.measured.picks import channel_types
 
 FREE, FIXED, HEAD = 2, 1, 4  # FIFFV_MNE_FREE_ORI, FIFFV_MNE_FIXED_ORI, FIFFV_COORD_HEAD
 

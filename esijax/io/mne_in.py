@@ -9,22 +9,22 @@ import numpy as np
 from esijax import _checks
 from esijax._types import InputError
 from esijax.forward import BEMModel, Sensors, SphereModel
-from esijax.io import _agreement
-from esijax.io._channels import Channels, common_channels, measurement, referenced
-from esijax.io._dead import check_flat
-from esijax.io._geometry import geometry_of
-from esijax.io._lead_field import assemble
-from esijax.io._noise import noise_of
-from esijax.io._orient import (
+from esijax.io.leadfields import computed
+from esijax.io.measured import agreement as _agreement
+from esijax.io.measured.channels import Channels, common_channels, measurement, referenced
+from esijax.io.measured.dead import check_flat
+from esijax.io.measured.geometry import geometry_of
+from esijax.io.measured.lead_field import assemble
+from esijax.io.measured.noise import noise_of
+from esijax.io.measured.orient import (
     depth_channels,
     depth_options,
     depth_scale,
     orient,
     orient_scales,
 )
-from esijax.io._picks import channel_types
-from esijax.io._spaces import KINDS, spaces_of
-from esijax.io.leadfields import computed
+from esijax.io.measured.picks import channel_types
+from esijax.io.measured.spaces import KINDS, spaces_of
 from esijax.io.sensors_in import sensors as sensors_of
 from esijax.problem import Labels, Problem, normalised
 

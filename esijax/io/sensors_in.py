@@ -10,7 +10,7 @@ from esijax import _checks
 from esijax._types import InputError
 from esijax.forward import Coils, Electrodes, Sensors
 from esijax.forward._host import as_array
-from esijax.io._picks import channel_types
+from esijax.io.measured.picks import channel_types
 
 ACCURACIES = ("normal", "accurate")
 

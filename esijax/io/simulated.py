@@ -9,8 +9,8 @@ from jaxtyping import PRNGKeyArray
 
 from esijax import _checks
 from esijax._types import InputError
-from esijax.io._geometry import geometry_of
-from esijax.io._orient import frames_of
+from esijax.io.measured.geometry import geometry_of
+from esijax.io.measured.orient import frames_of
 from esijax.problem import Problem
 from esijax.simulate import Head
 

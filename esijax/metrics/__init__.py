@@ -3,10 +3,6 @@
 Every function runs in jit and vmap unless it says that it runs on the host.
 """
 
-from esijax.metrics import mutants
-from esijax.metrics._sbc_band import ecdf_band
-from esijax.metrics._sbc_ranks import ranks
-from esijax.metrics._sbc_result import Calibration
 from esijax.metrics.active import (
     Reliability,
     brier,
@@ -14,6 +10,12 @@ from esijax.metrics.active import (
     reliability,
     reported_coverage,
 )
+from esijax.metrics.calibration import mutants
+from esijax.metrics.calibration.band import ecdf_band
+from esijax.metrics.calibration.mutants import gauntlet
+from esijax.metrics.calibration.ranks import ranks
+from esijax.metrics.calibration.result import Calibration
+from esijax.metrics.calibration.sbc import sbc
 from esijax.metrics.card import Grid, SourceMap, score_map, score_maps
 from esijax.metrics.course import correlation, cosine, explained_variance, normalised_error
 from esijax.metrics.depth import DepthBias, depth_bias, depth_error
@@ -44,7 +46,6 @@ from esijax.metrics.interval import (
     mean_width,
 )
 from esijax.metrics.localisation import earth_mover, find_peaks, geodesic_error, matched_error
-from esijax.metrics.mutants import gauntlet
 from esijax.metrics.point import (
     blur,
     half_radius,
@@ -75,7 +76,6 @@ from esijax.metrics.region import (
     probability_within,
     region_score,
 )
-from esijax.metrics.sbc import sbc
 from esijax.metrics.score import score, score_sizes
 
 __all__ = [

@@ -21,7 +21,7 @@ def plot_ecdf(result: Calibration, names: Sequence[str] | None = None, level: An
     Parameters
     ----------
     result : Calibration
-        From `esijax.metrics.sbc`, `ranks` or `gauntlet`.
+        From `esijax.metrics.calibration.sbc`, `ranks` or `gauntlet`.
     names : sequence of str, optional
         Which quantities; by default all, or the 16 of smallest p-value.
     level : float

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 import esijax as ej
+from esijax.app.benchmark import chosen, study_of
 from esijax.benchmark import (
     METHODS,
     PROTOCOLS,
@@ -21,7 +22,6 @@ from esijax.benchmark import (
     summary,
     write_page,
 )
-from esijax.benchmark.command import chosen, study_of
 from esijax.benchmark.peers import MNE_PEERS, Answer
 from esijax.benchmark.protocols import erp_waves, gaussian_waves, mixed, wishart
 from esijax.benchmark.runner import scored
@@ -90,7 +90,7 @@ def test_deep_sources_are_deep(study):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_every_scenario_runs(study, data_dir, name):
-    from esijax.benchmark.command import read_bem
+    from esijax.app.benchmark import read_bem
 
     bem = read_bem(data_dir / "three-layer-320-bem-sol.fif")
     whole = Study(study.info, study.forward, study.truth_forward, study.noise_cov, bem, study.nave)
@@ -104,7 +104,7 @@ def test_every_scenario_runs(study, data_dir, name):
 
 @pytest.mark.slow
 def test_scenarios_are_what_they_say(study, data_dir):
-    from esijax.benchmark.command import read_bem
+    from esijax.app.benchmark import read_bem
 
     bem = read_bem(data_dir / "three-layer-320-bem-sol.fif")
     whole = Study(study.info, study.forward, study.truth_forward, study.noise_cov, bem, study.nave)

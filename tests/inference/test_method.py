@@ -11,7 +11,7 @@ import pytest
 
 import esijax as ej
 from esijax.estimate import RESULT, Estimate
-from esijax.inference.beamformer import FilterPosterior
+from esijax.inference.linear.beamformer import FilterPosterior
 from esijax.inference.method import Method, State
 
 

@@ -4,7 +4,7 @@ import mne
 import pytest
 
 import esijax as ej
-from esijax.io._picks import channel_types
+from esijax.io.measured.picks import channel_types
 
 
 @pytest.mark.parametrize("changed", [{"kind": 514}, {"kind": 1, "unit": 32769}])

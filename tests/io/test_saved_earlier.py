@@ -36,6 +36,4 @@ def test_a_checkpoint_of_an_earlier_version_is_refused_as_such():
     rng = np.random.default_rng(0)
     problem = ej.from_arrays(rng.standard_normal((6, 8)), rng.standard_normal((6, 5)), 0.1)
     with pytest.raises(ej.InputError, match="older version of esijax: remove it"):
-        ej.solve(
-            problem, ej.models.ARD(), ej.inference.EM(), checkpoint=SAVED / "em.checkpoint"
-        )
+        ej.solve(problem, ej.models.ARD(), ej.inference.EM(), checkpoint=SAVED / "em.checkpoint")

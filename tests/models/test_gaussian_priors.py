@@ -11,7 +11,7 @@ import textbook
 from textbook import flat
 
 import esijax as ej
-from esijax.models.eloreta import eloreta_blocks
+from esijax.models.priors._eloreta import eloreta_blocks
 
 LAMBDA2 = 0.2
 

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from esijax._types import InputError, Scalar, check_positive, is_traced, scalar
-from esijax.models.eloreta import eloreta_blocks
+from esijax.models.priors._eloreta import eloreta_blocks
 from esijax.models.priors.prior import Prior
 from esijax.models.source_cov import BlockDiagonal, Diagonal, GraphSmooth, SourceCov
 from esijax.problem import Problem

@@ -1,0 +1,21 @@
+"""Strengths that are given as a rule or a share become numbers."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from esijax.models.penalties import Relative
+from esijax.models.penalties.alpha_max import alpha_max
+from esijax.models.priors._lambda2 import RULES
+from esijax.problem import Problem
+
+
+def resolved(problem: Problem, model):
+    """Replace a rule's name by the number it gives; other models pass through."""
+    if isinstance(getattr(model, "alpha", None), Relative):
+        largest = alpha_max(problem, dataclasses.replace(model, alpha=1.0))
+        alpha = jax.lax.stop_gradient(model.alpha.fraction * largest)
+        return dataclasses.replace(model, alpha=jnp.where(alpha > 0, alpha, 1.0))
+    rule = getattr(model, "lambda2", None)
+    return RULES[rule](problem, model) if isinstance(rule, str) else model

@@ -1,0 +1,1 @@
+"""Fixed-point updates of variances: EM, MacKay, Champagne."""

@@ -1,0 +1,308 @@
+r"""Expectation maximisation and its relatives: ReML, gamma-MAP, Champagne.
+
+The variances are set to their most probable values (type-II maximum likelihood, or maximum a
+posteriori where the hyper-prior is proper), and the sources' posterior is Gaussian given them.
+"""
+
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from esijax._types import InputError, Scalar, check_positive, scalar
+from esijax.estimate import RESULT, Diagnostics, Estimate
+from esijax.inference.collapsed.answers import marginal, need_prior, point_estimate
+from esijax.inference.collapsed.em._accelerate import Walk, started, walked
+from esijax.inference.collapsed.em._model import EMModel, Point, em_model, floor
+from esijax.inference.collapsed.em._update import UPDATES, prior_shape, shape_of
+from esijax.inference.collapsed.em._zero import leapt, promise
+from esijax.inference.collapsed.target import check_start, start_gamma
+from esijax.inference.method import Method, Setup, State
+from esijax.models.noise import LinearNoise, White
+from esijax.models.priors.linear import LinearPrior
+
+MEMORY = 5
+
+
+class Convergence(Diagnostics):
+    """How an iteration went.
+
+    Parameters
+    ----------
+    trace : (max_iter + 1,)
+        Objective at each accepted point; NaN where the iteration had ended.
+    iterations : ()
+        Evaluations of the covariance.
+    gradient : ()
+        Sum of absolute derivatives with respect to the logarithms of the variances, relative to
+        half the number of data.
+    converged : ()
+    fixed : bool
+        Whether the number of iterations was given.
+    """
+
+    trace: Float[Array, " _"]
+    iterations: Int[Array, ""]
+    gradient: Scalar
+    converged: Bool[Array, ""]
+    fixed: bool = eqx.field(static=True, default=False)
+
+    def verdict(self) -> dict[str, Any]:
+        """Numbers by name."""
+        trace = np.asarray(self.trace)
+        return {
+            "converged": bool(self.converged),
+            "iterations": int(self.iterations),
+            "gradient": float(self.gradient),
+            "objective": float(trace[np.isfinite(trace)][-1]) if np.isfinite(trace).any() else None,
+        }
+
+    def doubts(self) -> tuple[str, ...]:
+        """Too few iterations."""
+        if self.fixed or bool(self.converged) or int(self.iterations) < len(self.trace) - 1:
+            return ()
+        return (
+            f"not converged after {int(self.iterations)} iterations "
+            f"(relative gradient {float(self.gradient):.1e}): raise max_iter or tol",
+        )
+
+
+class _Carry(eqx.Module):
+    walk: Walk
+    trace: Float[Array, " _"]
+    count: Int[Array, ""]
+    converged: Bool[Array, ""]
+
+
+class EM(Method):
+    r"""Most probable variances of covariance components by fixed-point updates.
+
+    .. math::
+       \hat\theta = \arg\max_\theta\; \log N\Big(Y;\, 0,\, \sum_k \gamma_k A_k A_k^\top
+       + \sum_j v_j B_j B_j^\top\Big) + \log p(\gamma) + \log p(v)
+
+    With :math:`q_k = \operatorname{tr} A_k^\top \Sigma^{-1} Y Y^\top \Sigma^{-1} A_k / n`,
+    :math:`z_k = \operatorname{tr} A_k^\top \Sigma^{-1} A_k` and a flat hyper-prior the updates are
+
+    ===========  ===================================================  ==========================
+    "mm"         :math:`\gamma_k \sqrt{q_k / z_k}`                    Champagne, convex bound
+    "em"         :math:`\gamma_k + \gamma_k^2 (q_k - z_k) / r_k`      ReML by EM, sparse Bayes
+    "mackay"     :math:`\gamma_k q_k / z_k`                           gamma-MAP
+    "lowsnr"     :math:`\gamma_k \sqrt{q_k / z^0_k}`                  another objective
+    ===========  ===================================================  ==========================
+
+    "em" and "mm" never lower the objective; all but "lowsnr" have the same stationary points.
+    "lowsnr" replaces log det by its tangent at :math:`\gamma = 0`: right where the signal is weak,
+    convex, and no maximum of the evidence. Flat, Gamma, Exponential and InverseGamma hyper-priors
+    enter exactly; the noise variances follow the same rules.
+
+    Parameters
+    ----------
+    update : "mm" | "em" | "mackay" | "lowsnr"
+    tol : float | None
+        Stop when the derivatives with respect to the log variances, summed, are below `tol` times
+        half the number of data. None: take `max_iter` iterations, whatever happens; only then
+        can the answer be differentiated by grad and mapped by vmap without waste.
+    max_iter : int
+        Evaluations of the covariance.
+    accelerate : bool | int
+        Anderson acceleration with a monotone safeguard, and its memory.
+
+    Raises
+    ------
+    InputError
+        For a prior that is not linear in its variances, a hyper-prior without an update, a noise
+        model that is not linear in its variances, parameters out of range.
+
+    References
+    ----------
+    Dempster, Laird and Rubin 1977, doi:10.1111/j.2517-6161.1977.tb01600.x; MacKay 1992,
+    doi:10.1162/neco.1992.4.3.415; Wipf and Nagarajan 2009, doi:10.1016/j.neuroimage.2008.02.059;
+    Hashemi et al. 2021, doi:10.1016/j.neuroimage.2021.118309; Friston et al. 2008,
+    doi:10.1016/j.neuroimage.2007.09.048.
+
+    Examples
+    --------
+    >>> import numpy as np, esijax as ej
+    >>> rng = np.random.default_rng(0)
+    >>> gain = rng.standard_normal((8, 12))
+    >>> data = 3 * gain[:, [4]] @ rng.standard_normal((1, 30)) + rng.standard_normal((8, 30))
+    >>> problem = ej.from_arrays(gain, data, noise_cov=1.0)
+    >>> estimate = ej.solve(problem, ej.models.ARD(), ej.inference.EM())
+    >>> int(np.argmax(estimate.hyper["gamma"]))
+    4
+    """
+
+    update: str = eqx.field(static=True, default="mm")
+    tol: Any = eqx.field(converter=scalar, default=1e-4)
+    max_iter: int = eqx.field(static=True, default=2000)
+    accelerate: bool | int = eqx.field(static=True, default=True)
+    differentiable: ClassVar[bool] = True
+    learns_noise: ClassVar[bool] = True
+
+    def __check_init__(self):
+        if self.update not in UPDATES:
+            raise InputError(f"update must be one of {UPDATES}, got {self.update!r}.")
+        if self.tol is not None:
+            check_positive(self.tol, "tol (None: exactly max_iter iterations)")
+        if not (isinstance(self.max_iter, int) and self.max_iter >= 1):
+            raise InputError(f"max_iter must be a positive integer, got {self.max_iter!r}.")
+        if not (isinstance(self.accelerate, int) and 0 <= self.accelerate <= 50):
+            raise InputError(f"accelerate must be bool or 0 to 50, got {self.accelerate!r}.")
+
+    @property
+    def no_gradient(self) -> str | None:
+        """None for a known number of iterations."""
+        if self.tol is None:
+            return None
+        return (
+            "EM with a tol stops when it has converged, and that loop has no gradient: pass "
+            "tol=None, which takes max_iter iterations, or use inference.Evidence."
+        )
+
+    def check(self, setup: Setup) -> None:
+        """Refuse what has no update."""
+        need_prior(setup, "EM")
+        prior, noise = setup.model, setup.noise
+        if not isinstance(prior, LinearPrior):
+            raise InputError(
+                "EM needs a prior that is linear in its variances (ARD, Components, StudentT, "
+                f"GroupLaplace, Sum): {type(prior).__name__} has a covariance of its own; use "
+                "inference.Linear, Evidence or NUTS."
+            )
+        p = setup.problem
+        n_times = p.data.size // p.rank
+        sizes = {"n_locations": p.n_locations, "n_orients": p.n_orients, "n_times": n_times}
+        prior_shape(prior, sizes)
+        check_start(setup, sizes)
+        if noise is None or isinstance(noise, White):
+            return
+        if not isinstance(noise, LinearNoise):
+            raise InputError(
+                f"EM updates variances: the fields of noise.{type(noise).__name__} are not linear "
+                "in any; use noise.Diagonal, or inference.Evidence, SVI, NUTS."
+            )
+        if self.update == "lowsnr":
+            raise InputError(
+                'update="lowsnr" weighs sources by a noise covariance that is known: noise=None, '
+                'or update="mm".'
+            )
+        shape_of(noise.variance, noise.n_variances, {})
+
+    @property
+    def memory(self) -> int:
+        """Differences that the acceleration keeps."""
+        return MEMORY if self.accelerate is True else int(self.accelerate)
+
+    def init(self, setup: Setup) -> State:
+        """Start from the minimum norm solution or an earlier estimate."""
+        target = marginal(setup)
+        hyper = None if setup.start is None else setup.start.hyper
+        theta = start_gamma(target, hyper)
+        if isinstance(target.noise, LinearNoise):
+            n = target.noise.n_variances
+            earlier = (hyper or {}).get("noise_var", jnp.ones(n)).reshape(-1, n)
+            theta = jnp.concatenate([theta, jnp.mean(earlier, axis=0)])
+        model = em_model(target, self.update)
+        point = model.at(jnp.maximum(jnp.log(theta), floor(theta)))
+        trace = jnp.full(self.max_iter + 1, jnp.nan).at[0].set(point.value)
+        carry = _Carry(
+            started(point, self.memory),
+            trace,
+            jnp.asarray(0),
+            self._converged(model, point),
+        )
+        return State(setup, carry, model)
+
+    def step(self, state: State) -> State:
+        """Some iterations, about a second."""
+        model, carry = state.fixed, state.carry
+        if self.tol is None:
+            carry = self._counted(model, carry)
+        else:
+            carry = self._until(model, carry, _chunk(model, self.max_iter))
+        return State(state.setup, carry, model)
+
+    def _iterated(self, model: EMModel, carry: _Carry) -> _Carry:
+        walk = walked(model, carry.walk)
+        if self.tol is not None:  # else near-zero components would take ages to come back
+            wants = promise(model, walk.point) > self.tol
+            still = (_gradient(model, walk.point) <= self.tol) & jnp.any(wants) & ~walk.plain
+            leap = leapt(model, walk.point, wants)
+            walk = eqx.tree_at(lambda w: w.trial, walk, jnp.where(still, leap, walk.trial))
+        trace = carry.trace.at[carry.count + 1].set(walk.point.value)
+        converged = self._converged(model, walk.point)
+        return _Carry(walk, trace, carry.count + 1, converged)
+
+    def _counted(self, model: EMModel, carry: _Carry) -> _Carry:
+        """A known number of iterations; those beyond max_iter leave things as they are."""
+
+        def body(carry, _):
+            new = jax.checkpoint(lambda c: self._iterated(model, c))(carry)
+            go = carry.count < self.max_iter
+            return jax.tree.map(lambda a, b: jnp.where(go, a, b), new, carry), None
+
+        return jax.lax.scan(body, carry, None, length=_chunk(model, self.max_iter))[0]
+
+    def _until(self, model: EMModel, carry: _Carry, length: int) -> _Carry:
+        """As many iterations as are needed, at most `length`."""
+        end = carry.count + length
+
+        def go(carry):
+            return (carry.count < end) & jnp.logical_not(self._stopped(carry))
+
+        return jax.lax.while_loop(go, lambda c: self._iterated(model, c), carry)
+
+    def n_chunks(self, setup: Setup) -> int | None:
+        """Known if the number of iterations is."""
+        if self.tol is not None:
+            return None
+        model = eqx.filter_eval_shape(lambda s: em_model(marginal(s), self.update), setup)
+        return -(-self.max_iter // _chunk(model, self.max_iter))
+
+    def done(self, state: State) -> Any:
+        """Converged, or no iterations left."""
+        return self._stopped(state.carry)
+
+    def finish(self, state: State) -> Estimate:
+        """Posterior at the most probable variances."""
+        carry, target = state.carry, marginal(state.setup)
+        assert isinstance(target.prior, LinearPrior)
+        model, point = state.fixed, carry.walk.point
+        theta = jnp.where(point.log > floor(point.log), jnp.exp(point.log), 0.0)
+        hyper = target.prior.start(theta[: model.n_sources], target.sizes)
+        if isinstance(target.noise, LinearNoise):
+            variance = theta[model.n_sources :]
+            hyper |= {"noise_var": variance, "noise_scale": jnp.sqrt(variance)}
+        fixed = self.tol is None
+        gradient = _gradient(model, point)
+        diagnostics = Convergence(carry.trace, carry.count, gradient, carry.converged, fixed)
+        ok = jnp.asarray(True) if fixed else carry.converged
+        result = RESULT.where(ok, RESULT.successful, RESULT.not_converged)
+        return point_estimate(target, hyper, "EM", diagnostics=diagnostics, result=result)
+
+    def _stopped(self, carry: _Carry):
+        converged = jnp.asarray(False) if self.tol is None else carry.converged
+        lost = jnp.logical_not(jnp.isfinite(carry.walk.point.value))
+        return converged | lost | (carry.count >= self.max_iter)
+
+    def _converged(self, model: EMModel, point: Point):
+        """Small derivatives, and no component near zero that wants to grow."""
+        tol = 1e-4 if self.tol is None else self.tol
+        return (_gradient(model, point) <= tol) & (jnp.max(promise(model, point)) <= tol)
+
+
+def _gradient(model: EMModel, point: Point) -> Scalar:
+    return jnp.sum(jnp.abs(point.slope)) / (0.5 * model.n_columns * model.rank)
+
+
+def _chunk(model: EMModel, max_iter: int) -> int:
+    """Iterations of about a second, at some 20 GFLOP/s."""
+    columns = sum(leaf.size for leaf in jax.tree.leaves((model.source, model.noise))) / model.rank
+    cost = model.rank**2 * (4 * columns + 4 * model.rank)
+    length = int(np.clip(2e10 / cost, 5, 100))
+    n_chunks = -(-max_iter // length)
+    return -(-max_iter // n_chunks)

@@ -1,0 +1,197 @@
+r"""One sweep of the Gibbs sampler: latent sources given variances, variances given them.
+
+With all factors side by side, those of linear noise among them, :math:`Y = F Z + E`,
+:math:`Z_{ct} \sim N(0, v_{k(c)})`, E the noise that is known. A draw of Z given Y is a draw of the
+prior, put right,
+
+.. math:: Z = Z_0 + V F^\top \Sigma^{-1} (Y - F Z_0 - E_0), \qquad \Sigma = F V F^\top + C_E
+
+and the variances are independent given Z, with :math:`n_k` latent values whose squares sum to
+:math:`s_k`:
+
+.. math:: p(v_k \mid Z) \propto v_k^{-n_k / 2} e^{-s_k / 2 v_k} p(v_k)
+
+an inverse gamma where the prior is one, else drawn by slice sampling in :math:`\log v_k`.
+"""
+
+import itertools
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.scipy.linalg as jsl
+import numpyro.distributions as dist
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from esijax._types import InputError, Scalar
+from esijax.inference.collapsed._start import factors
+from esijax.models.collapsed import Marginal
+from esijax.models.hyperpriors import BlockNorm, Given
+from esijax.models.noise import LinearNoise
+from esijax.models.priors.linear import LinearPrior, OneLevel, Sum
+
+Per = Float[Array, " n"]
+WIDTH = 2.0  # of a step outwards, in log variance
+STEPS = 16
+SHRINKINGS = 60
+
+
+class Local(eqx.Module):
+    """Independent hyper-priors of some variances, one after the other."""
+
+    given: Given
+    n: int = eqx.field(static=True)
+
+    def draw(self, key: PRNGKeyArray, log: Per, count: Per, square: Per) -> Per:
+        """Log variances given `count` latent values and the sum of their squares."""
+        given = self.given.law
+        if isinstance(given, dist.InverseGamma):
+            shape = given.concentration + 0.5 * count
+            return jnp.log(given.rate + 0.5 * square) - jnp.log(jax.random.gamma(key, shape))
+
+        def density(u: Per) -> Per:
+            inside = given.support(jnp.exp(u))
+            value = given.log_prob(jnp.where(inside, jnp.exp(u), jnp.exp(log)))
+            own = u - 0.5 * (count * u + square * jnp.exp(-u))
+            return jnp.where(inside, value + own, -jnp.inf)
+
+        return sliced(key, density, log)
+
+    def inside(self, log: Per) -> Per:
+        """Draw a start into the support."""
+        return jnp.log(self.given.start(jnp.exp(log))["gamma"])
+
+    def log_prob(self, log: Per) -> Scalar:
+        """Log density of the log variances."""
+        return jnp.sum(self.given.law.log_prob(jnp.exp(log)) + log)
+
+
+class Model(eqx.Module):
+    """What a sweep reads."""
+
+    factor: Float[Array, "rank columns"]
+    owner: Int[Array, " columns"]
+    data: Float[Array, "rank times"]
+    locals: tuple[Local, ...]
+    known: bool = eqx.field(static=True)  # the noise is N(0, I), not among the factors
+
+    @property
+    def n(self) -> int:
+        """Number of variances."""
+        return sum(local.n for local in self.locals)
+
+    @property
+    def count(self) -> Per:
+        """Latent values of each variance."""
+        return jnp.zeros(self.n).at[self.owner].add(1.0) * self.data.shape[1]
+
+    def inside(self, log: Per) -> Per:
+        """Draw a start into the support of the hyper-priors."""
+        pieces = zip(self.locals, self._split(log), strict=True)
+        return jnp.concatenate([own.inside(u) for own, u in pieces])
+
+    def sweep(self, key: PRNGKeyArray, log: Per) -> tuple[Per, Scalar]:
+        """Next log variances; log posterior of the last ones."""
+        k_latent, k_noise, *keys = jax.random.split(key, 2 + len(self.locals))
+        variance = jnp.exp(log)[self.owner]
+        cov = (self.factor * variance) @ self.factor.T
+        shape = (len(variance), self.data.shape[1])
+        first = jnp.sqrt(variance)[:, None] * jax.random.normal(k_latent, shape)
+        rest = self.data - self.factor @ first
+        if self.known:
+            cov = cov + jnp.eye(len(cov))
+            rest = rest - jax.random.normal(k_noise, rest.shape)
+        chol = jnp.linalg.cholesky(cov)
+        latent = first + variance[:, None] * (self.factor.T @ jsl.cho_solve((chol, True), rest))
+        square = jnp.zeros(self.n).at[self.owner].add(jnp.sum(latent**2, axis=1))
+        white = jsl.solve_triangular(chol, self.data, lower=True)
+        evidence = -self.data.shape[1] * jnp.sum(jnp.log(jnp.diag(chol))) - 0.5 * jnp.sum(white**2)
+        pieces = self._split(log), self._split(self.count), self._split(square)
+        prior = sum(own.log_prob(u) for own, u in zip(self.locals, pieces[0], strict=True))
+        new = [
+            own.draw(k, *piece) for own, k, *piece in zip(self.locals, keys, *pieces, strict=True)
+        ]
+        return jnp.concatenate(new), evidence + prior
+
+    def _split(self, values: Array) -> list[Array]:
+        ends = [0]
+        for local in self.locals:
+            ends.append(ends[-1] + local.n)
+        return [values[a:b] for a, b in itertools.pairwise(ends)]
+
+
+def gibbs_model(marginal: Marginal) -> Model:
+    """Read prior, noise and data of a model."""
+    assert isinstance(marginal.prior, LinearPrior)
+    factor, owner, _ = factors(marginal)
+    data = marginal.problem.data
+    data = jnp.moveaxis(data, -2, 0).reshape(data.shape[-2], -1)
+    own = locals_of(marginal.prior, marginal.sizes)
+    noise = marginal.noise
+    if isinstance(noise, LinearNoise):
+        own = (*own, _local(noise.variance, noise.n_variances, {}))
+    return Model(factor, owner, data, own, not isinstance(noise, LinearNoise))
+
+
+def locals_of(prior: LinearPrior, sizes: dict[str, int]) -> tuple[Local, ...]:
+    """Independent hyper-priors of a prior's variances."""
+    if isinstance(prior, Sum):
+        return tuple(own for one in prior.priors for own in locals_of(one, sizes))
+    if not isinstance(prior, OneLevel):
+        raise _refused(type(prior).__name__)
+    return (_local(prior.local, prior.n_components(sizes), sizes),)
+
+
+def _local(local: Any, n: int, sizes: dict[str, int]) -> Local:
+    if isinstance(local, BlockNorm):
+        return Local(Given(local.distribution(sizes)), n)
+    if isinstance(local, Given):
+        return Local(local, n)
+    raise _refused(type(local).__name__)
+
+
+def _refused(name: str) -> InputError:
+    return InputError(
+        f"Gibbs draws variances that are independent given the sources: {name} ties them together "
+        "or has no distribution; use inference.NUTS."
+    )
+
+
+def sliced(key: PRNGKeyArray, density: Any, at: Per) -> Per:
+    """Slice sampling of many independent numbers at once (Neal 2003, doi:10.1214/aos/1056562461).
+
+    The interval steps out until both ends lie below the level, or STEPS times, and shrinks to the
+    point.
+    """
+    k_level, k_place, k_steps, k_shrink = jax.random.split(key, 4)
+    level = density(at) + jnp.log(jax.random.uniform(k_level, at.shape, minval=1e-300))
+    low = at - WIDTH * jax.random.uniform(k_place, at.shape)
+    high = low + WIDTH
+    left = jnp.floor(STEPS * jax.random.uniform(k_steps, at.shape))  # the rest to the right
+
+    def out(i, ends):
+        low, high = ends
+        return (
+            jnp.where((density(low) > level) & (i < left), low - WIDTH, low),
+            jnp.where((density(high) > level) & (i < STEPS - 1 - left), high + WIDTH, high),
+        )
+
+    low, high = jax.lax.fori_loop(0, STEPS, out, (low, high))
+
+    def shrink(i, state):
+        low, high, value, found = state
+        trial = low + (high - low) * jax.random.uniform(jax.random.fold_in(k_shrink, i), at.shape)
+        good = density(trial) > level
+        value = jnp.where(good & ~found, trial, value)
+        narrow = ~good & ~found
+        low = jnp.where(narrow & (trial < at), trial, low)
+        high = jnp.where(narrow & (trial >= at), trial, high)
+        return low, high, value, found | good
+
+    def go(carry):
+        i, state = carry
+        return (i < SHRINKINGS) & ~jnp.all(state[3])
+
+    start = (jnp.zeros((), int), (low, high, at, jnp.zeros(at.shape, bool)))
+    return jax.lax.while_loop(go, lambda c: (c[0] + 1, shrink(*c)), start)[1][2]

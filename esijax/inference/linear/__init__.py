@@ -1,0 +1,1 @@
+"""Answers that are linear in the data."""

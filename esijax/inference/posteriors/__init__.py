@@ -1,0 +1,1 @@
+"""The distributions that methods hand over."""

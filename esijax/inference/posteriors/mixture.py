@@ -1,0 +1,268 @@
+r"""The posterior of the sources when the hyper-parameters are uncertain: a mixture.
+
+.. math::
+   p(X \mid Y) \approx \frac1S \sum_s N\left(X;\, m(\theta_s),\, C(\theta_s)\right), \qquad
+   \operatorname{Var} X = \overline{C_s} + \overline{m_s m_s^\top} - \bar m \bar m^\top
+
+Mean and variance are streamed over the draws when it is made; every other question streams over
+them again, for the locations and times that it is about.
+"""
+
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import jax.scipy.linalg as jsl
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from esijax._ops.exceed import along_exceedance, ball_exceedance
+from esijax._ops.normals import mixture_quantile
+from esijax.inference.posteriors import _stream
+from esijax.inference.posteriors._rows import rows_of
+from esijax.inference.posteriors.gaussian import GaussianPosterior
+from esijax.models.collapsed import Marginal
+from esijax.models.noise import Noise, White
+from esijax.models.priors.prior import Prior
+from esijax.posterior import Posterior
+from esijax.problem import Problem
+
+_COLUMNS = 8_000_000  # values of draws that are made at once
+
+
+def gaussian_posterior(
+    problem: Problem, prior: Prior, noise: Noise, hyper: dict[str, Array], chol: Any = None
+) -> GaussianPosterior:
+    """Posterior of the sources for known hyper-parameters; `chol` where it is known."""
+    source_cov = prior.source_cov(hyper, problem)
+    noise_cov = noise.covariance(hyper, problem.whitener)
+    if chol is None:
+        chol = jnp.linalg.cholesky(source_cov.sensor(problem.gain) + noise_cov)
+    root = None if isinstance(noise, White) else jnp.linalg.cholesky(noise_cov)
+    return GaussianPosterior(problem.gain, source_cov, chol, problem.data, root)
+
+
+class MixturePosterior(Posterior):
+    """Equal mixture of Gaussian posteriors over draws of the hyper-parameters.
+
+    Parameters
+    ----------
+    problem, prior, noise
+    hyper : dict of (draws, ...)
+    chol : (draws, rank, rank)
+        Lower Cholesky factors of the covariance of the data.
+    first, second : (..., locations, orients, times)
+        Mean and variance of the mixture.
+    """
+
+    steady: ClassVar[bool] = False
+
+    problem: Problem
+    prior: Prior
+    noise: Noise
+    hyper: dict[str, Array]
+    chol: Float[Array, "draws rank rank"]
+    first: Float[Array, "*trials locations orients times"]
+    second: Float[Array, "*trials locations orients times"]
+
+    @property
+    def n_draws(self) -> int:
+        """Draws of the hyper-parameters."""
+        return len(self.chol)
+
+    def at(self, hyper: dict[str, Array], chol: Array) -> GaussianPosterior:
+        """One member of the mixture."""
+        return gaussian_posterior(self.problem, self.prior, self.noise, hyper, chol)
+
+    def _members(self, times: Any = None) -> _stream.Member:
+        data = self.problem.data if times is None else self.problem.data[..., times]
+        eye = jnp.eye(self.chol.shape[-1])
+
+        def one(chol):
+            root = jsl.solve_triangular(chol, eye, lower=True)
+            return root, root @ data
+
+        return _stream.Member(self.hyper, *jax.lax.map(one, self.chol))
+
+    def _sums(self, function, *more: Array, locations: Any = None, times: Any = None):
+        """Average of `function(moments of a member, more)` per location, in bounded memory."""
+        members, index = self._members(times), self._index(locations)
+
+        def chunk(rows, *extra):
+            return _stream.average(lambda m: function(_stream.moments(rows, m), m, *extra), members)
+
+        size = _stream.summed_size(len(index), self.problem.n_orients)
+        return _stream.by_chunks(
+            chunk, rows_of(self.prior, self.problem), index, size, *(x[index] for x in more)
+        )
+
+    def _index(self, locations: Any) -> Array:
+        return jnp.arange(self.problem.n_locations) if locations is None else locations
+
+    def mean(self, scale=1.0) -> Float[Array, "*trials locations orients times"]:
+        """Average of the means."""
+        return self.first * scale
+
+    def variance(self) -> Float[Array, "*trials locations orients times"]:
+        """Law of total variance."""
+        return self.second
+
+    def kernel(self) -> Float[Array, "locations orients rank"]:
+        """Average of the kernels: hyper-parameters stay what these data made them."""
+        return self._sums(lambda own, m: jnp.einsum("rlo,rs->los", own.half, m.root))
+
+    def cov(self) -> Float[Array, "*trials locations orients orients times"]:
+        """Law of total variance, (..., locations, orients, orients, times)."""
+
+        def total(own, _, first):
+            left = _last(own.mean) - first
+            within = own.cov.reshape(*own.cov.shape, *[1] * (left.ndim - 2))
+            return within + left[:, :, None] * left[:, None, :]
+
+        # trials stand last while locations are in front
+        return _front(self._sums(total, _last(self.first)), self._lead, 4)
+
+    @property
+    def _lead(self) -> tuple[int, ...]:
+        return self.problem.data.shape[:-2]
+
+    def quantiles(self, probabilities: Float[Array, " p"], locations: Any, times: Any):
+        """Exact quantiles of each component, (p, ..., locations, orients, times)."""
+        members, index = self._members(times), self._index(locations)
+
+        def chunk(rows):
+            def one(member):
+                own = _stream.moments(rows, member)
+                return own.mean, jnp.sqrt(_stream.variance(own.cov))[..., None]
+
+            mean, std = jax.lax.map(one, members)
+            std = std.reshape(len(std), *(1,) * len(self._lead), *std.shape[1:])
+            found = [mixture_quantile(mean, std, p) for p in probabilities]
+            return jnp.moveaxis(jnp.stack(found), -3, 0)
+
+        size = _stream.together_size(members, len(index), self.problem.n_orients)
+        rows = rows_of(self.prior, self.problem)
+        return jnp.moveaxis(_stream.by_chunks(chunk, rows, index, size), 0, -3)
+
+    def exceedance(self, scale: Array, threshold: Array, along: str, locations: Any, times: Any):
+        """Average of the members' probabilities, (..., locations, times)."""
+        scale = jnp.broadcast_to(scale, (self.problem.n_locations, 1, 1))
+        first = self.first if times is None else self.first[..., times]
+
+        def outside(own, _, factor, towards):
+            cov = own.cov * factor**2
+            mean = own.mean * factor
+            if along == "norm":
+                found = ball_exceedance(mean, cov, threshold)
+            else:
+                found = along_exceedance(jnp.moveaxis(towards, 0, -3), mean, cov, threshold)
+            return jnp.moveaxis(found, -2, 0)
+
+        front = jnp.moveaxis(first, -3, 0)
+        found = self._sums(outside, scale, front, locations=locations, times=times)
+        return jnp.moveaxis(found, 0, -2)
+
+    def members(self, locations: Any, times: Any):
+        """Means (draws, ..., locations, orients, times), variances (draws, locations, orients)."""
+        rows = rows_of(self.prior, self.problem).at(self._index(locations))
+
+        def one(member):
+            own = _stream.moments(rows, member)
+            return own.mean, _stream.variance(own.cov)
+
+        return jax.lax.map(one, self._members(times))
+
+    def draw(self, key: PRNGKeyArray, n: int, locations, times):
+        """Choose members, then draw from each; several at once, so that they share a product."""
+        k_member, k_draw = jax.random.split(key)
+        chosen = jax.random.randint(k_member, (n,), 0, self.n_draws)
+
+        def one(args):
+            index, k = args
+            hyper, chol = jax.tree.map(lambda x: x[index], (self.hyper, self.chol))
+            return self.at(hyper, chol).draw(k, 1, locations, times)[0]
+
+        p = self.problem
+        columns = len(times) * p.data.size // (p.rank * p.n_times)
+        together = max(1, min(n, _COLUMNS // (p.n_locations * p.n_orients * columns)))
+        return jax.lax.map(one, (chosen, jax.random.split(k_draw, n)), batch_size=together)
+
+    def combined(self, weights: Float[Array, "courses locations orients"]):
+        """Mean (draws, ..., courses, times) and variance (draws, courses) in each member."""
+        together = max(1, min(self.n_draws, _COLUMNS // weights.size))
+
+        def one(args):
+            return self.at(*args).combine(weights)
+
+        return jax.lax.map(one, (self.hyper, self.chol), batch_size=together)
+
+    def combine(self, weights: Float[Array, "courses locations orients"]):
+        """Mean and variance of linear combinations, both (..., courses, times)."""
+        mean, variance = self.combined(weights)
+        total = jnp.mean(mean, axis=0)
+        spread = jnp.mean((mean - total) ** 2, axis=0)
+        return total, jnp.mean(variance, axis=0)[:, None] + spread
+
+    def fitted(self) -> Float[Array, "*trials rank times"]:
+        """Average of the members' predictions."""
+
+        def left(args):  # N Sigma^-1, averaged before it meets the data
+            hyper, chol = args
+            noise = self.noise.covariance(hyper, self.problem.whitener)
+            return jsl.cho_solve((chol, True), noise).T
+
+        total = jnp.mean(jax.lax.map(left, (self.hyper, self.chol)), axis=0)
+        return self.problem.data - total @ self.problem.data
+
+    def probe(self) -> Float[Array, ""]:
+        """Sum of the moments."""
+        return jnp.sum(self.first) + jnp.sum(self.second)
+
+
+def _last(x: Array) -> Array:
+    """(..., locations, orients, times) to (locations, orients, times, ...)."""
+    n_lead = x.ndim - 3
+    return jnp.moveaxis(x, range(n_lead), range(3, 3 + n_lead))
+
+
+def _front(x: Array, lead: tuple[int, ...], n_own: int) -> Array:
+    """Trials back to the front."""
+    return jnp.moveaxis(x, range(n_own, n_own + len(lead)), range(len(lead)))
+
+
+def mixture(marginal: Marginal, hyper: dict[str, Array]) -> MixturePosterior:
+    """Mixture over draws (draws, ...), its moments computed once.
+
+    The second moments are taken about the first member's mean, so that nothing cancels.
+    """
+    p, prior, noise = marginal.problem, marginal.prior, marginal.noise
+    chol = jax.lax.map(lambda h: jnp.linalg.cholesky(_sigma(marginal, h)), hyper)
+    zero = jnp.zeros((*p.data.shape[:-2], p.n_locations, p.n_orients, p.n_times))
+    raw = MixturePosterior(p, prior, noise, hyper, chol, zero, zero)
+    members = raw._members()
+    one = jax.tree.map(lambda x: x[0], members)
+
+    def chunk(rows):
+        origin = _stream.moments(rows, one).mean
+
+        def about(member):
+            own = _stream.moments(rows, member)
+            left = own.mean - origin
+            return left, left**2 + _stream.variance(own.cov)[..., None]
+
+        first, second = _stream.average(about, members)
+        spread = jnp.maximum(second - first**2, 0.0)
+        return jnp.moveaxis(origin + first, -3, 0), jnp.moveaxis(spread, -3, 0)
+
+    size = _stream.summed_size(p.n_locations, p.n_orients)
+    index = jnp.arange(p.n_locations)
+    found = _stream.by_chunks(chunk, rows_of(prior, p), index, size)
+    first, second = (jnp.moveaxis(x, 0, -3) for x in found)
+    return MixturePosterior(p, prior, noise, hyper, chol, first, second)
+
+
+def _sigma(marginal: Marginal, hyper: dict[str, Array]) -> Array:
+    """Covariance of the data of one member, by the faster of two equal ways."""
+    cov = marginal.prior.source_cov(hyper, marginal.problem)
+    if not cov.local:
+        return marginal.sigma(hyper)
+    return cov.sensor(marginal.problem.gain) + marginal.noise_cov(hyper)

@@ -1,0 +1,1 @@
+"""Minimisers of penalties, with a proof."""

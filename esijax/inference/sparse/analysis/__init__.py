@@ -1,0 +1,1 @@
+"""Norms of linear maps: a primal-dual iteration."""

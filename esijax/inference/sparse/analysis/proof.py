@@ -1,0 +1,79 @@
+r"""What proves an answer of norms of linear maps: a feasible dual point and its gap.
+
+.. math:: \min_Z \tfrac12 \lVert Y - K Z \rVert^2 + \sum_i g_i(M_i Z) \;\ge\;
+   \langle Y, \theta \rangle - \tfrac12 \lVert \theta \rVert^2 - \sum_i g_i^*(U_i)
+   \quad \text{where} \quad K^\top \theta = \sum_i M_i^\top U_i
+
+A feasible point is made of the current one: :math:`\theta` without what no map sees (constants,
+for differences), U plus the least change that restores the equation, both scaled into the dual
+balls.
+"""
+
+import jax.numpy as jnp
+
+from esijax._ops.prox import block_norms
+from esijax._types import Scalar
+from esijax.inference.sparse.base.gap import Certificate
+from esijax.models.penalties import Analysis
+from esijax.models.penalties._data_term import DataTerm
+from esijax.models.penalties.alpha_max import (
+    Sources,
+    gathered,
+    images,
+    restored,
+    size_of,
+    unseen_fit,
+)
+
+
+def converged(proof: Certificate, tol: Scalar):
+    """Both; a gap that cannot be had is none."""
+    tight = jnp.isnan(proof.gap) | (proof.gap <= tol * proof.primal)
+    return tight & (proof.kkt <= 100 * tol)
+
+
+def certificate(term: DataTerm, penalty: Analysis, z: Sources, u: tuple) -> Certificate:
+    """Gap, and the distance of the pair to the optimality conditions over alpha."""
+    alpha = penalty.alpha
+    residual = term.data - term.fitted(z)
+    slope = term.pulled(residual)
+    seen, amplitude = images(penalty, z), jnp.maximum(jnp.max(block_norms(z)), _tiny(term))
+    inside = tuple(
+        t.dual_step(v, alpha, jnp.zeros(())) for t, v in zip(penalty.terms, u, strict=True)
+    )
+    kkt = jnp.max(block_norms(slope - gathered(penalty, inside, z.shape))) / alpha
+    for t, v, m in zip(penalty.terms, inside, seen, strict=True):
+        if t.norm == "squares":
+            off = jnp.abs(v - alpha * t.share * m) / (alpha * t.share)
+        else:
+            step = alpha * t.share / jnp.where(amplitude > 0, amplitude, 1.0)
+            off = jnp.abs(v - t.dual_step(v + step * m, alpha, step)) / (alpha * t.share)
+        kkt = jnp.maximum(kkt, jnp.max(off))
+    primal = 0.5 * jnp.sum(residual**2) + penalty.value(z)
+    return Certificate(primal, primal - _dual(term, penalty, residual, inside), kkt)
+
+
+def _tiny(term: DataTerm) -> Scalar:
+    """An amplitude below which sources are rounding: 1e-8 of what the data ask for."""
+    pulled = size_of(term.pulled(term.data))
+    return 1e-8 * jnp.sum(term.data**2) / jnp.where(pulled > 0, pulled, 1.0)
+
+
+def _dual(term: DataTerm, penalty: Analysis, residual, u: tuple) -> Scalar:
+    """Value of a feasible dual point; NaN where the equation cannot be restored."""
+    theta = residual - term.fitted(unseen_fit(term, penalty, residual))
+    slope = term.pulled(theta)
+    u = restored(penalty, u, slope)
+    left = size_of(slope - gathered(penalty, u, slope.shape))
+    ok = left <= 1e-9 * jnp.maximum(size_of(slope), penalty.alpha)
+    largest, square = jnp.zeros(()), jnp.sum(theta**2)
+    for t, v in zip(penalty.terms, u, strict=True):
+        if t.norm == "squares":
+            square = square + jnp.sum(v**2) / (penalty.alpha * t.share)
+        else:
+            bound = penalty.alpha * t.share
+            largest = jnp.maximum(largest, jnp.max(t.sizes(v)) / bound)
+    linear = jnp.sum(term.data * theta)
+    best = linear / jnp.where(square > 0, square, 1.0)
+    s = jnp.minimum(best, 1.0 / jnp.maximum(largest, 1e-300))
+    return jnp.where(ok, s * linear - 0.5 * s**2 * square, jnp.nan)

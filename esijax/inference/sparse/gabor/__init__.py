@@ -1,0 +1,1 @@
+"""Time-frequency penalties: blocks of Gabor coefficients."""

@@ -1,0 +1,1 @@
+"""Sums of location norms: Newton on working sets."""

@@ -1,0 +1,1 @@
+"""Any penalty with a proximal map."""

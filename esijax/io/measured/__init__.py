@@ -1,0 +1,1 @@
+"""What MNE measured becomes a Problem: channels, spaces, orientations, noise."""
