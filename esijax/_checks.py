@@ -5,6 +5,7 @@ import warnings
 
 import numpy as np
 
+from esijax._ops.safe import divisor
 from esijax._types import EsijaxWarning, InputError
 
 logger = logging.getLogger("esijax")
@@ -100,7 +101,7 @@ def covariance(cov: np.ndarray, ch_names, what: str = "noise_cov") -> None:
         raise InputError(
             f"{what} is all zero for {names(ch_names, 3)}: {ESTIMATE_AGAIN}, or pass None."
         )
-    scale = np.sqrt(np.where(variance > 0, variance, 1.0))
+    scale = np.sqrt(divisor(variance))
     corr = cov / np.outer(scale, scale)
     lopsided = np.abs(corr - corr.T)
     if lopsided.max() > 1e-6:
@@ -247,7 +248,7 @@ def astray_rows(gain: np.ndarray, sensors: np.ndarray, sources: np.ndarray) -> n
     both = [a - a.mean(axis=1, keepdims=True) for a in both]
     a, b = (a - a.mean(axis=0) for a in both)
     size = np.sqrt(np.sum(a**2, axis=1) * np.sum(b**2, axis=1))
-    corr = np.sum(a * b, axis=1) / np.where(size > 0, size, 1.0)
+    corr = np.sum(a * b, axis=1) / divisor(size)
     index = np.flatnonzero(corr < 0.3)
     return index if len(index) > 0.12 * len(gain) else index[:0]
 

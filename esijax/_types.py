@@ -22,7 +22,9 @@ from jaxtyping import Array, Float
 Scalar = Float[Array, ""]
 Gain = Float[Array, "rank locations orients"]
 Sources = Float[Array, "*trials locations orients times"]
-Sensors = Float[Array, "*trials rank times"]
+Data = Float[Array, "*trials rank times"]
+Scale = Float[Array, "locations orients"]
+Square = Float[Array, "rank rank"]
 Blocks = Float[Array, "locations orients orients"]
 
 

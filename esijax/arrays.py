@@ -6,6 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from esijax import _checks
+from esijax._ops.safe import divisor
+from esijax._ops.trials import trials_as_columns
 from esijax._types import InputError, check_positive, is_number
 from esijax.problem import Geometry, Labels, Problem, Whitener, normalised
 
@@ -175,7 +177,7 @@ def _noise_cov(noise_cov, data, tmin, sfreq, ch_names) -> tuple[np.ndarray, tupl
         return cov, ()
     n_baseline = int(np.floor(-tmin * sfreq)) if tmin < 0 else 0
     if n_baseline >= 20:
-        baseline = np.moveaxis(data[..., :n_baseline], -2, 0).reshape(len(ch_names), -1)
+        baseline = trials_as_columns(data[..., :n_baseline])
         cov = ledoit_wolf(baseline)
         note = f"noise_cov: Ledoit-Wolf estimate of the {n_baseline} samples before time zero"
     else:
@@ -212,7 +214,7 @@ def whitening(cov: np.ndarray, nave: float = 1.0, rtol: float = 1e-10) -> Whiten
         Eigenvalues of the correlation matrix below this share of the largest count as zero.
     """
     std = np.sqrt(np.diag(cov))
-    safe = np.where(std > 0, std, 1.0)
+    safe = divisor(std)
     values, vectors = np.linalg.eigh(cov / np.outer(safe, safe))
     keep = values > rtol * values[-1]
     values, vectors = values[keep], vectors[:, keep]

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 
 from esijax._ops.memory import refuse_if_too_large
 from esijax._ops.normals import mixture_quantile
+from esijax._ops.safe import divisor
 from esijax._types import InputError, is_number, is_traced, prng_key
 from esijax._where import flips, indices, pair, region_of
 from esijax.posterior import (
@@ -125,7 +126,7 @@ class Estimate(eqx.Module):
         """Caller's units per normalised unit: () or (locations, 1, 1)."""
         if self.norm is None:
             return self.problem.source_unit
-        safe = jnp.where(self.norm > 0, self.norm, 1.0)
+        safe = divisor(self.norm)
         return jnp.where(self.norm > 0, 1.0 / safe, 0.0)[:, None, None]
 
     @property

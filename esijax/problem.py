@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from esijax import _checks
-from esijax._types import Gain, InputError, Scalar, Sensors, is_traced
+from esijax._types import Data, Gain, InputError, Scalar, is_traced
 
 __all__ = ["Geometry", "InputError", "Labels", "Problem", "Whitener"]
 
@@ -174,7 +174,7 @@ class Problem(eqx.Module):
     """
 
     gain: Gain
-    data: Sensors
+    data: Data
     recording: Float[Array, "*trials channels times"]
     prior_scale: Float[Array, "locations orients"]
     orient_scale: Float[Array, "locations orients"]

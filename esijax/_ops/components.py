@@ -19,8 +19,6 @@ from jaxtyping import Array, Float
 
 from esijax._types import Scalar
 
-Square = Float[Array, "rank rank"]
-
 
 def _given(tangent) -> bool:
     return not isinstance(tangent, SymbolicZero)

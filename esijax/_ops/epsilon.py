@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from esijax._ops.prox import safe_sqrt
+from esijax._ops.safe import divisor, safe_sqrt
 from esijax._types import Scalar
 
 Blocks = Float[Array, "*lead orients 2 coefs"]
@@ -64,8 +64,8 @@ def _newton(entries: Entries, mu: Entries, lam: Lead, nu: Lead) -> Lead:
     mu = jnp.where(free, mu, 0.0)
     over = jnp.where(free, jnp.maximum(entries - nu[..., None] * mu, 0.0), 0.0)
     norm = safe_sqrt(jnp.sum(over**2, axis=-1))
-    fall = lam + jnp.sum(mu * over, axis=-1) / jnp.where(norm > 0, norm, 1.0)
-    return nu + jnp.where(norm > 0, (norm - nu * lam) / jnp.where(fall > 0, fall, 1.0), 0.0)
+    fall = lam + jnp.sum(mu * over, axis=-1) / divisor(norm)
+    return nu + jnp.where(norm > 0, (norm - nu * lam) / divisor(fall), 0.0)
 
 
 def _lower(entries: Entries, mu: Entries, lam: Lead) -> Lead:
@@ -74,7 +74,7 @@ def _lower(entries: Entries, mu: Entries, lam: Lead) -> Lead:
     entries, mu = jnp.where(free, entries, 0.0), jnp.where(free, mu, 1.0)
     square = jnp.sum(entries**2, axis=-1)
     value = lam * jnp.sqrt(square) + jnp.sum(mu * entries, axis=-1)
-    along = square / jnp.where(value > 0, value, 1.0)
+    along = square / divisor(value)
     return jnp.maximum(along, jnp.max(entries / (mu + lam[..., None]), axis=-1))
 
 

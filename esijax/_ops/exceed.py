@@ -21,6 +21,8 @@ import numpy as np
 from jax.scipy.special import erf, ndtr
 from jaxtyping import Array, Float
 
+from esijax._ops.safe import divisor
+
 _N_NODES, _REACH = 14, 3.9
 _ROOT2 = math.sqrt(2.0)
 
@@ -36,7 +38,7 @@ def ball_exceedance(
     """
     if mean.shape[-2] == 1:
         std = jnp.sqrt(cov[:, 0])
-        safe = jnp.where(std > 0, std, 1.0)
+        safe = divisor(std)
         tails = ndtr((mean[..., 0, :] - threshold) / safe)
         tails = tails + ndtr(-(mean[..., 0, :] + threshold) / safe)
         sure = (jnp.abs(mean[..., 0, :]) > threshold).astype(mean.dtype)
@@ -54,7 +56,7 @@ def _outside(mean, std, threshold):
     A threshold of zero is passed unless the vector is zero for certain.
     """
     eps = jnp.finfo(mean.dtype).eps
-    t = jnp.where(threshold > 0, threshold, 1.0)
+    t = divisor(threshold)
     m1, m2, m3 = jnp.moveaxis(mean, -1, 0) / t  # in units of the threshold
     s1, s2, s3 = jnp.maximum(std / t, jnp.sqrt(eps))  # a point is blurred by 1e-8 of the threshold
     rule = jnp.asarray(np.stack(np.polynomial.legendre.leggauss(_N_NODES), 1), dtype=mean.dtype)
@@ -118,13 +120,13 @@ def along_exceedance(
 ) -> Float[Array, "*trials locations times"]:
     """Pr(component of x along `towards` > threshold) for each location and time; exact."""
     size = jnp.linalg.norm(towards, axis=-2)
-    safe = jnp.where(size > 0, size, 1.0)
+    safe = divisor(size)
     direction = jnp.where(size[..., None, :] > 0, towards / safe[..., None, :], 0.0)
     variance = jnp.einsum("...lot,lop,...lpt->...lt", direction, cov, direction)
     # without a direction there is none to prefer: any, with the average variance
     average = jnp.trace(cov, axis1=1, axis2=2)[:, None] / cov.shape[-1]
     variance = jnp.where(size > 0, variance, average)
     component = jnp.sum(direction * mean, axis=-2)
-    std = jnp.sqrt(jnp.where(variance > 0, variance, 1.0))
+    std = jnp.sqrt(divisor(variance))
     sure = (component > threshold).astype(mean.dtype)
     return jnp.where(variance > 0, ndtr((component - threshold) / std), sure)

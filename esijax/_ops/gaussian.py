@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import jax.scipy.linalg as jsl
 from jaxtyping import Array, Float
 
+from esijax._ops.trials import trials_as_columns
 from esijax._types import Scalar
 
 
@@ -31,7 +32,7 @@ def log_density(
     data : (..., rank, times)
         Columns, summed over times and any leading axis.
     """
-    white = jsl.solve_triangular(chol, _columns(data), lower=True)
+    white = jsl.solve_triangular(chol, trials_as_columns(data), lower=True)
     n_columns = white.shape[1]
     log_det = 2.0 * jnp.sum(jnp.log(jnp.diag(chol)))
     rank = chol.shape[0]
@@ -79,11 +80,6 @@ def _pooled_jvp(primals, tangents):
     slope = inverse @ power @ inverse - n_columns * inverse
     change = jnp.sum(slope * d_sigma) - jnp.sum(inverse * d_power) - log_det * d_n
     return value, 0.5 * change
-
-
-def _columns(data: Float[Array, "*trials rank times"]) -> Float[Array, "rank columns"]:
-    """All columns side by side: (..., rank, times) -> (rank, columns)."""
-    return jnp.moveaxis(data, -2, 0).reshape(data.shape[-2], -1)
 
 
 def symmetric_power(

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.scipy.special import erf, logsumexp, ndtr, ndtri
 from jaxtyping import Array, Float
 
+from esijax._ops.safe import divisor
 from esijax._types import Scalar
 
 _MOST = 100
@@ -24,13 +25,13 @@ def mixture_cdf(x: Float[Array, "*shape"], mean: Members, std: Spread) -> Float[
 
 
 def _below(x, mean, std):
-    safe = jnp.where(std > 0, std, 1.0)
+    safe = divisor(std)
     step = (1.0 + jnp.sign(x - mean)) / 2
     return jnp.where(std > 0, ndtr((x - mean) / safe), step)
 
 
 def _density(x, mean, std):
-    safe = jnp.where(std > 0, std, 1.0)
+    safe = divisor(std)
     value = jnp.exp(-0.5 * ((x - mean) / safe) ** 2 - 0.5 * _LOG_2PI) / safe
     return jnp.mean(jnp.where(std > 0, value, 0.0), axis=0)
 
@@ -55,7 +56,7 @@ def mixture_quantile(mean: Members, std: Spread, probability: Scalar) -> Float[A
     slope = jax.lax.stop_gradient(_density(found, mean, std))
     left = mixture_cdf(found, mean, std) - probability
     left = left - jax.lax.stop_gradient(left)  # its value is rounding
-    moved = found - left / jnp.where(slope > 0, slope, 1.0)
+    moved = found - left / divisor(slope)
     return jnp.where(slope > 0, moved, found)
 
 
@@ -97,7 +98,7 @@ def mixture_log_density(
     x: Float[Array, "*shape"], mean: Members, std: Spread
 ) -> Float[Array, "*shape"]:
     """Log density at x; a member without spread counts where it is hit (infinite) or not at all."""
-    safe = jnp.where(std > 0, std, 1.0)
+    safe = divisor(std)
     each = -0.5 * ((x - mean) / safe) ** 2 - jnp.log(safe) - 0.5 * _LOG_2PI
     each = jnp.where(std > 0, each, jnp.where(x == mean, jnp.inf, -jnp.inf))
     hit = jnp.any(jnp.isposinf(each), axis=0)
@@ -129,7 +130,7 @@ def mixture_crps(x: Float[Array, "*shape"], mean: Members, std: Spread) -> Float
 
 def _mean_size(mean, variance):
     """Expected absolute value of a normal variable."""
-    std = jnp.sqrt(jnp.where(variance > 0, variance, 1.0))
+    std = jnp.sqrt(divisor(variance))
     z = mean / std
     value = std * (2 * jnp.exp(-0.5 * z**2) / (2**0.5 * _ROOT_PI) + z * erf(z / 2**0.5))
     return jnp.where(variance > 0, value, jnp.abs(mean))

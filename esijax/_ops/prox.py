@@ -6,13 +6,9 @@ r"""Proximal maps of block norms, and norms whose derivative at zero is zero.
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from esijax._ops.safe import safe_sqrt
+
 Blocks = Float[Array, "*lead locations orients times"]
-
-
-def safe_sqrt(square: Float[Array, "..."]) -> Float[Array, "..."]:
-    """Square root with the derivative 0 at 0, where that of sqrt is infinite."""
-    positive = square > 0
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1.0)), 0.0)
 
 
 def block_norms(x: Blocks) -> Float[Array, "*lead locations"]:

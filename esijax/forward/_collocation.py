@@ -25,6 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from esijax._ops.safe import divisor
 from esijax.forward._host import as_array
 from esijax.forward.surface import Surface, edges_of, incident
 
@@ -112,7 +113,7 @@ def _lengths(points, vertices):
     """Distances (vertices, points); one where they coincide, which is masked."""
     d = [vertices[:, i, None] - points[None, :, i] for i in range(3)]
     square = d[0] ** 2 + d[1] ** 2 + d[2] ** 2
-    return jnp.sqrt(jnp.where(square > 0, square, 1.0))
+    return jnp.sqrt(divisor(square))
 
 
 def _dot(a, b):

@@ -3,8 +3,8 @@
 import dataclasses
 
 import jax
-import jax.numpy as jnp
 
+from esijax._ops.safe import divisor
 from esijax.models.penalties import Relative
 from esijax.models.penalties.alpha_max import alpha_max
 from esijax.models.priors._lambda2 import RULES
@@ -16,6 +16,6 @@ def resolved(problem: Problem, model):
     if isinstance(getattr(model, "alpha", None), Relative):
         largest = alpha_max(problem, dataclasses.replace(model, alpha=1.0))
         alpha = jax.lax.stop_gradient(model.alpha.fraction * largest)
-        return dataclasses.replace(model, alpha=jnp.where(alpha > 0, alpha, 1.0))
+        return dataclasses.replace(model, alpha=divisor(alpha))
     rule = getattr(model, "lambda2", None)
     return RULES[rule](problem, model) if isinstance(rule, str) else model

@@ -4,6 +4,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
+from esijax._ops.safe import divisor
 from esijax._types import Scalar
 
 
@@ -94,7 +95,7 @@ def correlation(
     )
     top = jnp.sum(estimate * truth, axis=-1)
     size = jnp.sqrt(jnp.sum(estimate**2, axis=-1)) * jnp.sqrt(jnp.sum(truth**2, axis=-1))
-    return jnp.where(size > 0, top / jnp.where(size > 0, size, 1.0), jnp.nan)
+    return jnp.where(size > 0, top / divisor(size), jnp.nan)
 
 
 def cosine(estimate: Float[ArrayLike, "..."], truth: Float[ArrayLike, "..."]) -> Scalar:
@@ -122,4 +123,4 @@ def cosine(estimate: Float[ArrayLike, "..."], truth: Float[ArrayLike, "..."]) ->
     """
     estimate, truth = jnp.asarray(estimate), jnp.asarray(truth)
     size = jnp.sqrt(jnp.sum(estimate**2)) * jnp.sqrt(jnp.sum(truth**2))
-    return jnp.where(size > 0, jnp.sum(estimate * truth) / jnp.where(size > 0, size, 1.0), jnp.nan)
+    return jnp.where(size > 0, jnp.sum(estimate * truth) / divisor(size), jnp.nan)

@@ -6,6 +6,8 @@ from jax.scipy.special import erf, logsumexp, ndtr
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
+from esijax._ops.safe import divisor
+
 _LOG_2PI = 1.8378770664093453
 
 
@@ -40,7 +42,7 @@ def crps_gaussian(
     0.2337
     """
     mean, std, truth = map(jnp.asarray, (mean, std, truth))
-    safe = jnp.where(std > 0, std, 1.0)
+    safe = divisor(std)
     z = (truth - mean) / safe
     density = jnp.exp(-0.5 * z**2 - 0.5 * _LOG_2PI)
     value = safe * (z * erf(z / 2**0.5) + 2 * density - 1 / jnp.sqrt(jnp.pi))
@@ -118,7 +120,7 @@ def log_score_gaussian(
     0.9189
     """
     mean, std, truth = map(jnp.asarray, (mean, std, truth))
-    safe = jnp.where(std > 0, std, 1.0)
+    safe = divisor(std)
     value = jnp.log(safe) + 0.5 * _LOG_2PI + 0.5 * ((truth - mean) / safe) ** 2
     return jnp.where(std > 0, value, jnp.where(truth == mean, -jnp.inf, jnp.inf))
 
@@ -189,7 +191,7 @@ def pit_gaussian(
     """
     mean, std, truth = map(jnp.asarray, (mean, std, truth))
     point = (1 + jnp.sign(truth - mean)) / 2
-    return jnp.where(std > 0, ndtr((truth - mean) / jnp.where(std > 0, std, 1.0)), point)
+    return jnp.where(std > 0, ndtr((truth - mean) / divisor(std)), point)
 
 
 def pit_sample(

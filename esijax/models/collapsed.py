@@ -15,15 +15,14 @@ import numpyro
 from jaxtyping import Array, Float, Int
 
 from esijax._ops.gaussian import pooled_log_density
-from esijax._types import Scalar
+from esijax._ops.trials import trials_as_columns
+from esijax._types import Scalar, Square
 from esijax.models._evidence import Evidence, MatrixSpace, linear_evidence
 from esijax.models.noise import Noise, White
 from esijax.models.parts import stacked
 from esijax.models.priors.linear import LinearPrior
 from esijax.models.priors.prior import Prior
 from esijax.problem import Problem
-
-Square = Float[Array, "rank rank"]
 
 
 class Pooled(eqx.Module):
@@ -41,14 +40,9 @@ class Pooled(eqx.Module):
     n_columns: Scalar
 
 
-def side_by_side(problem: Problem) -> Float[Array, "rank columns"]:
-    """Whitened data of all trials as columns."""
-    return jnp.moveaxis(problem.data, -2, 0).reshape(problem.rank, -1)
-
-
 def pooled(problem: Problem) -> Pooled:
     """Sum of squares and products of the whitened data."""
-    columns = side_by_side(problem)
+    columns = trials_as_columns(problem.data)
     return Pooled(columns @ columns.T, jnp.asarray(columns.shape[1], dtype=columns.dtype))
 
 
@@ -85,7 +79,7 @@ class Marginal(eqx.Module):
         if isinstance(self.prior, LinearPrior):
             parts = self.prior.parts(problem)
             self.factor, self.group = stacked(parts, problem.gain, problem.prior_scale)
-            columns, n = side_by_side(problem), self.prior.n_components(self.sizes)
+            columns, n = trials_as_columns(problem.data), self.prior.n_components(self.sizes)
             self.evidence = linear_evidence(
                 problem, self.noise, columns, self.factor, self.group, n
             )

@@ -15,10 +15,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from esijax._ops.gaussian import symmetric_power
-from esijax._types import Gain
+from esijax._types import Gain, Scale
 from esijax.models.source_cov import Added, Diagonal, Factored, SourceCov
-
-Scale = Float[Array, "locations orients"]
 
 
 class Part(eqx.Module):

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from esijax._ops.safe import divisor
 from esijax._types import InputError, prng_key
 from esijax.arrays import whitening
 from esijax.problem import Problem, normalised
@@ -155,7 +156,7 @@ def project_out(vectors: Any) -> Float[np.ndarray, "channels channels"]:
     if vectors.ndim != 2 or not np.isfinite(vectors).all():
         raise InputError(f"vectors must be finite, (channels, k), got {vectors.shape}.")
     size = np.linalg.norm(vectors, axis=0)
-    unit = vectors / np.where(size > 0, size, 1.0)
+    unit = vectors / divisor(size)
     basis, values, _ = np.linalg.svd(unit, full_matrices=False)
     if vectors.shape[1] >= len(vectors) or values.min() < 1e-10:
         raise InputError("vectors must be independent, and fewer than channels.")

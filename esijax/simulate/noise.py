@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from esijax._ops.safe import divisor
 from esijax._types import InputError, Scalar, is_traced
 from esijax.problem import Problem
 from esijax.simulate._ranges import as_range
@@ -231,7 +232,7 @@ class BrainBackground(Noise):
         flat = head.gain.reshape(len(head.gain), -1)
         # channels differ in unit (V, T): the root is taken of the correlations
         size = jnp.sqrt(jnp.sum(flat**2, axis=1, keepdims=True))
-        size = jnp.where(size > 0, size, 1.0)
+        size = divisor(size)
         values, vectors = jnp.linalg.eigh((flat / size) @ (flat / size).T)
         root = size * vectors * jnp.sqrt(jnp.maximum(values, 0.0))
         return cls(root, share, corner, White() if sensor is None else sensor)

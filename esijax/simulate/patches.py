@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Int
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components, dijkstra
 
+from esijax._ops.safe import divisor
 from esijax._types import InputError
 from esijax.problem import Geometry
 
@@ -119,7 +120,7 @@ class PatchTable(eqx.Module):
         inside = (before < area) & jnp.isfinite(distance)
         reach = jnp.where(inside, distance, 0.0)
         rim = 1.1 * jnp.max(reach)
-        fall = jnp.cos(jnp.pi / 2 * reach / jnp.where(rim > 0, rim, 1.0)) ** 2
+        fall = jnp.cos(jnp.pi / 2 * reach / divisor(rim)) ** 2
         moment = jnp.where(inside, areas * (fall if smooth else 1.0), 0.0)
         return members, moment / jnp.sum(moment)
 

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from esijax._ops.gaussian import symmetric_power
+from esijax._ops.safe import divisor
 from esijax._types import InputError, Scalar, is_number, is_traced
 from esijax.simulate._ranges import Range, as_range, check_count, draw_from
 
@@ -85,7 +86,7 @@ def correlated(waves: Waves, correlation: Scalar | None) -> Waves:
     if correlation is None or n == 1:
         return waves
     rms = jnp.sqrt(jnp.mean(waves**2, axis=1, keepdims=True))
-    unit = waves / jnp.where(rms > 0, rms, 1.0)
+    unit = waves / divisor(rms)
     gram = unit @ unit.T / waves.shape[1]
     target = (1.0 - correlation) * jnp.eye(n) + correlation * jnp.ones((n, n))
     # the root of C in closed form: smooth, and well defined at correlation 1
@@ -97,7 +98,7 @@ def correlated(waves: Waves, correlation: Scalar | None) -> Waves:
 def to_peak(waves: Waves, amplitude: Float[Array, " sources"]) -> Waves:
     """Scale each wave so that its largest absolute value is `amplitude` (zero stays zero)."""
     peak = jnp.max(jnp.abs(waves), axis=1)
-    return waves * (amplitude / jnp.where(peak > 0, peak, 1.0))[:, None]
+    return waves * (amplitude / divisor(peak))[:, None]
 
 
 class Gabors(Waveform):

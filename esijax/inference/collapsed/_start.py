@@ -10,6 +10,7 @@ from numpyro import handlers
 from numpyro.infer.initialization import init_to_median
 
 from esijax._ops.grams import few_and_large, grams
+from esijax._ops.safe import divisor
 from esijax._types import InputError
 from esijax.inference.collapsed.answers import marginal, need_prior
 from esijax.inference.collapsed.target import Sites, check_learnable, check_start, start_sites
@@ -108,7 +109,7 @@ def _warmed(model: Marginal, sites: Sites) -> Sites:
 
     def update(_, variance):
         bound, power = energies(variance)
-        safe = jnp.where(bound > 0, bound, 1.0)
+        safe = divisor(bound)
         ratio = jnp.where(bound > 0, power / (model.data.n_columns * safe), 1.0)
         return variance * jnp.sqrt(ratio)
 

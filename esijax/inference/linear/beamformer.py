@@ -22,7 +22,9 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from esijax import _checks
 from esijax._ops.chunked import by_location
 from esijax._ops.gaussian import symmetric_power
-from esijax._types import Blocks, InputError, Sensors, is_traced, scalar
+from esijax._ops.safe import divide
+from esijax._ops.trials import trials_as_columns
+from esijax._types import Blocks, Data, InputError, is_traced, scalar
 from esijax.estimate import Estimate
 from esijax.inference.method import Method, Setup, State
 from esijax.posterior import Posterior
@@ -43,7 +45,7 @@ class FilterPosterior(Posterior):
     """
 
     weights: Filters
-    data: Sensors
+    data: Data
 
     def mean(self, scale=1.0) -> Float[Array, "*trials locations orients times"]:
         """W Y."""
@@ -178,7 +180,7 @@ class LCMV(Method):
     def _whitened_cov(self, problem: Problem) -> Float[Array, "rank rank"]:
         nave = problem.whitener.nave
         if self.data_cov is None:
-            columns = jnp.moveaxis(problem.data, -2, 0).reshape(problem.rank, -1) / jnp.sqrt(nave)
+            columns = trials_as_columns(problem.data) / jnp.sqrt(nave)
             columns = columns - jnp.mean(columns, axis=1, keepdims=True)
             return columns @ columns.T / max(columns.shape[1] - 1, 1)
         w = problem.whitener.matrix / jnp.sqrt(nave)
@@ -268,7 +270,7 @@ def _unit_rows(weights: Filters, native) -> Filters:
     if native is not None:
         weights = _mixed(jnp.swapaxes(native, 1, 2), weights)
     size = jnp.linalg.norm(weights, axis=-1, keepdims=True)
-    weights = jnp.where(size > 0, weights / jnp.where(size > 0, size, 1.0), 0.0)
+    weights = divide(weights, size)
     return weights if native is None else _mixed(native, weights)
 
 

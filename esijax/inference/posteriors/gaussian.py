@@ -18,7 +18,8 @@ import jax.scipy.linalg as jsl
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from esijax._ops.chunked import filtered_blocks
-from esijax._types import Blocks, Gain, Sensors
+from esijax._ops.trials import trials_as_columns
+from esijax._types import Blocks, Data, Gain
 from esijax.models.source_cov import SourceCov
 from esijax.posterior import Posterior
 
@@ -41,7 +42,7 @@ class GaussianPosterior(Posterior):
     gain: Gain
     source_cov: SourceCov
     chol: Float[Array, "rank rank"]
-    data: Sensors
+    data: Data
     noise: Float[Array, "rank rank"] | None = None
 
     def mean(self, scale=1.0) -> Float[Array, "*trials locations orients times"]:
@@ -104,7 +105,7 @@ class GaussianPosterior(Posterior):
         variance = jnp.einsum("klo,lok->k", weights, prior) - jnp.sum(half**2, axis=0)
         return mean, jnp.maximum(variance, 0.0)
 
-    def fitted(self) -> Sensors:
+    def fitted(self) -> Data:
         """G E[X | Y] = Y - N Sigma^-1 Y."""
 
         def noise_part(y):
@@ -119,7 +120,7 @@ def _map_columns(function, data):
     if data.ndim == 2:
         return function(data)
     lead, times = data.shape[:-2], data.shape[-1]
-    columns = jnp.moveaxis(data, -2, 0).reshape(data.shape[-2], -1)
+    columns = trials_as_columns(data)
     out = function(columns)
     out = out.reshape(*out.shape[:-1], *lead, times)
     n_front = out.ndim - len(lead) - 1

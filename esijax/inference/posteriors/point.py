@@ -5,7 +5,7 @@ from typing import Any, ClassVar, NoReturn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from esijax._types import InputError, Sensors, Sources
+from esijax._types import Data, InputError, Sources
 from esijax.posterior import Posterior
 
 
@@ -28,7 +28,7 @@ class PointPosterior(Posterior):
     """
 
     sources: Sources
-    prediction: Sensors
+    prediction: Data
     spread: ClassVar[bool] = False
 
     def mean(self, scale: Any = 1.0) -> Sources:
@@ -71,6 +71,6 @@ class PointPosterior(Posterior):
         """None."""
         _refuse("exceedance")
 
-    def fitted(self) -> Sensors:
+    def fitted(self) -> Data:
         """The prediction."""
         return self.prediction

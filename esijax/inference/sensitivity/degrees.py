@@ -18,7 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from esijax._types import EsijaxWarning, InputError, Scalar
+from esijax._ops.safe import divide
+from esijax._types import EsijaxWarning, InputError, Scalar, Sources
 from esijax.estimate import Estimate
 from esijax.inference.method import solve
 from esijax.inference.posteriors.point import PointPosterior
@@ -31,7 +32,6 @@ from esijax.models.penalties import L1, L21, Lrq, Penalty
 from esijax.problem import Problem
 
 BATCH = 64
-Sources = Float[Array, "locations orients times"]
 
 
 def degrees_of_freedom(estimate: Estimate, penalty: Penalty, method: MAP | None = None) -> Scalar:
@@ -110,7 +110,7 @@ def _earlier(penalty: Penalty, method: MAP) -> Reweighted | None:
 def normalised(problem: Problem, sources: Sources) -> Sources:
     """In units of the prior's scale."""
     scale = problem.prior_scale[..., None]
-    return jnp.where(scale > 0, sources / jnp.where(scale > 0, scale, 1.0), 0.0)
+    return divide(sources, scale)
 
 
 @eqx.filter_jit

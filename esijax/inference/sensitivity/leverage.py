@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from esijax._ops.safe import divisor
 from esijax._types import InputError
 from esijax.estimate import Estimate
 from esijax.inference.posteriors.point import PointPosterior
@@ -90,7 +91,7 @@ def _of_norms(problem: Problem, penalty: L21, sources: np.ndarray) -> np.ndarray
         return np.zeros((rank, rank))
     scale = np.asarray(problem.prior_scale)[active]
     gain = (np.asarray(problem.gain[:, active]) * scale).reshape(rank, -1)
-    z = np.where(scale > 0, 1.0 / np.where(scale > 0, scale, 1.0), 0.0)[..., None] * sources[active]
+    z = np.where(scale > 0, 1.0 / divisor(scale), 0.0)[..., None] * sources[active]
     norms = np.linalg.norm(z, axis=(1, 2))
     d = np.asarray(penalty.location_weights(problem.n_locations))[active] / norms
     inverse = np.linalg.inv(gain.T @ gain + np.diag(np.repeat(d, scale.shape[1])))

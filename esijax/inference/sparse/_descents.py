@@ -2,9 +2,9 @@
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool
 
-from esijax._types import Scalar
+from esijax._types import Data, Scalar
 from esijax.inference.sparse._dispatch import answer, opening, takes_newton, ways
 from esijax.inference.sparse._penalised import at_rest, term_of
 from esijax.inference.sparse._robust import RobustDescent, RobustTerm
@@ -28,8 +28,6 @@ from esijax.models.penalties import Analysis, Penalty, TimeFrequency
 from esijax.models.penalties._data_term import DataTerm
 from esijax.models.penalties.alpha_max import alpha_bound
 from esijax.problem import Problem
-
-Data = Float[Array, "rank times"]
 
 
 class Solved(eqx.Module):

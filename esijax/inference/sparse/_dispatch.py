@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from esijax._types import InputError
+from esijax._types import InputError, Sources
 from esijax.inference.sparse._penalised import by_prox, convex, reweighted, stationary
 from esijax.inference.sparse.analysis.primal_dual import WAYS
 from esijax.inference.sparse.base.answer import Answer, Limits, frozen
@@ -13,7 +13,6 @@ from esijax.models.penalties import L1, L21, Analysis, Concave, Lrq, Penalty, Ti
 from esijax.problem import Problem
 
 SOLVERS = ("auto", "newton", "bcd", "fista", *WAYS)
-Sources = Float[Array, "locations orients times"]
 
 
 def power_of(model: Penalty) -> Lrq:

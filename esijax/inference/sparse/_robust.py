@@ -25,7 +25,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from esijax._ops.prox import block_norms
-from esijax._types import Scalar
+from esijax._types import Scalar, Sources
 from esijax.inference._compiled import compiled
 from esijax.inference.sparse._dispatch import opening
 from esijax.inference.sparse._penalised import fixed_point, without_derivative
@@ -39,7 +39,6 @@ from esijax.models.penalties._data_term import DataTerm
 from esijax.problem import Problem
 
 MAX_TURNS = 2000
-Sources = Float[Array, "locations orients times"]
 
 
 class RobustTerm(NamedTuple):

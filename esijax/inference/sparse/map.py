@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from esijax._ops.safe import divide
 from esijax._types import InputError, check_positive, scalar
 from esijax.estimate import RESULT, Estimate
 from esijax.inference._compiled import compiled
@@ -314,7 +315,7 @@ def _start(setup: Setup) -> Float[Array, "*trials locations orients times"]:
             f"{shape[-3:]}."
         )
     scale = p.prior_scale[..., None]
-    out = jnp.where(scale > 0, earlier / jnp.where(scale > 0, scale, 1.0), 0.0)
+    out = divide(earlier, scale)
     return jax.lax.stop_gradient(jnp.broadcast_to(out, shape))
 
 

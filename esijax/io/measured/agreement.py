@@ -4,6 +4,7 @@ import mne
 import numpy as np
 
 from esijax import _checks
+from esijax._ops.safe import divisor
 from esijax._types import InputError
 from esijax.io.measured.channels import Channels
 
@@ -162,7 +163,7 @@ def _vectors(p: mne.Projection, present: set[str]) -> tuple[list[str], np.ndarra
     keep = sorted((i for i, n in enumerate(names) if n in present), key=lambda i: names[i])
     vectors = np.asarray(p["data"]["data"], dtype=float)[:, keep]
     size = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return [names[i] for i in keep], vectors / np.where(size > 0, size, 1.0)
+    return [names[i] for i in keep], vectors / divisor(size)
 
 
 def _parallel(a: np.ndarray, b: np.ndarray) -> bool:

@@ -11,6 +11,7 @@ import mne
 import numpy as np
 from mne.proj import make_projector
 
+from esijax._ops.trials import trials_as_columns
 from esijax._types import InputError
 from esijax.io.measured.channels import Channels, Measurement
 
@@ -54,7 +55,7 @@ def fallback(
     else:
         how = f"Ledoit-Wolf estimate of {len(before)} samples before time zero, per type"
         scale = np.array([SCALE[kind] for kind in channels.types])
-        baseline = np.moveaxis(recording[..., before], -2, 0).reshape(len(scale), -1)
+        baseline = trials_as_columns(recording[..., before])
         baseline = baseline / scale[:, None]
     with mne.utils.use_log_level("ERROR"):  # MNE warns where channels of a projector are left out
         projector = make_projector(channels.projs, channels.names)[0]

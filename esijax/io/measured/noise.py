@@ -11,6 +11,7 @@ import numpy as np
 from mne.proj import make_projector
 
 from esijax import _checks
+from esijax._ops.safe import divisor
 from esijax._types import InputError
 from esijax.io.measured.channels import Channels
 from esijax.io.measured.fallback import fallback, rank_of_sss
@@ -191,6 +192,6 @@ def _unstable(square: np.ndarray, rows: np.ndarray, n: int) -> bool:
     """Tell whether the n-th eigenvalue is rounding error (1e-10 of the largest)."""
     square = square[np.ix_(rows, rows)]
     std = np.sqrt(np.maximum(np.diag(square), 0.0))
-    std = np.where(std > 0, std, 1.0)
+    std = divisor(std)
     values = np.linalg.eigvalsh(square / np.outer(std, std))[::-1]
     return n > len(values) or bool(values[n - 1] < 1e-10 * values[0])

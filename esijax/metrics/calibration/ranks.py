@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm.auto import tqdm
 
+from esijax._ops.safe import divisor
 from esijax._types import InputError, prng_key
 from esijax.metrics.calibration.result import Calibration
 
@@ -182,7 +183,7 @@ def _lag1(draws):
     draws = jnp.asarray(draws, dtype=float)
     left = draws - jnp.mean(draws, axis=0, keepdims=True)
     power = jnp.sum(left**2, axis=0)
-    return jnp.sum(left[1:] * left[:-1], axis=0) / jnp.where(power > 0, power, 1.0) + jnp.where(
+    return jnp.sum(left[1:] * left[:-1], axis=0) / divisor(power) + jnp.where(
         power > 0, 1.0 / len(draws), 0.0
     )
 

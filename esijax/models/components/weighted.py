@@ -6,6 +6,8 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from esijax._ops.safe import divide, divisor
+from esijax._ops.trials import trials_as_columns
 from esijax._types import InputError, check_positive, is_number, scalar
 from esijax.models.components.component import Component
 from esijax.models.parts import Part, Separate
@@ -58,7 +60,7 @@ class DepthWeighted(Component):
         own = jnp.sum(problem.prior_scale**2, axis=1)
         orient = jnp.sum(problem.orient_scale**2, axis=1)
         kept = reached & (own > 0)
-        variance = jnp.where(kept, variance * orient / jnp.where(own > 0, own, 1.0), 0.0)
+        variance = jnp.where(kept, variance * orient / divisor(own), 0.0)
         n = problem.n_locations
         return Separate(variance / jnp.max(variance), jnp.zeros(n, dtype=int), 1)
 
@@ -101,14 +103,14 @@ class EBB(Component):
 
     def build(self, problem: Problem) -> Part:
         """Beamformer power of each location."""
-        columns = jnp.moveaxis(problem.data, -2, 0).reshape(problem.rank, -1)
+        columns = trials_as_columns(problem.data)
         cov = columns @ columns.T / columns.shape[1]
         cov = cov + self.reg * jnp.trace(cov) / problem.rank * jnp.eye(problem.rank)
         own = problem.gain * problem.prior_scale[None]
         seen = jnp.einsum("rlo,rs,slp->lop", own, jnp.linalg.inv(cov), own)
         plain = jnp.einsum("rlo,rlp->lop", own, own)
         power, size = _trace_of_inverse(seen), _trace_of_inverse(plain)
-        variance = jnp.where(size > 0, power / jnp.where(size > 0, size, 1.0), 0.0)
+        variance = divide(power, size)
         n = problem.n_locations
         return Separate(variance / jnp.max(variance), jnp.zeros(n, dtype=int), 1)
 

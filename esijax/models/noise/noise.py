@@ -15,10 +15,9 @@ import numpyro
 import numpyro.distributions as dist
 from jaxtyping import Array, Float, Int
 
+from esijax._types import Square
 from esijax.models.hyperpriors import HyperPrior, hyperprior
 from esijax.problem import Problem, Whitener
-
-Square = Float[Array, "rank rank"]
 
 
 def around_one() -> dist.Distribution:

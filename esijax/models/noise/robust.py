@@ -15,6 +15,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from esijax._ops.safe import divisor
 from esijax._types import InputError, Scalar, check_positive, is_traced, scalar
 from esijax.models.noise.noise import Noise
 from esijax.problem import Problem, Whitener
@@ -37,7 +38,7 @@ class Robust(Noise):
         """Find the channels behind the whitened dimensions."""
         colorer = problem.whitener.colorer
         deviation = jnp.sqrt(jnp.sum(colorer**2, axis=1, keepdims=True))
-        alike = colorer / jnp.where(deviation > 0, deviation, 1.0)
+        alike = colorer / divisor(deviation)
         left, _, right = jnp.linalg.svd(alike, full_matrices=False)
         return eqx.tree_at(lambda n: n.axes, self, left @ right, is_leaf=lambda x: x is None)
 

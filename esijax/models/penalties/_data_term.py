@@ -11,10 +11,9 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from esijax._types import Scalar
+from esijax._types import Scalar, Sources
 
 SMALL = 640  # columns whose largest eigenvalue is computed
-Sources = Float[Array, "locations orients times"]
 Spread = Float[Array, "#locations #times"]
 
 

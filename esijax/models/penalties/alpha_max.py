@@ -4,14 +4,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.scipy.sparse.linalg import cg
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
-from esijax._types import InputError, Scalar
+from esijax._types import InputError, Scalar, Sources
 from esijax.models.penalties import Analysis, Penalty
 from esijax.models.penalties._data_term import DataTerm
 from esijax.problem import Problem
-
-Sources = Float[Array, "locations orients times"]
 
 
 def images(penalty: Analysis, z: Sources) -> tuple[Array, ...]:

@@ -8,14 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.sparse.linalg import cg
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Int
 
-from esijax._types import InputError, Scalar, check_positive, is_traced, scalar
+from esijax._types import InputError, Scalar, Sources, check_positive, is_traced, scalar
 from esijax.models.penalties.penalty import Penalty, weight_of
 from esijax.models.penalties.terms import Differences, Identity, Term
 from esijax.problem import Problem
 
-Sources = Float[Array, "locations orients times"]
 SEEN = 1e-13  # of a norm: below it, rounding
 
 

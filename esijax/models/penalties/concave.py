@@ -9,12 +9,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from esijax._ops.prox import block_norms
-from esijax._types import InputError, Scalar, check_positive, scalar
+from esijax._ops.safe import divide, divisor
+from esijax._types import InputError, Scalar, Sources, check_positive, scalar
 from esijax.models.penalties.norms import L21
 from esijax.models.penalties.penalty import Penalty, weight_of, weights_of
 from esijax.problem import Problem
 
-Sources = Float[Array, "locations orients times"]
 Norms = Float[Array, "*locations"]
 TYPICAL = 0.1  # of the largest amplitude of one source alone
 
@@ -26,7 +26,7 @@ def lone_amplitude(problem: Problem) -> Scalar:
     match = jnp.tensordot(gain, data, axes=(0, 0))
     match = jnp.sqrt(jnp.sum(match.reshape(len(match), -1) ** 2, axis=1))
     power = jnp.sum(gain**2, axis=(0, 2))
-    return jnp.max(jnp.where(power > 0, match / jnp.where(power > 0, power, 1.0), 0.0))
+    return jnp.max(divide(match, power))
 
 
 class Concave(Penalty):
@@ -69,7 +69,7 @@ class Concave(Penalty):
         if self.amplitude is not None:
             return self
         found = TYPICAL * lone_amplitude(problem)
-        return dataclasses.replace(self, amplitude=jnp.where(found > 0, found, 1.0))
+        return dataclasses.replace(self, amplitude=divisor(found))
 
     @property
     def tau(self) -> Scalar:
@@ -104,7 +104,7 @@ class Concave(Penalty):
         for new in self.candidates(norms, weight):
             cost = 0.5 * (new - norms) ** 2 + weight * self.height(new)
             best, least = jnp.where(cost < least, new, best), jnp.minimum(cost, least)
-        factor = jnp.where(norms > 0, best / jnp.where(norms > 0, norms, 1.0), 0.0)
+        factor = divide(best, norms)
         return x * factor[:, None, None]
 
     def polar(self, slope: Sources) -> Scalar:
@@ -156,7 +156,7 @@ class MCP(Concave):
     def candidates(self, norms: Norms, weight: Norms) -> tuple[Norms, ...]:
         """End of the parabola or beyond, and its own minimum where it has one."""
         bent = 1.0 - weight / self.tau
-        inside = (norms - weight) / jnp.where(bent > 0, bent, 1.0)
+        inside = (norms - weight) / divisor(bent)
         inside = jnp.where(bent > 0, jnp.clip(inside, 0.0, self.tau), 0.0)
         return jnp.maximum(norms, self.tau), inside
 
@@ -203,5 +203,5 @@ class LogSum(Concave):
         """Larger root of the quadratic equation of the stationary points."""
         t = self.tau
         inside = (norms + t) ** 2 - 4.0 * weight * t
-        root = jnp.sqrt(jnp.where(inside > 0, inside, 1.0))
+        root = jnp.sqrt(divisor(inside))
         return (jnp.where(inside > 0, jnp.maximum(0.5 * (norms - t + root), 0.0), 0.0),)

@@ -4,13 +4,11 @@ from typing import Any, ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Float
 
 from esijax._ops.prox import block_norms, block_soft_threshold
-from esijax._types import InputError, Scalar, is_traced, scalar
+from esijax._ops.safe import divisor
+from esijax._types import InputError, Scalar, Sources, is_traced, scalar
 from esijax.models.penalties.penalty import Penalty, weight_of, weights_of
-
-Sources = Float[Array, "locations orients times"]
 
 
 def share(value: Any, name: str) -> Scalar:
@@ -85,5 +83,5 @@ class Elastic(Penalty):
         weight = self.location_weights(slope.shape[-3])
         excess = jnp.maximum(block_norms(slope) - weight * self.ratio, 0.0)
         curved = weight * (1.0 - self.ratio)
-        part = excess**2 / (2.0 * jnp.where(curved > 0, curved, 1.0))
+        part = excess**2 / (2.0 * divisor(curved))
         return jnp.sum(jnp.where(curved > 0, part, jnp.where(excess > 0, jnp.inf, 0.0)))

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from esijax._ops.safe import divisor
 from esijax._types import InputError, check_positive, is_traced, scalar
 from esijax.models.penalties.concave import Concave, Norms
 from esijax.models.penalties.penalty import weight_of, weights_of
@@ -111,7 +112,7 @@ class Learned(Concave):
         out = []
         for begin, end, first, change in zip(*self._pieces, strict=True):
             bent = 1.0 + weight * change
-            least = (norms - weight * (first - change * begin)) / jnp.where(bent > 0, bent, 1.0)
+            least = (norms - weight * (first - change * begin)) / divisor(bent)
             # not convex within: one of its ends
             out.append(jnp.clip(jnp.where(bent > 0, least, begin), begin, end))
         return tuple(out)

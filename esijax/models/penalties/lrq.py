@@ -7,11 +7,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from esijax._ops.prox import block_norms
-from esijax._types import InputError, Scalar
+from esijax._types import InputError, Scalar, Sources
 from esijax.models.penalties.norms import L1, L21
 from esijax.models.penalties.penalty import Penalty, weight_of, weights_of
-
-Sources = Float[Array, "locations orients times"]
 
 
 class Lrq(Penalty):

@@ -3,13 +3,10 @@
 from typing import ClassVar
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
 
 from esijax._ops.prox import block_norms, block_soft_threshold, soft_threshold
-from esijax._types import Scalar
+from esijax._types import Scalar, Sources
 from esijax.models.penalties.penalty import Penalty
-
-Sources = Float[Array, "locations orients times"]
 
 
 class L21(Penalty):

@@ -13,11 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from esijax._types import InputError, Scalar, check_positive, is_traced, scalar
+from esijax._types import InputError, Scalar, Sources, check_positive, is_traced, scalar
 from esijax.problem import Problem
 
 Weights = Float[Array, " locations"] | Float[Array, "locations times"]
-Sources = Float[Array, "locations orients times"]
 
 
 class Relative(eqx.Module):

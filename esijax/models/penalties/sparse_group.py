@@ -8,13 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from esijax._ops.prox import block_norms, block_soft_threshold, safe_sqrt, soft_threshold
-from esijax._types import InputError, Scalar, is_traced
+from esijax._ops.prox import block_norms, block_soft_threshold, soft_threshold
+from esijax._ops.safe import safe_sqrt
+from esijax._types import InputError, Scalar, Sources, is_traced
 from esijax.models.penalties.elastic import share
 from esijax.models.penalties.penalty import Penalty, weight_of, weights_of
 from esijax.problem import Problem
 
-Sources = Float[Array, "locations orients times"]
 HALVINGS = 60
 
 

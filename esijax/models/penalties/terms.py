@@ -16,10 +16,9 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from esijax._ops.prox import block_norms
-from esijax._types import InputError, Scalar, check_positive, scalar
+from esijax._types import InputError, Scalar, Sources, check_positive, scalar
 
 NORMS = ("rows", "entries", "squares")
-Sources = Float[Array, "locations orients times"]
 Image = Float[Array, "rows orients columns"]
 
 

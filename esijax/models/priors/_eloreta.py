@@ -16,6 +16,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from esijax._ops.chunked import filtered_blocks, gram
 from esijax._ops.gaussian import symmetric_power
+from esijax._ops.safe import divide, divisor
 from esijax._types import Blocks, Gain, Scalar
 from esijax.models.source_cov import BlockDiagonal
 
@@ -119,7 +120,7 @@ def _update(gain: Gain, inverse: Float[Array, "rank rank"], force_equal: bool) -
     """Inverse roots of G_l' N G_l."""
     inner = filtered_blocks(inverse, gain)
     if gain.shape[-1] == 1:
-        safe = jnp.where(inner > 0, inner, 1.0)
+        safe = divisor(inner)
         return jnp.where(inner > 0, 1.0 / jnp.sqrt(safe), 0.0)
     if not force_equal:
         return symmetric_power(inner, -0.5)
@@ -127,5 +128,5 @@ def _update(gain: Gain, inverse: Float[Array, "rank rank"], force_equal: bool) -
     positive = values > 0
     roots = jnp.where(positive, jnp.sqrt(jnp.where(positive, values, 1.0)), 0.0)
     size = jnp.mean(roots, axis=-1)
-    size = jnp.where(size > 0, 1.0 / jnp.where(size > 0, size, 1.0), 0.0)
+    size = divide(1.0, size)
     return size[:, None, None] * jnp.eye(3)[None]

@@ -22,6 +22,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from esijax._checks import warn
+from esijax._ops.trials import trials_as_columns
 from esijax._types import InputError, Scalar, is_traced, scalar
 from esijax.models.priors.gaussian import ELORETA, GaussianPrior
 from esijax.problem import Problem
@@ -34,7 +35,7 @@ Spectrum = tuple[Float[Array, " rank"], Float[Array, " rank"], Scalar]
 def spectrum(problem: Problem, model: GaussianPrior) -> Spectrum:
     """Squared singular values of the weighted gain, energies of the data along them, columns."""
     s2, u = jnp.linalg.eigh(model.normalised(problem)[1])
-    columns = jnp.moveaxis(problem.data, -2, 0).reshape(problem.rank, -1)
+    columns = trials_as_columns(problem.data)
     energy = jnp.sum((u.T @ columns) ** 2, axis=1)
     return jnp.maximum(s2, 0.0), energy, jnp.asarray(float(columns.shape[1]))
 

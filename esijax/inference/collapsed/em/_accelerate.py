@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from esijax._ops.safe import divisor
 from esijax._types import Scalar
 from esijax.inference.collapsed.em._model import EMModel, Point, floor
 
@@ -83,7 +84,7 @@ def _extrapolated(point: Point, d_log, d_move, filled) -> Per:
     weighted = d_move * point.share
     gram = weighted @ d_move.T
     size = jnp.diag(gram)
-    scale = jnp.where(size > 0, 1.0 / jnp.sqrt(jnp.where(size > 0, size, 1.0)), 0.0)
+    scale = jnp.where(size > 0, 1.0 / jnp.sqrt(divisor(size)), 0.0)
     system = scale[:, None] * gram * scale[None]
     system = system + (1e-10 + (size <= 0)) * jnp.eye(len(gram), dtype=gram.dtype)
     c = scale * jnp.linalg.solve(system, scale * (weighted @ point.move))

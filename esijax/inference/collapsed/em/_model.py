@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from esijax._ops.trials import trials_as_columns
 from esijax._types import Scalar
 from esijax.inference.collapsed.em._sensor import Filter, Terms, terms, whitened
 from esijax.inference.collapsed.em._update import Shape, prior_shape, shape_of, updated
@@ -158,7 +159,7 @@ def em_model(marginal: Marginal, update: str) -> EMModel:
     if pooled:
         data = marginal.data.power / n
     else:
-        data = jnp.moveaxis(problem.data, -2, 0).reshape(problem.rank, -1) / jnp.sqrt(n)
+        data = trials_as_columns(problem.data) / jnp.sqrt(n)
     limit = None
     if update == "lowsnr":
         eye = jnp.eye(problem.rank, dtype=data.dtype)

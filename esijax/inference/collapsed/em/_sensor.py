@@ -18,9 +18,8 @@ import jax.scipy.linalg as jsl
 from jaxtyping import Array, Bool, Float, Int
 
 from esijax._ops.chunked import chunk_size, gram
-from esijax._types import Scalar
+from esijax._types import Scalar, Square
 
-Square = Float[Array, "rank rank"]
 Per = Float[Array, " n"]
 FEW = 8
 

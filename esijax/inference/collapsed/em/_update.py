@@ -51,6 +51,7 @@ import numpyro.distributions as dist
 from jax.scipy.special import gammaln
 from jaxtyping import Array, Float
 
+from esijax._ops.safe import divisor
 from esijax._types import InputError, Scalar, is_traced
 from esijax.models.hyperpriors import BlockNorm, Flat, Given
 from esijax.models.priors.linear import LinearPrior, OneLevel, Sum
@@ -96,12 +97,12 @@ def updated(
 def positive_root(a: Per, b: Per, c: Per) -> Per:
     r"""Root of :math:`c \gamma^2 + a \gamma - b = 0` for b, c >= 0, without cancellation."""
     square = a**2 + 4 * b * c
-    root = jnp.sqrt(jnp.where(square > 0, square, 1.0))
+    root = jnp.sqrt(divisor(square))
     root = jnp.where(square > 0, root, 0.0)
     low = a + root  # a > 0: 2 b / (a + root)
     high = 2 * c  # a <= 0: (root - a) / (2 c)
     small = 2 * b / jnp.where((a > 0) & (low > 0), low, 1.0)
-    large = (root - a) / jnp.where(high > 0, high, 1.0)
+    large = (root - a) / divisor(high)
     return jnp.where(a > 0, small, jnp.where(high > 0, large, 0.0))
 
 

@@ -7,6 +7,7 @@ zero slowly, so that a component that an extrapolation brought too low is put ba
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from esijax._ops.safe import divisor
 from esijax.inference.collapsed.em._model import EMModel, Point
 
 SMALL = 1e-4
@@ -15,7 +16,7 @@ SMALL = 1e-4
 def growth(model: EMModel, point: Point) -> Float[Array, " n"]:
     r"""Relative derivative, :math:`q_k / z_k - 1` under a flat hyper-prior."""
     dims = 0.5 * model.n_columns * model.size * point.share
-    return point.slope / jnp.where(dims > 0, dims, 1.0)
+    return point.slope / divisor(dims)
 
 
 def promise(model: EMModel, point: Point) -> Float[Array, " n"]:

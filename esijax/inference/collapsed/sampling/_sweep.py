@@ -24,6 +24,7 @@ import jax.scipy.linalg as jsl
 import numpyro.distributions as dist
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from esijax._ops.trials import trials_as_columns
 from esijax._types import InputError, Scalar
 from esijax.inference.collapsed._start import factors
 from esijax.models.collapsed import Marginal
@@ -125,8 +126,7 @@ def gibbs_model(marginal: Marginal) -> Model:
     """Read prior, noise and data of a model."""
     assert isinstance(marginal.prior, LinearPrior)
     factor, owner, _ = factors(marginal)
-    data = marginal.problem.data
-    data = jnp.moveaxis(data, -2, 0).reshape(data.shape[-2], -1)
+    data = trials_as_columns(marginal.problem.data)
     own = locals_of(marginal.prior, marginal.sizes)
     noise = marginal.noise
     if isinstance(noise, LinearNoise):

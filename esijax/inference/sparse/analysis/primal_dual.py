@@ -30,7 +30,8 @@ from jax.scipy.sparse.linalg import cg
 from jaxtyping import Array, Float, Int
 
 from esijax._ops.prox import block_norms
-from esijax._types import Scalar
+from esijax._ops.safe import divisor
+from esijax._types import Scalar, Sources
 from esijax.inference.sparse.analysis.proof import certificate, converged
 from esijax.inference.sparse.base.gap import Certificate
 from esijax.models.penalties import Analysis
@@ -41,7 +42,6 @@ CHUNK = {"primal-dual": 200, "condat-vu": 200, "admm": 20}  # steps between two 
 RELAXED = {"primal-dual": 1.8, "condat-vu": 1.4, "admm": 1.0}
 INNER = 10  # steps of conjugate gradients
 BALANCED = 10  # chunks after which the balance is kept
-Sources = Float[Array, "locations orients times"]
 
 
 class Split(NamedTuple):
@@ -138,7 +138,7 @@ def first_pair(term: DataTerm, penalty: Analysis, split: Split) -> Pair:
     u = restored(penalty, images(penalty, jnp.zeros(shape)), slope)
     proof = certificate(term, penalty, z, u)
     amplitude = jnp.max(block_norms(slope)) / jnp.maximum(jnp.max(split.values), 1e-30)
-    balance = jnp.where(amplitude > 0, amplitude, 1.0) / penalty.alpha
+    balance = divisor(amplitude) / penalty.alpha
     zero = jnp.zeros(())
     u = tuple(t.dual_step(v, penalty.alpha, zero) for t, v in zip(penalty.terms, u, strict=True))
     return Pair(z, u, balance, proof, jnp.zeros((), dtype=int))

@@ -12,6 +12,7 @@ balls.
 import jax.numpy as jnp
 
 from esijax._ops.prox import block_norms
+from esijax._ops.safe import divisor
 from esijax._types import Scalar
 from esijax.inference.sparse.base.gap import Certificate
 from esijax.models.penalties import Analysis
@@ -46,7 +47,7 @@ def certificate(term: DataTerm, penalty: Analysis, z: Sources, u: tuple) -> Cert
         if t.norm == "squares":
             off = jnp.abs(v - alpha * t.share * m) / (alpha * t.share)
         else:
-            step = alpha * t.share / jnp.where(amplitude > 0, amplitude, 1.0)
+            step = alpha * t.share / divisor(amplitude)
             off = jnp.abs(v - t.dual_step(v + step * m, alpha, step)) / (alpha * t.share)
         kkt = jnp.maximum(kkt, jnp.max(off))
     primal = 0.5 * jnp.sum(residual**2) + penalty.value(z)
@@ -56,7 +57,7 @@ def certificate(term: DataTerm, penalty: Analysis, z: Sources, u: tuple) -> Cert
 def _tiny(term: DataTerm) -> Scalar:
     """An amplitude below which sources are rounding: 1e-8 of what the data ask for."""
     pulled = size_of(term.pulled(term.data))
-    return 1e-8 * jnp.sum(term.data**2) / jnp.where(pulled > 0, pulled, 1.0)
+    return 1e-8 * jnp.sum(term.data**2) / divisor(pulled)
 
 
 def _dual(term: DataTerm, penalty: Analysis, residual, u: tuple) -> Scalar:
@@ -74,6 +75,6 @@ def _dual(term: DataTerm, penalty: Analysis, residual, u: tuple) -> Scalar:
             bound = penalty.alpha * t.share
             largest = jnp.maximum(largest, jnp.max(t.sizes(v)) / bound)
     linear = jnp.sum(term.data * theta)
-    best = linear / jnp.where(square > 0, square, 1.0)
+    best = linear / divisor(square)
     s = jnp.minimum(best, 1.0 / jnp.maximum(largest, 1e-300))
     return jnp.where(ok, s * linear - 0.5 * s**2 * square, jnp.nan)

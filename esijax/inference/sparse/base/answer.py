@@ -6,9 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from esijax._types import Scalar
-
-Sources = Float[Array, "locations orients times"]
+from esijax._types import Scalar, Sources
 
 
 class Answer(NamedTuple):

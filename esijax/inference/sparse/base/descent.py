@@ -19,12 +19,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from esijax._types import Data, Sources
 from esijax.inference._compiled import compiled
 from esijax.inference.sparse.base.answer import INFO, Answer, frozen
 
 SECONDS = 0.5  # after which no further rounds are begun before the host looks
-Data = Float[Array, "rank times"]
-Sources = Float[Array, "locations orients times"]
 
 
 class Descent(eqx.Module):

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from esijax._ops.safe import divisor
 from esijax._types import Scalar
 
 
@@ -51,7 +52,7 @@ def certificate(
     """
     square = jnp.sum(residual**2)
     bound = 1.0 / jnp.maximum(ratio, jnp.finfo(residual.dtype).tiny)
-    best = (square + agreement) / jnp.where(square > 0, square, 1.0)  # unconstrained in s
+    best = (square + agreement) / divisor(square)  # unconstrained in s
     s = jnp.clip(best, -bound, bound)
     gap = 0.5 * (1.0 - s) ** 2 * square + penalty - s * agreement
     return Certificate(0.5 * square + penalty, gap, kkt)

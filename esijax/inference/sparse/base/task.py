@@ -6,16 +6,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from esijax._types import Data, Gain, Sources
+
 ROUGH = jnp.float32
-
-
-Gain = Float[Array, "rank locations orients"]
-
-
-Data = Float[Array, "rank times"]
-
-
-Sources = Float[Array, "locations orients times"]
 
 
 Weights = Float[Array, " locations"]

@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, Int
 
 from esijax._ops.epsilon import excess, moduli, sizes, tree_prox, tree_value
 from esijax._ops.gabor import Frame
+from esijax._ops.safe import divisor
 from esijax._types import Scalar
 
 Coefs = Float[Array, "w orients 2 coefs"]
@@ -61,10 +62,10 @@ class Blocks(eqx.Module):
         n_orients = len(self.gram) // w
         parts = self.gram.reshape(w, n_orients, w, n_orients)
         own = jnp.trace(jnp.einsum("iaib->iab", parts), axis1=1, axis2=2)
-        root = jnp.where(own > 0, 1.0 / jnp.sqrt(jnp.where(own > 0, own, 1.0)), 0.0)
+        root = jnp.where(own > 0, 1.0 / jnp.sqrt(divisor(own)), 0.0)
         root = jnp.repeat(root, n_orients)
         related = self.gram * root[:, None] * root[None, :]
-        return jnp.where(own > 0, own, 1.0) * jnp.maximum(_largest(related), 1e-12)
+        return divisor(own) * jnp.maximum(_largest(related), 1e-12)
 
 
 def _largest(matrix: Array) -> Scalar:
@@ -87,7 +88,7 @@ def distances(slope: Coefs, c: Coefs, mu, lam) -> Float[Array, " w"]:
     on = entries > 0
     some = jnp.where(jnp.isfinite(mu), mu, 0.0)
     pull = jnp.where(on, some / jnp.where(on, entries, 1.0), 0.0)[:, None, None]
-    pull = pull + (lam / jnp.where(norm > 0, norm, 1.0))[:, None, None, None]
+    pull = pull + (lam / divisor(norm))[:, None, None, None]
     inside = moduli(slope + c * pull)
     off = jnp.maximum(moduli(slope) - mu, 0.0)
     active = jnp.sqrt(jnp.sum(jnp.where(on, inside, off) ** 2, axis=-1))
@@ -183,7 +184,7 @@ def hessian(blocks: Blocks, c: Coefs, v: Coefs) -> Coefs:
 def _bent(blocks: Blocks, c: Coefs, v: Coefs) -> Coefs:
     """Curvature of the norms."""
     entries, norm = moduli(c)[:, None, None], sizes(c)[:, None, None, None]
-    safe, whole = jnp.where(entries > 0, entries, 1.0), jnp.where(norm > 0, norm, 1.0)
+    safe, whole = divisor(entries), divisor(norm)
     mu = jnp.where(jnp.isfinite(blocks.mu), blocks.mu, 0.0)[:, None, None]
     lam = blocks.lam[:, None, None, None]
     unit, all_ = c / safe, c / whole
@@ -198,7 +199,7 @@ def inverse_hessian(
     """Conjugate gradients; the preconditioner is the curvature of the norms, entry by entry."""
     entries, norm = moduli(c)[:, None, None], sizes(c)[:, None, None, None]
     on = entries > 0
-    safe, whole = jnp.where(on, entries, 1.0), jnp.where(norm > 0, norm, 1.0)
+    safe, whole = jnp.where(on, entries, 1.0), divisor(norm)
     mu = jnp.where(jnp.isfinite(blocks.mu), blocks.mu, 0.0)[:, None, None]
     unit = c / safe
     # a tight frame of so many coefficients per sample has eigenvalues 0 and 1

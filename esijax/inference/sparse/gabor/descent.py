@@ -14,10 +14,10 @@ from typing import ClassVar, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Int
 
 from esijax._ops.epsilon import largest_dual_norm, moduli, sizes
-from esijax._types import Scalar
+from esijax._types import Scalar, Sources
 from esijax.inference._compiled import compiled
 from esijax.inference.sparse.base.answer import Answer, Limits, frozen
 from esijax.inference.sparse.base.descent import Descent
@@ -44,7 +44,6 @@ from esijax.models.penalties import TimeFrequency
 
 TRIES = 6
 EXACT = 3000  # conjugate gradients of a derivative
-Sources = Float[Array, "locations orients times"]
 
 
 class _Turn(NamedTuple):

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from esijax._ops.prox import block_soft_threshold
+from esijax._ops.safe import divisor
 from esijax._types import Scalar
 from esijax.inference.sparse.newton.block_newton import Block, Quadratic, Walk, block_kkt, walked
 
@@ -27,7 +28,7 @@ def minimise(quad: Quadratic, x: Block, tol: Scalar, max_iter: Int[Array, ""]) -
     rows = quad.gram.reshape(w, n_orients, w, n_orients)
     own = jnp.einsum("ijil->ijl", rows)
     steep = own[:, 0, 0] if n_orients == 1 else jnp.linalg.eigvalsh(own)[:, -1]
-    steep = jnp.where(steep > 0, steep, 1.0)
+    steep = divisor(steep)
 
     def at(i, carry):
         x, slope = carry

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from esijax._ops.prox import block_norms
+from esijax._ops.safe import divisor
 from esijax._types import Scalar
 from esijax.inference.sparse.base.gap import Certificate, certificate
 from esijax.inference.sparse.base.task import Data, Known, Sources, Task, Weights
@@ -138,7 +139,7 @@ def point_at(task: Task, known: Known, x: Sources) -> Point:
     strength = block_norms(x)
     count = jnp.sum(strength > 0)
     top = jnp.max(strength)
-    ranked = zero.ratio + strength * (zero.alpha_max / jnp.where(top > 0, top, 1.0))
+    ranked = zero.ratio + strength * (zero.alpha_max / divisor(top))
     fitted, ratio, proof = proof_at(task, known, x)
     _, index = jax.lax.top_k(strength, room)
     there = zero._replace(

@@ -17,13 +17,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from esijax._ops.prox import block_norms
-from esijax._types import Scalar
+from esijax._types import Scalar, Sources
 from esijax.inference.sparse.base.gap import Certificate, certificate
 from esijax.models.penalties import Penalty
 from esijax.models.penalties._data_term import DataTerm, GramTerm
 
 CHECK_EVERY = 10
-Sources = Float[Array, "locations orients times"]
 
 
 class Glide(NamedTuple):

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from esijax._ops.prox import block_norms
-from esijax._types import Scalar
+from esijax._types import Scalar, Sources
 from esijax.inference.sparse.base.gap import Certificate
 from esijax.inference.sparse.newton.points import FIRST
 from esijax.inference.sparse.newton.working_set import rungs
@@ -23,7 +23,6 @@ from esijax.models.penalties._data_term import DataTerm
 
 ON_ALL = 100  # steps of a round on all locations
 WITHIN = 2000  # steps of a round on a working set
-Sources = Float[Array, "locations orients times"]
 
 
 class Look(NamedTuple):
