@@ -13,7 +13,8 @@ from jaxtyping import Array, PRNGKeyArray
 
 from esijax._ops.gaussian import log_density
 from esijax._types import InputError
-from esijax.inference.method import Method, solve
+from esijax.inference.method import Method
+from esijax.inference.solve import solve
 from esijax.metrics.calibration.ranks import ranks
 from esijax.metrics.calibration.result import Calibration
 from esijax.problem import Problem

@@ -164,7 +164,7 @@ class Gibbs(Method):
         total = self.num_warmup + self.num_samples
         return jnp.min(jnp.stack([c.i for c in state.carry.chains])) >= total
 
-    def kept(self, state: State) -> State:
+    def truncate(self, state: State) -> State:
         """Leave only the draws there are; where there is none, the last of the warm-up."""
         n = min(int(c.i) for c in state.carry.chains) - self.num_warmup
 

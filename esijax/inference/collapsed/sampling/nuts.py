@@ -170,7 +170,7 @@ class NUTS(Method):
         total = self.num_warmup + self.num_samples
         return jnp.min(jnp.stack([c.state.i for c in state.carry.chains])) >= total
 
-    def kept(self, state: State) -> State:
+    def truncate(self, state: State) -> State:
         """Leave only the draws there are; where there is none, the last of the warm-up."""
         n = min(int(c.state.i) for c in state.carry.chains) - self.num_warmup
         chains = state.carry.chains
