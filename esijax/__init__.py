@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from esijax import forward, inference, io, metrics, models, simulate
+    from esijax import forward, inference, io, metrics, models, simulate, testing
     from esijax._types import EsijaxWarning, InputError
     from esijax.arrays import from_arrays
     from esijax.estimate import Estimate
@@ -40,6 +40,7 @@ __all__ = [
     "save",
     "simulate",
     "solve",
+    "testing",
     "to_arviz",
     "to_mne",
 ]
@@ -62,7 +63,7 @@ _HOME = {
     "to_arviz": "esijax.io",
     "to_mne": "esijax.io",
 }
-_ROOMS = ("forward", "inference", "io", "metrics", "models", "simulate")
+_ROOMS = ("forward", "inference", "io", "metrics", "models", "simulate", "testing")
 
 
 def __getattr__(name: str):

@@ -27,6 +27,7 @@ ORDER = (
     "metrics",
     "learn",
     "registry",
+    "testing",
     "io",
     "viz",
     "benchmark",

@@ -1,0 +1,73 @@
+"""The inferences that objects are tried with, at few steps and draws."""
+
+from typing import Any
+
+import jax
+import numpyro.distributions as dist
+
+from esijax.inference import EM, MAP, NUTS, SVI, Evidence, Gibbs, Laplace, Linear, solve
+from esijax.inference.method import Method
+from esijax.models import ARD, L21, Components, MinimumNorm
+from esijax.problem import Problem
+from esijax.testing.promises import Answer
+
+
+def collapsed_methods() -> dict[str, Method]:
+    """Those that integrate the sources out of a prior."""
+    return {
+        "Linear": Linear(),
+        "EM": EM(tol=None, max_iter=6),
+        "Evidence": Evidence(),
+        "Laplace": Laplace(num_samples=100, num_maps=6),
+        "SVI": SVI(steps=12, num_particles=1, num_samples=100, num_maps=6),
+        "NUTS": NUTS(20, 20, 2, max_tree_depth=4, num_maps=6),
+        "Gibbs": Gibbs(20, 20, 2, num_maps=6),
+    }
+
+
+def penalised_methods() -> dict[str, Method]:
+    """Those that minimise a penalty."""
+    return {"MAP": MAP(tol=1e-9), "MAP, fista": MAP("fista", tol=1e-9)}
+
+
+def known_prior() -> Any:
+    """A prior for the trial of a noise model."""
+    return Components([range(4), range(4, 9)], dist.LogNormal(0.0, 1.0))
+
+
+def answer_of_model(method: Method, noise: Any = None) -> Answer:
+    """The object is the prior or penalty."""
+
+    def answer(problem: Problem, model: Any) -> Any:
+        return solve(problem, model, method, noise=noise, key=jax.random.key(0))
+
+    return answer
+
+
+def answer_of_noise(method: Method, model: Any) -> Answer:
+    """The object is the noise model or data term."""
+
+    def answer(problem: Problem, noise: Any) -> Any:
+        return solve(problem, model, method, noise=noise, key=jax.random.key(0))
+
+    return answer
+
+
+def answer_of_method(model: Any) -> Answer:
+    """The object is the method."""
+
+    def answer(problem: Problem, method: Any) -> Any:
+        return solve(problem, model, method, key=jax.random.key(0))
+
+    return answer
+
+
+def models() -> dict[str, Any]:
+    """One model of each kind that methods are made for."""
+    return {
+        "no model": None,
+        "MinimumNorm": MinimumNorm(),
+        "ARD": ARD(),
+        "Components, LogNormal": known_prior(),
+        "L21": L21(2.0),
+    }

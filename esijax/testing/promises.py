@@ -1,0 +1,152 @@
+"""What every pair of a model and a method promises, each a function that raises where it fails.
+
+An `Answer` is a function of a problem and an object that gives an estimate: it calls `solve` with
+the object as prior, noise, penalty or method.
+"""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from esijax.estimate import Estimate
+from esijax.problem import Problem
+
+Answer = Callable[[Problem, Any], Estimate]
+RTOL = 1e-6  # between ways to run the same arithmetic
+STEP = 3e-5  # of differences, relative to the data
+GRADIENT_RTOL = 1e-3
+
+
+class BrokenPromise(AssertionError):
+    """A promise that does not hold; the message says which number is wrong."""
+
+
+def shapes_and_finite(estimate: Estimate) -> None:
+    """Shapes of mean, spread and draws, all numbers finite."""
+    p = estimate.problem
+    shape = (*p.data.shape[:-2], p.n_locations, p.n_orients, p.n_times)
+    parts = {"mean": estimate.mean, **{f"hyper[{k!r}]": v for k, v in estimate.hyper.items()}}
+    if estimate.mean.shape != shape:
+        raise BrokenPromise(f"mean has the shape {estimate.mean.shape}, not {shape}")
+    if estimate.std is not None:
+        np.broadcast_shapes(estimate.std.shape, shape)
+        draws = estimate.sample(jax.random.key(0), 2)
+        if draws.shape != (2, *shape):
+            raise BrokenPromise(f"two draws have the shape {draws.shape}")
+        parts |= {"std": estimate.std, "draws": draws}
+        if not bool(jnp.all(estimate.std >= 0)):
+            raise BrokenPromise("std is negative somewhere")
+    for name, value in parts.items():
+        if not bool(jnp.all(jnp.isfinite(value))):
+            raise BrokenPromise(f"{name} is not finite")
+
+
+def nothing_compiled_anew(answer: Answer, problem: Problem, thing: Any) -> None:
+    """Other data and other numbers in the object run the same programs."""
+    other = problem.with_data(np.asarray(problem.recording)[..., ::-1] * 1.1)
+    another = with_other_numbers(thing)
+    _everything(answer(problem, thing))
+    with programs_compiled() as names:
+        _everything(answer(other, another))
+    if names:
+        raise BrokenPromise(
+            f"new numbers compile {len(names)} programs anew ({names[0]}): fields of numbers must "
+            "be arrays, e.g. eqx.field(converter=lambda x: jnp.asarray(x, float)), and a host "
+            "value must not decide about shapes"
+        )
+
+
+def jit_equals_eager(answer: Answer, problem: Problem, thing: Any) -> None:
+    """The same numbers within one compiled function."""
+
+    @eqx.filter_jit
+    def compiled(data: Any, thing: Any) -> Any:
+        return _numbers(answer(problem.with_data(data), thing))
+
+    _close(compiled(problem.recording, thing), _numbers(answer(problem, thing)), "under jit")
+
+
+def vmap_equals_loop(answer: Answer, problem: Problem, thing: Any) -> None:
+    """The same numbers for several data sets at once."""
+    data = jnp.stack([problem.recording, problem.recording[..., ::-1] * 1.1])
+
+    @eqx.filter_jit
+    def together(data: Any) -> Any:
+        return jax.vmap(lambda d: _numbers(answer(problem.with_data(d), thing)))(data)
+
+    found = together(data)
+    for i in range(len(data)):
+        want = _numbers(answer(problem.with_data(data[i]), thing))
+        _close(jax.tree.map(lambda x, i=i: x[i], found), want, "under vmap")
+
+
+def gradient_equals_differences(answer: Answer, problem: Problem, thing: Any) -> None:
+    """The derivative of a number of the map with respect to the data."""
+    weights = np.random.default_rng(0).standard_normal(problem.recording.shape)
+    direction = jnp.asarray(weights) * jnp.std(problem.recording)
+
+    @jax.jit
+    def value_and_slope(at: Any) -> Any:
+        def loss(at: Any) -> Any:
+            estimate = answer(problem.with_data(problem.recording + at * direction), thing)
+            return jnp.sum((estimate.mean / estimate.scale.mean()) ** 2)
+
+        return jax.value_and_grad(loss)(at)
+
+    (high, _), (low, _) = value_and_slope(STEP), value_and_slope(-STEP)
+    want, got = float(high - low) / (2 * STEP), float(value_and_slope(0.0)[1])
+    if not abs(got - want) <= GRADIENT_RTOL * abs(want) + 1e-6 * abs(float(high)):
+        raise BrokenPromise(f"the derivative is {got:.6g}, differences give {want:.6g}")
+
+
+def with_other_numbers(thing: Any) -> Any:
+    """The object with every floating-point number one per cent larger."""
+
+    def moved(leaf: Any) -> Any:
+        return leaf * 1.01 if eqx.is_inexact_array(leaf) or type(leaf) is float else leaf
+
+    return jax.tree.map(moved, thing)
+
+
+@contextmanager
+def programs_compiled() -> Iterator[list[str]]:
+    """Names of the programs that are compiled within."""
+    names: list[str] = []
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            words = record.getMessage().split()
+            if words[:1] == ["Compiling"]:
+                names.append(words[1])
+
+    listener, logger = Listener(), logging.getLogger("jax")
+    shown, logger.propagate = logger.propagate, False
+    logger.addHandler(listener)
+    try:
+        with jax.log_compiles():
+            yield names
+    finally:
+        logger.removeHandler(listener)
+        logger.propagate = shown
+
+
+def _everything(estimate: Estimate) -> None:
+    jax.block_until_ready(_numbers(estimate))
+
+
+def _numbers(estimate: Estimate) -> dict[str, Any]:
+    found = {"mean": estimate.mean}
+    return found if estimate.std is None else {**found, "std": estimate.std}
+
+
+def _close(got: dict[str, Any], want: dict[str, Any], where: str) -> None:
+    for name, value in want.items():
+        error = float(jnp.max(jnp.abs(got[name] - value)))
+        if not error <= RTOL * float(jnp.max(jnp.abs(value))):
+            raise BrokenPromise(f"{name} differs by {error:.3g} {where}")
