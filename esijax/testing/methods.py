@@ -3,7 +3,7 @@
 import itertools
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,7 @@ def resumed_is_the_same(answer: Answer, problem: Problem, method: Method, model:
 
 
 @contextmanager
-def _stopped_after_one_step(cls: type[Method]) -> Iterator[None]:
+def _stopped_after_one_step(cls: type[Method]) -> Generator[None]:
     """Ctrl-C at the second step."""
     own, original, count = cls.__dict__.get("advance"), cls.advance, itertools.count(1)
 

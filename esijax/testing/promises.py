@@ -5,7 +5,7 @@ the object as prior, noise, penalty or method.
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -115,7 +115,7 @@ def with_other_numbers(thing: Any) -> Any:
 
 
 @contextmanager
-def programs_compiled() -> Iterator[list[str]]:
+def programs_compiled() -> Generator[list[str]]:
     """Names of the programs that are compiled within."""
     names: list[str] = []
 

@@ -69,9 +69,8 @@ class Report:
         promises = list(dict.fromkeys(name for row in self.rows for name in row.cells))
         width = max([len(row.name) for row in self.rows], default=0)
         sizes = [max(len(name), 5) for name in promises]
-        head = "  ".join(
-            [" " * width, *(f"{n:>{w}}" for n, w in zip(promises, sizes, strict=True))]
-        )
+        names = [f"{name:>{w}}" for name, w in zip(promises, sizes, strict=True)]
+        head = "  ".join([" " * width, *names])
         lines = [f"{self.subject}: {'all holds' if self.passes() else 'NOT all holds'}", head]
         for row in self.rows:
             if row.cells:
