@@ -40,6 +40,11 @@ def definitions(guide):
 definitions = functools.cache(definitions)
 
 
+def slow(*names):
+    """Parameters of the slow run, in an order that is the same in every process."""
+    return [pytest.param(name, marks=pytest.mark.slow) for name in sorted(names)]
+
+
 def own(guide, name, *arguments):
     return definitions(guide)[name](*arguments)
 
@@ -142,9 +147,7 @@ def test_advice_for_a_prior_of_two_methods_works(problem, method):
     assert set(advised) <= {"Evidence", "Laplace", "SVI", "NUTS"}, refusal.value
 
 
-@pytest.mark.parametrize(
-    "method", ["EM", *(pytest.param(m, marks=pytest.mark.slow) for m in SEVERAL if m != "EM")]
-)
+@pytest.mark.parametrize("method", ["EM", *slow(*SEVERAL.keys() - {"EM"})])
 def test_a_prior_of_components_of_one_method(problem, method):
     """`parts` alone is enough; the distribution of the variances is one method more."""
     for name in ("Halves", "HeavyHalves"):

@@ -1,5 +1,6 @@
-"""How it is computed: methods, and the driver `solve`."""
+"""How it is computed: methods, the driver `solve`, and what a method of one's own is made of."""
 
+from esijax.estimate import RESULT, Diagnostics, Estimate
 from esijax.inference import select
 from esijax.inference.collapsed.em.em import EM
 from esijax.inference.collapsed.evidence import Evidence
@@ -10,25 +11,36 @@ from esijax.inference.collapsed.variational import SVI
 from esijax.inference.compare import compare
 from esijax.inference.linear.beamformer import LCMV
 from esijax.inference.linear.linear import Linear
-from esijax.inference.method import Method
+from esijax.inference.method import Method, Setup, State
 from esijax.inference.sensitivity import local
 from esijax.inference.solve import solve
 from esijax.inference.sparse.debias import debias
 from esijax.inference.sparse.map import MAP
 from esijax.inference.sparse.reweighted import Reweighted
+from esijax.models.posteriors.gaussian import GaussianPosterior
+from esijax.models.posteriors.mixture import MixturePosterior
+from esijax.models.posteriors.point import PointPosterior
 
 __all__ = [
     "EM",
     "LCMV",
     "MAP",
     "NUTS",
+    "RESULT",
     "SVI",
+    "Diagnostics",
+    "Estimate",
     "Evidence",
+    "GaussianPosterior",
     "Gibbs",
     "Laplace",
     "Linear",
     "Method",
+    "MixturePosterior",
+    "PointPosterior",
     "Reweighted",
+    "Setup",
+    "State",
     "compare",
     "debias",
     "local",

@@ -14,8 +14,8 @@ import numpyro.distributions as dist
 import pytest
 
 import esijax as ej
-from esijax.inference.posteriors.gaussian import GaussianPosterior
 from esijax.io import _well_formed, files
+from esijax.models.posteriors.gaussian import GaussianPosterior
 from esijax.models.source_cov import BlockDiagonal, Diagonal, GraphSmooth
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import esijax as ej
-from esijax.inference.posteriors.point import PointPosterior
+from esijax.models.posteriors.point import PointPosterior
 
 
 @pytest.fixture(scope="module")

@@ -232,7 +232,7 @@ def test_a_state_that_is_not_all_in_the_carry(problem):
 class TooSure(dist.LogNormal):
     """A density that is narrower than its draws."""
 
-    def log_prob(self, value, *args):
+    def log_prob(self, value, *_):
         return dist.LogNormal(self.loc, 0.3 * self.scale).log_prob(value)
 
 

@@ -9,8 +9,8 @@ from jaxtyping import Array
 from esijax._types import InputError
 from esijax.estimate import RESULT, Diagnostics, Estimate
 from esijax.inference.method import Setup
-from esijax.inference.posteriors.mixture import gaussian_posterior, mixture
 from esijax.models.collapsed import Marginal
+from esijax.models.posteriors.mixture import gaussian_posterior, mixture
 from esijax.models.priors.prior import Prior
 
 

@@ -16,7 +16,7 @@ from esijax._ops.gaussian import log_density
 from esijax._types import InputError
 from esijax.estimate import Estimate
 from esijax.inference.method import Method, Setup, State
-from esijax.inference.posteriors.gaussian import GaussianPosterior
+from esijax.models.posteriors.gaussian import GaussianPosterior
 from esijax.models.priors.gaussian import GaussianPrior
 
 NORMS = (None, "dSPM", "sLORETA")

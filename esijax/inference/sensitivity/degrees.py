@@ -21,7 +21,6 @@ from jaxtyping import Array, Bool, Float, Int
 from esijax._ops.safe import divide
 from esijax._types import EsijaxWarning, InputError, Scalar, Sources
 from esijax.estimate import Estimate
-from esijax.inference.posteriors.point import PointPosterior
 from esijax.inference.sensitivity.degrees_reweighted import degrees_of_turns
 from esijax.inference.solve import solve
 from esijax.inference.sparse.base.task import Task
@@ -29,6 +28,7 @@ from esijax.inference.sparse.map import MAP
 from esijax.inference.sparse.newton.working_set import degrees_of_freedom as closed
 from esijax.inference.sparse.reweighted import Reweighted
 from esijax.models.penalties import L1, L21, Lrq, Penalty
+from esijax.models.posteriors.point import PointPosterior
 from esijax.problem import Problem
 
 BATCH = 64

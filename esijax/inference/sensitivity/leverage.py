@@ -18,10 +18,10 @@ from jaxtyping import Array, Float
 from esijax._ops.safe import divisor
 from esijax._types import InputError
 from esijax.estimate import Estimate
-from esijax.inference.posteriors.point import PointPosterior
 from esijax.inference.sensitivity.degrees import entries_of, reduced
 from esijax.inference.sparse.map import MAP
 from esijax.models.penalties import L21, Penalty
+from esijax.models.posteriors.point import PointPosterior
 from esijax.problem import Problem
 
 

@@ -9,7 +9,7 @@ from scipy.optimize import nnls
 
 from esijax._types import InputError, is_traced
 from esijax.estimate import Estimate, combine_notes
-from esijax.inference.posteriors.point import PointPosterior
+from esijax.models.posteriors.point import PointPosterior
 
 HOW = ("scale", "refit")
 

@@ -17,7 +17,6 @@ from esijax._types import InputError, check_positive, scalar
 from esijax.estimate import RESULT, Estimate
 from esijax.inference._compiled import compiled
 from esijax.inference.method import Method, Setup, State
-from esijax.inference.posteriors.point import PointPosterior
 from esijax.inference.sparse._descents import descent_of
 from esijax.inference.sparse._dispatch import SOLVERS, check, power_of, takes_newton
 from esijax.inference.sparse._penalised import MAX_TURNS, factor_of, shrunk
@@ -36,6 +35,7 @@ from esijax.inference.sparse.newton.points import (
 from esijax.inference.sparse.newton.working_set import rotation, round_of, sizes, stopped
 from esijax.models.noise import Robust
 from esijax.models.penalties import L21, Lrq, Penalty
+from esijax.models.posteriors.point import PointPosterior
 from esijax.problem import Problem
 
 

@@ -14,8 +14,8 @@ import pytest
 
 import esijax as ej
 from esijax.inference.method import Method
-from esijax.inference.posteriors.gaussian import GaussianPosterior
 from esijax.metrics.calibration.sbc import Assumed, Fit, Simulate
+from esijax.models.posteriors.gaussian import GaussianPosterior
 from esijax.models.source_cov import Diagonal
 
 KEY = jax.random.key(0)

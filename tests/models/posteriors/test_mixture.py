@@ -12,10 +12,10 @@ from scipy import optimize, stats
 import esijax as ej
 from esijax._ops.exceed import ball_exceedance
 from esijax.estimate import Estimate
-from esijax.inference.posteriors.mixture import gaussian_posterior, mixture
 from esijax.models.collapsed import Marginal
 from esijax.models.hyperpriors import Flat
 from esijax.models.parts import LowRank, Separate, Whole
+from esijax.models.posteriors.mixture import gaussian_posterior, mixture
 from esijax.models.priors.linear import OneLevel, Sum
 from esijax.models.priors.prior import Prior
 from esijax.models.source_cov import Diagonal, GraphSmooth

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from esijax._ops.chunked import chunk_size
-from esijax.inference.posteriors._rows import Rows
+from esijax.models.posteriors._rows import Rows
 
 _VALUES = 16_000_000  # of all members together that may be held at once
 

@@ -17,11 +17,11 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from esijax._ops.exceed import along_exceedance, ball_exceedance
 from esijax._ops.normals import mixture_quantile
-from esijax.inference.posteriors import _stream
-from esijax.inference.posteriors._rows import rows_of
-from esijax.inference.posteriors.gaussian import GaussianPosterior
 from esijax.models.collapsed import Marginal
 from esijax.models.noise import Noise, White
+from esijax.models.posteriors import _stream
+from esijax.models.posteriors._rows import rows_of
+from esijax.models.posteriors.gaussian import GaussianPosterior
 from esijax.models.priors.prior import Prior
 from esijax.posterior import Posterior
 from esijax.problem import Problem

@@ -9,8 +9,8 @@ from scipy import stats
 
 import esijax as ej
 from esijax.estimate import Estimate
-from esijax.inference.posteriors.mixture import mixture
 from esijax.models.collapsed import Marginal
+from esijax.models.posteriors.mixture import mixture
 
 N_DRAWS = 6
 
