@@ -160,7 +160,7 @@ def test_a_prior_of_components_of_one_method(problem, method):
     ["NUTS", *(pytest.param(m, marks=pytest.mark.slow) for m in ("Evidence", "Laplace", "SVI"))],
 )
 def test_a_noise_model_of_two_methods(problem, method):
-    prior = ej.models.Components([range(4), range(4, 9)], dist.LogNormal(0.0, 1.0))
+    prior = ej.models.Components([np.arange(4), np.arange(4, 9)], dist.LogNormal(0.0, 1.0))
     noise = own("priors.md", "TwoHalves")
     estimate = finite(problem, prior, method, noise)
     assert {"gamma"} < set(estimate.hyper)

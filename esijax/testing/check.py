@@ -15,10 +15,10 @@ from esijax.models.priors.prior import Prior
 from esijax.problem import Problem
 from esijax.testing import calibration, inferences, methods, penalties, priors
 from esijax.testing.problems import small_problem
-from esijax.testing.report import Report, Row
+from esijax.testing.report import Report, ReportRow
 from esijax.testing.table import row_of, row_of_answer
 
-Work = Callable[[], Row]
+Work = Callable[[], ReportRow]
 
 
 def check(

@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import numpy as np
 import numpyro.distributions as dist
 
 from esijax.inference import EM, MAP, NUTS, SVI, Evidence, Gibbs, Laplace, Linear, solve
@@ -32,7 +33,7 @@ def penalised_methods() -> dict[str, Method]:
 
 def known_prior() -> Any:
     """A prior for the trial of a noise model."""
-    return Components([range(4), range(4, 9)], dist.LogNormal(0.0, 1.0))
+    return Components([np.arange(4), np.arange(4, 9)], dist.LogNormal(0.0, 1.0))
 
 
 def answer_of_model(method: Method, noise: Any = None) -> Answer:

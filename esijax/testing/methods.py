@@ -18,11 +18,11 @@ from esijax.inference.method import Method
 from esijax.inference.solve import prepare_inputs, solve
 from esijax.problem import Problem
 from esijax.testing.promises import Answer, BrokenPromise
-from esijax.testing.report import Row
+from esijax.testing.report import ReportRow
 from esijax.testing.table import row_of, row_of_answer
 
 
-def row(name: str, answer: Answer, problem: Problem, method: Method, model: Any) -> Row:
+def row(name: str, answer: Answer, problem: Problem, method: Method, model: Any) -> ReportRow:
     """Promises of every answer, and those of iterations."""
     found = row_of_answer(name, answer, problem, method, method.differentiable)
     if found.refusal is not None or found.cells.get("solves") != "ok":
@@ -37,7 +37,7 @@ def row(name: str, answer: Answer, problem: Problem, method: Method, model: Any)
             "resumes": lambda: resumed_is_the_same(answer, problem, method, model),
         },
     )
-    return Row(name, {**found.cells, **more.cells}, (*found.reasons, *more.reasons))
+    return ReportRow(name, {**found.cells, **more.cells}, (*found.reasons, *more.reasons))
 
 
 def interrupted_is_an_answer(problem: Problem, method: Method, model: Any) -> None:

@@ -6,7 +6,7 @@ HOLDS, FAILS, SKIPPED = "ok", "FAILS", "-"
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
+class ReportRow:
     """One inference (or one property) and what was found of it.
 
     Parameters
@@ -34,7 +34,7 @@ class Report:
     ----------
     subject : str
         Class of the object.
-    rows : tuple of Row
+    rows : tuple of ReportRow
 
     Examples
     --------
@@ -44,7 +44,7 @@ class Report:
     """
 
     subject: str
-    rows: tuple[Row, ...]
+    rows: tuple[ReportRow, ...]
 
     def passes(self) -> bool:
         """Tell whether nothing failed, and something takes the object."""

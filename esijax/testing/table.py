@@ -7,12 +7,12 @@ from esijax._types import InputError
 from esijax.problem import Problem
 from esijax.testing import promises
 from esijax.testing.promises import Answer, BrokenPromise
-from esijax.testing.report import FAILS, HOLDS, Row
+from esijax.testing.report import FAILS, HOLDS, ReportRow
 
 Promise = Callable[[], None]
 
 
-def row_of(name: str, kept: dict[str, Promise]) -> Row:
+def row_of(name: str, kept: dict[str, Promise]) -> ReportRow:
     """Try each promise; what raises has failed, with its reason."""
     cells, reasons = {}, []
     for promise, attempt in kept.items():
@@ -26,20 +26,22 @@ def row_of(name: str, kept: dict[str, Promise]) -> Row:
             cells[promise] = FAILS
             told = str(error).strip().splitlines() or [""]
             reasons.append(f"{promise}: {type(error).__name__}: {told[0]:.300}")
-    return Row(name, cells, tuple(reasons))
+    return ReportRow(name, cells, tuple(reasons))
 
 
 def row_of_answer(
     name: str, answer: Answer, problem: Problem, thing: Any, differentiable: bool
-) -> Row:
+) -> ReportRow:
     """Solve once; then jit, vmap, gradient, and what is compiled anew. InputError: refused."""
     try:
         estimate = answer(problem, thing)
     except InputError as error:
-        return Row(name, {}, refusal=str(error))
+        return ReportRow(name, {}, refusal=str(error))
     except Exception as error:
         told = str(error).strip().splitlines() or [""]
-        return Row(name, {"solves": FAILS}, (f"solves: {type(error).__name__}: {told[0]:.300}",))
+        return ReportRow(
+            name, {"solves": FAILS}, (f"solves: {type(error).__name__}: {told[0]:.300}",)
+        )
     given = (answer, problem, thing)
     kept: dict[str, Promise] = {
         "solves": lambda: promises.shapes_and_finite(estimate),
