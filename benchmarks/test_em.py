@@ -20,7 +20,6 @@ import numpy as np
 import pytest
 
 import esijax as ej
-from esijax.models.collapsed import Marginal
 
 pytestmark = pytest.mark.bench
 N_SOURCES = 5124
@@ -33,11 +32,11 @@ def whitened(request, sample):
     """The same numbers for everyone: problem, lead field, data."""
     evoked, cov, forward = sample
     whole = ej.from_mne(evoked, forward, cov, loose=0.0)
-    factor = np.asarray(Marginal(whole, ej.models.ARD()).factor)
+    factor = np.asarray(ej.models.ARD().marginal(whole).factor)
     keep = np.linspace(0, factor.shape[1] - 1, N_SOURCES).astype(int)
     data = np.asarray(whole.data)[:, : request.param]
     problem = ej.from_arrays(factor[:, keep], data, noise_cov=1.0)
-    factor = np.array(Marginal(problem, ej.models.ARD()).factor)
+    factor = np.array(ej.models.ARD().marginal(problem).factor)
     return problem, factor, np.array(problem.data)
 
 
@@ -82,7 +81,7 @@ def seconds_to(problem, data, update, goal):
         start = time.process_time()
         estimate = ours(problem, update, n)
         taken.append(time.process_time() - start)
-    factor = np.asarray(Marginal(problem, ej.models.ARD()).factor)
+    factor = np.asarray(ej.models.ARD().marginal(problem).factor)
     sigma = (factor * np.asarray(estimate.hyper["gamma"])) @ factor.T + np.eye(rank)
     return float(np.median(taken)), n, evidence(sigma, data)
 

@@ -15,7 +15,6 @@ import numpyro.distributions as dist
 import pytest
 
 import esijax as ej
-from esijax.models.collapsed import Marginal
 from esijax.models.hyperpriors import HierarchicalLogNormal
 
 pytestmark = pytest.mark.bench
@@ -54,7 +53,7 @@ def cpu(function, rounds=30):
 
 
 def ours(n_times):
-    marginal = Marginal(simulated(n_times), prior(IID))
+    marginal = prior(IID).marginal(simulated(n_times))
     gamma = dist.LogNormal(-3.0, 2.0).sample(jax.random.key(0), (COMPONENTS,))
     slope = eqx.filter_jit(eqx.filter_value_and_grad(lambda h, m: m.log_evidence(h)))
     return cpu(lambda: slope({"gamma": gamma}, marginal)), gamma, marginal

@@ -95,9 +95,9 @@ def small_chunks():
     from esijax.inference.collapsed.sampling import _side_by_side
     from esijax.inference.sparse.base import descent as _descent
 
-    em._chunk = lambda *_: 3
-    variational._chunk = lambda *_: 10
-    _search.WORK = 3 * 8 * 8**2 * 20
+    em.iterations_per_step = lambda *_: 3
+    variational.updates_per_step = lambda *_: 10
+    _search.WORK_PER_STEP = 3 * 8 * 8**2 * 20
     _descent.SECONDS = 0.0
     _side_by_side._paced = lambda *_: 15
 

@@ -35,8 +35,20 @@ class HyperPrior(eqx.Module):
     def start(self, gamma: Gamma) -> dict[str, Array]:
         """Values of the sampled sites at which the variances are `gamma` (where a chain starts)."""
 
+    def distributions(
+        self,
+        n: int,  # noqa: ARG002
+        sizes: dict[str, int],  # noqa: ARG002
+    ) -> tuple[dist.Distribution, ...] | None:
+        """NumPyro distribution of each block of independent variances, (n,) entries in all.
 
-def _draw(name: str, distribution: Any) -> Any:
+        None where the variances are tied to each other, so that none has a distribution of its
+        own; an improper distribution where there is no preference.
+        """
+        return None
+
+
+def _sample(name: str, distribution: Any) -> Any:
     return numpyro.sample(name, distribution)
 
 
@@ -51,11 +63,15 @@ class Flat(HyperPrior):
 
     def sample(self, n: int, sizes: dict[str, int]) -> dict[str, Array]:  # noqa: ARG002
         """Variances without a density of their own."""
-        return {"gamma": _draw("gamma", dist.ImproperUniform(constraints.positive, (), (n,)))}
+        return {"gamma": _sample("gamma", dist.ImproperUniform(constraints.positive, (), (n,)))}
 
     def start(self, gamma: Gamma) -> dict[str, Array]:
         """Give the variances themselves."""
         return {"gamma": gamma}
+
+    def distributions(self, n: int, sizes: dict[str, int]) -> tuple[dist.Distribution, ...]:  # noqa: ARG002
+        """Improper and uniform."""
+        return (dist.ImproperUniform(constraints.positive, (n,), ()),)
 
 
 class Given(HyperPrior):
@@ -91,25 +107,35 @@ class Given(HyperPrior):
         """The distribution itself."""
         return self.distribution.law
 
-    def sample(self, n: int, sizes: dict[str, int]) -> dict[str, Array]:  # noqa: ARG002
+    def sample(self, n: int, sizes: dict[str, int]) -> dict[str, Array]:
         """Draw n variances."""
-        shape = self.law.batch_shape
-        if shape not in ((), (1,), (n,)):
-            raise InputError(f"the hyper-prior has {shape} entries for {n} components.")
-        spread = self.law.expand((n,)).to_event(1)
-        return {"gamma": _draw("gamma", spread)}
+        return {"gamma": _sample("gamma", self.distributions(n, sizes)[0].to_event(1))}
 
     def start(self, gamma: Gamma) -> dict[str, Array]:
         """Give the variances themselves, within the support."""
-        low, high = _bounds(self.law)
-        margin = 0.01 * jnp.where(jnp.isfinite(high), high - low, low)
-        return {"gamma": jnp.clip(gamma, low + margin, high - margin)}
+        return {"gamma": clip_inside(self.law, gamma)}
+
+    def distributions(self, n: int, sizes: dict[str, int]) -> tuple[dist.Distribution, ...]:  # noqa: ARG002
+        """Give the distribution, with n entries."""
+        shape = self.law.batch_shape
+        if shape not in ((), (1,), (n,)):
+            raise InputError(f"the hyper-prior has {shape} entries for {n} components.")
+        return (self.law.expand((n,)),)
 
 
-def _bounds(distribution: Any) -> tuple[Any, Any]:
-    """Ends of the support."""
+def support_bounds(distribution: Any) -> tuple[Any, Any]:
+    """Ends of the support of a distribution of positive numbers."""
+    if isinstance(distribution, dist.ImproperUniform):
+        return jnp.zeros(()), jnp.asarray(jnp.inf)
     support = distribution.support
     return jnp.asarray(support.lower_bound), jnp.asarray(getattr(support, "upper_bound", jnp.inf))
+
+
+def clip_inside(distribution: Any, gamma: Gamma) -> Gamma:
+    """Bring variances into the support, a hundredth of its width away from its ends."""
+    low, high = support_bounds(distribution)
+    margin = 0.01 * jnp.where(jnp.isfinite(high), high - low, low)
+    return jnp.clip(gamma, low + margin, high - margin)
 
 
 def _check_support(distribution: Any) -> None:
@@ -155,8 +181,8 @@ class HalfCauchyScale(HyperPrior):
 
     def sample(self, n: int, sizes: dict[str, int]) -> dict[str, Array]:  # noqa: ARG002
         """Draw local and common scales."""
-        tau = _draw("tau", dist.HalfCauchy(self.scale))
-        local = _draw("lambda", dist.HalfCauchy(jnp.ones(n)).to_event(1))
+        tau = _sample("tau", dist.HalfCauchy(self.scale))
+        local = _sample("lambda", dist.HalfCauchy(jnp.ones(n)).to_event(1))
         gamma = (tau * local) ** 2
         if self.slab is not None:
             gamma = gamma * self.slab**2 / (self.slab**2 + gamma)
@@ -211,10 +237,10 @@ class HierarchicalLogNormal(HyperPrior):
 
     def sample(self, n: int, sizes: dict[str, int]) -> dict[str, Array]:  # noqa: ARG002
         """Draw level, spread and the logarithms, more or less standardised."""
-        level = _draw("mu", dist.Normal(self.level, self.level_scale))
-        spread = _draw("tau", dist.HalfNormal(self.spread))
+        level = _sample("mu", dist.Normal(self.level, self.level_scale))
+        spread = _sample("tau", dist.HalfNormal(self.spread))
         c = self._centred(n)
-        z = _draw("z", dist.Normal(jnp.full(n, c * level), spread**c).to_event(1))
+        z = _sample("z", dist.Normal(jnp.full(n, c * level), spread**c).to_event(1))
         log = level + spread ** (1.0 - c) * (z - c * level)
         gamma = _record("gamma", jnp.exp(log))
         return {"mu": level, "tau": spread, "z": z, "gamma": gamma}
@@ -259,8 +285,8 @@ class SparseSimplex(HyperPrior):
     def sample(self, n: int, sizes: dict[str, int]) -> dict[str, Array]:  # noqa: ARG002
         """Draw the total and independent Gamma variables whose shares are the Dirichlet's."""
         # shares of Gamma variables: unlike the stick-breaking chain, the same for each component
-        total = _draw("total", dist.LogNormal(self.level, self.spread))
-        share = _draw("share", dist.Gamma(self.concentration * jnp.ones(n), 1.0).to_event(1))
+        total = _sample("total", dist.LogNormal(self.level, self.spread))
+        share = _sample("share", dist.Gamma(self.concentration * jnp.ones(n), 1.0).to_event(1))
         gamma = _record("gamma", total * share / jnp.sum(share))
         return {"total": total, "share": share, "gamma": gamma}
 
@@ -287,9 +313,13 @@ class BlockNorm(HyperPrior):
         shape = (sizes["n_times"] * sizes["n_orients"] + 1) / 2
         return dist.Gamma(jnp.asarray(shape, dtype=float), self.alpha**2 / 2)
 
+    def distributions(self, n: int, sizes: dict[str, int]) -> tuple[dist.Distribution, ...]:
+        """Give the Gamma distribution, with n entries."""
+        return (self.distribution(sizes).expand((n,)),)
+
     def sample(self, n: int, sizes: dict[str, int]) -> dict[str, Array]:
         """Draw n variances."""
-        return {"gamma": _draw("gamma", self.distribution(sizes).expand((n,)).to_event(1))}
+        return {"gamma": _sample("gamma", self.distributions(n, sizes)[0].to_event(1))}
 
     def start(self, gamma: Gamma) -> dict[str, Array]:
         """Give the variances themselves."""

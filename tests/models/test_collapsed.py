@@ -12,7 +12,6 @@ from textbook import flat
 
 import esijax as ej
 from esijax._ops.gaussian import pooled_log_density
-from esijax.models.collapsed import Marginal
 
 RNG = np.random.default_rng(0)
 HALF = RNG.standard_normal((5, 5))
@@ -76,7 +75,7 @@ def test_many_at_once():
 def test_iid_is_minimum_norm(request, name):
     """One component everywhere with gamma = 1 / lambda2 has the evidence of minimum norm."""
     problem = request.getfixturevalue(name)
-    marginal = Marginal(problem, ej.models.Components("iid"))
+    marginal = ej.models.Components("iid").marginal(problem)
     for lambda2 in (0.2, 3.0):
         want = ej.solve(problem, ej.models.MinimumNorm(lambda2), ej.inference.Linear())
         got = marginal.log_evidence({"gamma": jnp.asarray([1 / lambda2])})
@@ -90,9 +89,7 @@ def test_units_of_the_data(fixed):
     data = np.asarray(fixed.recording)
     hyper = {"gamma": jnp.linspace(0.1, 2.0, 20)}
     values = [
-        Marginal(ej.from_arrays(s * gain, s * data, s**2 * cov), ej.models.ARD()).log_evidence(
-            hyper
-        )
+        ej.models.ARD().marginal(ej.from_arrays(s * gain, s * data, s**2 * cov)).log_evidence(hyper)
         for s in (1.0, 1e-6)
     ]
     shift = data.size * np.log(1e6)
@@ -116,7 +113,7 @@ PRIORS = {
 def test_evidence_is_the_dense_one(request, orients, name):
     """Any draw of any prior: factors and source_cov give the textbook's log-evidence."""
     problem = request.getfixturevalue(orients)
-    marginal = Marginal(problem, PRIORS[name](), ej.models.noise.Scalar())
+    marginal = PRIORS[name]().marginal(problem, ej.models.noise.Scalar())
 
     with numpyro.handlers.seed(rng_seed=3):
         hyper = marginal.hyper()
@@ -137,7 +134,7 @@ def test_model_is_prior_times_evidence(fixed):
     prior = ej.models.ARD(dist.Gamma(2.0, 1.5))
     gamma = jnp.linspace(0.1, 2.0, 20)
     value, trace = log_density(ej.models.collapsed, (fixed, prior), {}, {"gamma": gamma})
-    evidence = Marginal(fixed, prior).log_evidence({"gamma": gamma})
+    evidence = prior.marginal(fixed).log_evidence({"gamma": gamma})
     want = evidence + jnp.sum(dist.Gamma(2.0, 1.5).log_prob(gamma))
     assert float(value) == pytest.approx(float(want), rel=1e-12)
     assert set(trace) == {"gamma", "log_evidence"}
@@ -146,7 +143,7 @@ def test_model_is_prior_times_evidence(fixed):
 def test_sum_keeps_its_parts_apart(fixed):
     """Names, starts and variances of each part."""
     prior = PRIORS["Sum"]().prepare(fixed)
-    sizes = Marginal(fixed, prior).sizes
+    sizes = prior.marginal(fixed).sizes
     gamma = jnp.linspace(0.5, 1.5, prior.n_components(sizes))
     assert prior.n_components(sizes) == 22
 

@@ -10,8 +10,7 @@ import pytest
 
 import esijax as ej
 from esijax._ops.gaussian import pooled_log_density
-from esijax.models._evidence import ColumnSpace, MatrixSpace, SensorSpace
-from esijax.models.collapsed import Marginal
+from esijax.models.marginals._evidence import AnyNoise, ColumnSpace, MatrixSpace, SensorSpace
 
 NOISES = {
     "white": ej.models.noise.White,
@@ -40,7 +39,7 @@ def fast(hyper, marginal):
 
 
 def case(problem, noise):
-    marginal = Marginal(problem, ej.models.ARD(dist.InverseGamma(1.0, 0.1)), noise)
+    marginal = ej.models.ARD(dist.InverseGamma(1.0, 0.1)).marginal(problem, noise)
     rng = np.random.default_rng(0)
     hyper = {"gamma": jnp.asarray(rng.gamma(1.0, 1.0, problem.n_locations))}
     if not isinstance(noise, ej.models.noise.White):
@@ -72,7 +71,7 @@ def test_fast_equals_plain(problem_factory, shape, noise):
 
     def of(data, gain, function):
         changed = dataclasses.replace(problem, data=data, gain=gain)
-        return function(hyper, Marginal(changed, marginal.prior, marginal.noise))
+        return function(hyper, marginal.prior.marginal(changed, marginal.noise))
 
     derived = jax.grad(of, (0, 1))
     at = problem.data, problem.gain
@@ -91,7 +90,8 @@ def test_other_noise_keeps_the_dense_path(fixed):
     with pytest.warns(ej.EsijaxWarning, match="without a baseline"):
         noise = ej.models.noise.LowRank(1).prepare(fixed)
     prior = ej.models.ARD(dist.InverseGamma(1.0, 0.1))
-    assert Marginal(fixed, prior, noise).evidence is None
+    marginal = prior.marginal(fixed, noise)
+    assert isinstance(marginal.evidence, AnyNoise)
 
 
 def test_sensors_in_several_blocks(problem_factory):
@@ -109,7 +109,7 @@ def test_few_large_components_are_matrices(problem_factory, noise):
     """36 columns for each of two components; noise that is not diagonal is two more."""
     problem = problem_factory(1, n_locations=72, average_reference=noise == "per type")
     halves = ej.models.Components([np.arange(36), np.arange(36, 72)], dist.Gamma(2.0, 1.0))
-    marginal = Marginal(problem, halves, NOISES[noise]())
+    marginal = halves.marginal(problem, NOISES[noise]())
     hyper = {"gamma": jnp.array([0.7, 0.2])}
     if noise != "white":
         hyper["noise_var"] = 0.5 + 0.1 * jnp.arange(marginal.noise.n_variances)
@@ -133,7 +133,7 @@ def test_few_large_components_are_matrices(problem_factory, noise):
 
     def of(gain, function):
         changed = dataclasses.replace(problem, gain=gain)
-        return function(hyper, Marginal(changed, marginal.prior, marginal.noise))
+        return function(hyper, marginal.prior.marginal(changed, marginal.noise))
 
     derived = jax.grad(of)
     same(derived(problem.gain, dense), derived(problem.gain, fast), 1e-9)

@@ -13,7 +13,6 @@ from numpyro.infer.util import log_density
 
 import esijax as ej
 from esijax.models import noise as models
-from esijax.models.collapsed import Marginal
 from esijax.models.noise.noise import variance_prior
 
 TYPES = np.array(["eeg"] * 3 + ["mag"] * 9)
@@ -196,7 +195,7 @@ def noise_only(scale, n_times, ch_types, noise_cov):
 def best(problem, noise, gamma=1e-9):
     """Variances that maximise the evidence of noise alone, by scalar equations (Newton)."""
     prior = ej.models.ARD()
-    marginal = Marginal(problem, prior, noise)
+    marginal = prior.marginal(problem, noise)
     gammas = jnp.full(problem.n_locations, gamma)
 
     def fit(log_v):

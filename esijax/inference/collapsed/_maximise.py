@@ -14,15 +14,15 @@ from esijax._types import InputError, Scalar
 from esijax.estimate import Diagnostics
 
 Points = Float[Array, "starts size"]
-Entries = Float[Array, " size"]
+Unknowns = Float[Array, " size"]
 Objective = Callable[[Float[Array, " size"]], Scalar]
-REACH = 30.0
-BACK = 5.0
-ROUNDS = 20
+LOG_REACH = 30.0
+LOG_BACK = 5.0
+MAX_RETURNS = 20
 
 
-def minimiser(solver: Any, rtol: Any, atol: Any) -> optx.AbstractMinimiser:
-    """Read a solver's name, an optimistix minimiser or an optax optimiser."""
+def read_minimiser(solver: Any, rtol: Any, atol: Any) -> optx.AbstractMinimiser:
+    """Read a solver's name, an optimistix read_minimiser or an optax optimiser."""
     if isinstance(solver, optx.AbstractMinimiser):
         return solver
     if isinstance(solver, optax.GradientTransformation):
@@ -30,19 +30,19 @@ def minimiser(solver: Any, rtol: Any, atol: Any) -> optx.AbstractMinimiser:
     named = {"bfgs": optx.BFGS, "lbfgs": optx.LBFGS}
     if not isinstance(solver, str) or solver not in named:
         raise InputError(
-            f"solver must be 'bfgs', 'lbfgs', an optax optimiser or an optimistix minimiser, "
+            f"solver must be 'bfgs', 'lbfgs', an optax optimiser or an optimistix read_minimiser, "
             f"got {solver!r}."
         )
     return named[solver](rtol, atol)
 
 
-class Walk(eqx.Module):
+class SearchState(eqx.Module):
     """Several searches on their way.
 
     Parameters
     ----------
     low, high : (starts, size)
-        `REACH` away from where each began, which in a logarithm is 13 powers of ten: an optimum
+        `LOG_REACH` away from where each began, which in a logarithm is 13 powers of ten: an optimum
         at zero or infinity ends there.
     point : (starts, size)
     state
@@ -50,7 +50,7 @@ class Walk(eqx.Module):
     scale : (starts,)
         The objective is divided by it, so that the first step moves nothing by more than 1.
     ended : (starts,)
-    rounds : (starts,)
+    returns : (starts,)
         How often entries came back from a bound.
     n_steps : ()
     """
@@ -61,78 +61,92 @@ class Walk(eqx.Module):
     state: Any
     scale: Float[Array, " starts"]
     ended: Bool[Array, " starts"]
-    rounds: Int[Array, " starts"]
+    returns: Int[Array, " starts"]
     n_steps: Int[Array, ""]
 
 
-def begin(
+def begin_searches(
     objective: Objective,
     solver: optx.AbstractMinimiser,
     points: Points,
     typical: Float[Array, " size"],
-) -> Walk:
+) -> SearchState:
     """First state of each search, its bounds out of reach of `typical` values too."""
 
     def one(point):
-        return _initial(solver, point), _scale(objective, point)
+        return _initial(solver, point), _gradient_scale(objective, point)
 
     state, scale = _each(one)(points)
-    low, high = jnp.minimum(points, typical) - REACH, jnp.maximum(points, typical) + REACH
+    low, high = jnp.minimum(points, typical) - LOG_REACH, jnp.maximum(points, typical) + LOG_REACH
     none = jnp.zeros(len(points), dtype=int)
     state = eqx.filter(state, eqx.is_array)
-    return Walk(low, high, points, state, scale, none > 0, none, jnp.asarray(0))
+    return SearchState(low, high, points, state, scale, none > 0, none, jnp.asarray(0))
 
 
-def _scale(objective: Objective, point: Entries) -> Scalar:
+def _gradient_scale(objective: Objective, point: Unknowns) -> Scalar:
     steepest = jnp.max(jnp.abs(jax.grad(objective)(point)))
     return jnp.where(jnp.isfinite(steepest), jnp.maximum(steepest, 1.0), 1.0)
 
 
-def at_bounds(objective: Objective, point: Entries, low: Entries, high: Entries, scale: Scalar):
-    """Entries at a bound, and those of them that would rather come back.
+def at_bounds(objective: Objective, point: Unknowns, low: Unknowns, high: Unknowns, scale: Scalar):
+    """Unknowns at a bound, and those of them that would rather come back.
 
-    The slope in the logarithm is zero at zero whatever the slope in the variance; the latter
+    The gradient in the logarithm is zero at zero whatever the gradient in the variance; the latter
     counts, in units of a variance within reach.
     """
-    below, above = point <= low + 1e-3 * REACH, point >= high - 1e-3 * REACH
-    slope = jnp.exp(REACH) * jax.grad(objective)(point) / scale
+    below, above = point <= low + 1e-3 * LOG_REACH, point >= high - 1e-3 * LOG_REACH
+    gradient = jnp.exp(LOG_REACH) * jax.grad(objective)(point) / scale
     least = jnp.sqrt(jnp.finfo(point.dtype).eps)
-    return below | above, (below & (slope > least)) | (above & (slope < -least))
+    return below | above, (below & (gradient > least)) | (above & (gradient < -least))
 
 
-def advance(
-    objective: Objective, solver: optx.AbstractMinimiser, walk: Walk, n_steps: int, max_steps: int
-) -> Walk:
+def advance_searches(
+    objective: Objective,
+    solver: optx.AbstractMinimiser,
+    search: SearchState,
+    n_steps: int,
+    max_steps: int,
+) -> SearchState:
     """Up to `n_steps` more steps of each search, none where it has ended."""
-    walk = _walked(objective, solver, walk, n_steps, max_steps)
-    over = jnp.any(walk.ended & (walk.rounds < ROUNDS))
-    return jax.lax.cond(over, lambda w: _back(objective, solver, w), lambda w: w, walk)
+    search = _iterated(objective, solver, search, n_steps, max_steps)
+    over = jnp.any(search.ended & (search.returns < MAX_RETURNS))
+    return jax.lax.cond(
+        over, lambda w: _return_from_bounds(objective, solver, w), lambda w: w, search
+    )
 
 
-def _back(objective: Objective, solver: optx.AbstractMinimiser, walk: Walk) -> Walk:
+def _return_from_bounds(
+    objective: Objective, solver: optx.AbstractMinimiser, search: SearchState
+) -> SearchState:
     """Begin anew where a search ended with entries at bounds that would rather come back."""
 
-    def one(low, high, point, state, scale, ended, rounds):
+    def one(low, high, point, state, scale, ended, returns):
         ends = jnp.clip(point, low, high)
         stuck = at_bounds(objective, ends, low, high, scale)[1]
-        again = ended & (rounds < ROUNDS) & jnp.any(stuck)
-        inner = jnp.where(ends - low < high - ends, low + REACH - BACK, high - REACH + BACK)
+        again = ended & (returns < MAX_RETURNS) & jnp.any(stuck)
+        inner = jnp.where(
+            ends - low < high - ends, low + LOG_REACH - LOG_BACK, high - LOG_REACH + LOG_BACK
+        )
         new = jnp.where(stuck, inner, ends)
         fresh = eqx.filter(_initial(solver, new), eqx.is_array)
         state = jax.tree.map(lambda a, b: jnp.where(again, a, b), fresh, state)
         point = jnp.where(again, new, point)
-        scale = jnp.where(again, _scale(objective, new), scale)
-        return low, high, point, state, scale, ended & ~again, rounds + again
+        scale = jnp.where(again, _gradient_scale(objective, new), scale)
+        return low, high, point, state, scale, ended & ~again, returns + again
 
-    w = walk
-    out = _each(one)(w.low, w.high, w.point, w.state, w.scale, w.ended, w.rounds)
-    return Walk(*out, w.n_steps)
+    w = search
+    out = _each(one)(w.low, w.high, w.point, w.state, w.scale, w.ended, w.returns)
+    return SearchState(*out, w.n_steps)
 
 
-def _walked(
-    objective: Objective, solver: optx.AbstractMinimiser, walk: Walk, n_steps: int, max_steps: int
-) -> Walk:
-    template = jax.ShapeDtypeStruct(walk.point.shape[1:], walk.point.dtype)
+def _iterated(
+    objective: Objective,
+    solver: optx.AbstractMinimiser,
+    search: SearchState,
+    n_steps: int,
+    max_steps: int,
+) -> SearchState:
+    template = jax.ShapeDtypeStruct(search.point.shape[1:], search.point.dtype)
     still = eqx.filter_eval_shape(lambda p: _initial(solver, p), template)
     still = eqx.filter(still, lambda x: isinstance(x, jax.ShapeDtypeStruct), inverse=True)
 
@@ -140,28 +154,30 @@ def _walked(
         def negative(p, _):
             return -objective(jnp.clip(p, low, high)) / scale, None
 
-        whole = eqx.combine(state, still)
-        new, whole, _ = solver.step(negative, point, None, {}, whole, frozenset())
-        over, result = solver.terminate(negative, new, None, {}, whole, frozenset())
+        full_state = eqx.combine(state, still)
+        new, full_state, _ = solver.step(negative, point, None, {}, full_state, frozenset())
+        over, result = solver.terminate(negative, new, None, {}, full_state, frozenset())
         over = over | (result != optx.RESULTS.successful)
 
         def kept(a, b):
             return jnp.where(ended, a, b)
 
-        state = jax.tree.map(kept, state, eqx.filter(whole, eqx.is_array))
+        state = jax.tree.map(kept, state, eqx.filter(full_state, eqx.is_array))
         return kept(point, new), state, ended | over
 
     def go(carry):
-        i, walk = carry
-        return (i < n_steps) & ~jnp.all(walk.ended) & (walk.n_steps < max_steps)
+        i, search = carry
+        return (i < n_steps) & ~jnp.all(search.ended) & (search.n_steps < max_steps)
 
     def body(carry):
         i, w = carry
         out = _each(one)(w.low, w.high, w.point, w.state, w.scale, w.ended)
         point, state, ended = out
-        return i + 1, Walk(w.low, w.high, point, state, w.scale, ended, w.rounds, w.n_steps + 1)
+        return i + 1, SearchState(
+            w.low, w.high, point, state, w.scale, ended, w.returns, w.n_steps + 1
+        )
 
-    return jax.lax.while_loop(go, body, (0, walk))[1]
+    return jax.lax.while_loop(go, body, (0, search))[1]
 
 
 def _each(function):

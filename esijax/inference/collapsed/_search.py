@@ -7,15 +7,22 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
-from esijax.inference.collapsed._curvature import Unravel, settled
-from esijax.inference.collapsed._maximise import Optimum, Walk, advance, at_bounds, begin, minimiser
-from esijax.inference.collapsed._start import first_sites, frozen, medians
-from esijax.inference.collapsed.answers import marginal
+from esijax._ops.stop_gradient import stop_gradient
+from esijax.inference.collapsed._curvature import Unravel, polished_mode
+from esijax.inference.collapsed._maximise import (
+    Optimum,
+    SearchState,
+    advance_searches,
+    at_bounds,
+    begin_searches,
+    read_minimiser,
+)
+from esijax.inference.collapsed.answers import earlier_hyper, marginal
 from esijax.inference.collapsed.target import Target
 from esijax.inference.method import Setup
 
-WORK = 4e10  # operations of a chunk: about a second
-JITTER = 1.0
+WORK_PER_STEP = 4e10  # operations of a chunk: about a second
+START_SPREAD = 1.0
 
 
 class Search:
@@ -34,8 +41,8 @@ class Search:
     def __init__(self, method: Any, setup: Setup, *, jacobian: bool):
         self.method, self.setup, self.jacobian = method, setup, jacobian
         self.target = Target(marginal(setup))
-        self.solver = minimiser(method.solver, method.rtol, method.atol)
-        shapes = jax.eval_shape(lambda: self.target.free(medians(self.target.marginal)))
+        self.solver = read_minimiser(method.solver, method.rtol, method.atol)
+        shapes = jax.eval_shape(lambda: self.target.free(self.target.marginal.medians()))
         zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
         self.unravel: Unravel = ravel_pytree(zeros)[1]
 
@@ -45,33 +52,32 @@ class Search:
         value = target.log_posterior if self.jacobian else target.log_joint
         return value(self.unravel(point))
 
-    def begin(self) -> Walk:
+    def begin(self) -> SearchState:
         """Starts: the given or analytic one, then others scattered around it."""
-        hyper = None if self.setup.start is None else self.setup.start.hyper
-        sites = first_sites(self.target.marginal, hyper, warm=True)
+        sites = self.target.marginal.start_sites(earlier_hyper(self.setup), warm=True)
         first = ravel_pytree(self.target.free(sites))[0]
         key = jax.random.key(0) if self.setup.key is None else self.setup.key
         others = jax.random.normal(key, (self.method.n_starts - 1, len(first)))
-        points = jnp.concatenate([first[None], first[None] + JITTER * others])
-        typical = ravel_pytree(self.target.free(medians(self.target.marginal)))[0]
-        return begin(self.objective, self.solver, points, typical)
+        points = jnp.concatenate([first[None], first[None] + START_SPREAD * others])
+        typical = ravel_pytree(self.target.free(self.target.marginal.medians()))[0]
+        return begin_searches(self.objective, self.solver, points, typical)
 
-    def advance(self, walk: Walk) -> Walk:
+    def advance(self, search: SearchState) -> SearchState:
         """About a second of steps."""
         method = self.method
         work = self.target.marginal.work * method.n_starts
-        n_steps = int(min(max(WORK / work, 1), 500))
-        return advance(self.objective, self.solver, walk, n_steps, method.max_steps)
+        n_steps = int(min(max(WORK_PER_STEP / work, 1), 500))
+        return advance_searches(self.objective, self.solver, search, n_steps, method.max_steps)
 
-    def end(self, walk: Walk) -> tuple[Float[Array, " size"], Optimum]:
+    def end(self, search: SearchState) -> tuple[Float[Array, " size"], Optimum]:
         """The best end, differentiable; and how the searches went."""
-        walk = frozen(walk)
-        ends = jnp.clip(walk.point, walk.low, walk.high)
+        search = stop_gradient(search)
+        ends = jnp.clip(search.point, search.low, search.high)
         values = jnp.stack([self.objective(p) for p in ends])
         best = jnp.argmax(jnp.where(jnp.isfinite(values), values, -jnp.inf))
         point = ends[best]
-        bounds = walk.low[best], walk.high[best], walk.scale[best]
+        bounds = search.low[best], search.high[best], search.scale[best]
         held, inward = at_bounds(self.objective, point, *bounds)
-        free = settled(self.target, self.unravel, point, held, jacobian=self.jacobian)
-        checks = Optimum(values, walk.ended, walk.n_steps, jnp.sum(held), jnp.sum(inward))
-        return free, frozen(checks)
+        free = polished_mode(self.target, self.unravel, point, held, jacobian=self.jacobian)
+        checks = Optimum(values, search.ended, search.n_steps, jnp.sum(held), jnp.sum(inward))
+        return free, stop_gradient(checks)

@@ -18,17 +18,17 @@ from jaxtyping import Array, Bool, Float, Int
 
 from esijax._types import Scalar
 from esijax.estimate import Diagnostics
-from esijax.models.collapsed import Marginal
+from esijax.models.marginals import Marginal
 
 LogWeights = Float[Array, " draws"]
-ENOUGH = 4000  # weights, of which k-hat has an error of about 0.05
-WORK = 8e10  # operations spent on them: about two seconds
+MOST_WEIGHTS = 4000  # weights, of which k-hat has an error of about 0.05
+WORK_OF_WEIGHTS = 8e10  # operations spent on them: about two seconds
 
 
 def n_weights(model: Marginal, num_samples: int) -> int:
     """Weights to look at: as many as draws, or more where they are cheap."""
-    affordable = int(WORK / (0.5 * model.work))  # values alone, without gradients
-    return max(num_samples, min(affordable, ENOUGH))
+    affordable = int(WORK_OF_WEIGHTS / (0.5 * model.work))  # values alone, without gradients
+    return max(num_samples, min(affordable, MOST_WEIGHTS))
 
 
 def importance_evidence(log_weights: LogWeights) -> Scalar:

@@ -6,26 +6,24 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from esijax._types import InputError
 from esijax.estimate import RESULT, Diagnostics, Estimate
 from esijax.inference.method import Setup
-from esijax.models.collapsed import Marginal
-from esijax.models.posteriors.mixture import gaussian_posterior, mixture
-from esijax.models.priors.prior import Prior
+from esijax.models.marginals import LinearMarginal, Marginal
 
 
 def marginal(setup: Setup) -> Marginal:
     """The model of the hyper-parameters."""
-    return Marginal(setup.problem, setup.model, setup.noise)
+    return setup.model.marginal(setup.problem, setup.noise)
 
 
-def need_prior(setup: Setup, method: str) -> None:
-    """Refuse anything that is no prior with a source covariance."""
-    if not isinstance(setup.model, Prior):
-        raise InputError(
-            f"{method} integrates the sources out of a prior with a source covariance (ARD, "
-            f"Components, MinimumNorm, ...): {type(setup.model).__name__} has none."
-        )
+def linear_marginal(setup: Setup) -> LinearMarginal:
+    """The model of the hyper-parameters, its prior being linear in variances (`check_variances`)."""
+    return setup.model.marginal(setup.problem, setup.noise)
+
+
+def earlier_hyper(setup: Setup) -> dict[str, Array] | None:
+    """Hyper-parameters of the estimate to start from."""
+    return None if setup.start is None else setup.start.hyper
 
 
 def point_estimate(
@@ -37,16 +35,15 @@ def point_estimate(
     diagnostics: Diagnostics | None = None,
     result: RESULT | None = None,
 ) -> Estimate:
-    """Gaussian posterior at one value of the hyper-parameters."""
-    posterior = gaussian_posterior(target.problem, target.prior, target.noise, hyper)
+    """Posterior at one value of the hyper-parameters."""
     return Estimate(
         target.problem,
-        posterior,
+        target.posterior(hyper),
         evidence=target.log_evidence(hyper) if evidence is None else evidence,
         hyper=hyper,
         diagnostics=diagnostics,
         result=RESULT.successful if result is None else result,
-        model=type(target.prior).__name__,
+        model=target.name,
         method=method,
     )
 
@@ -63,15 +60,14 @@ def mixture_estimate(
 ) -> Estimate:
     """Mixture over draws of the hyper-parameters, (draws, ...), thinned to `num_maps` maps."""
     n = len(jax.tree.leaves(hyper)[0])
-    kept = jnp.linspace(0, n - 1, min(n, num_maps)).round().astype(int)
-    posterior = mixture(target, jax.tree.map(lambda x: x[kept], hyper))
+    thinned = jnp.linspace(0, n - 1, min(n, num_maps)).round().astype(int)
     return Estimate(
         target.problem,
-        posterior,
+        target.mixture(jax.tree.map(lambda x: x[thinned], hyper)),
         evidence=evidence,
         hyper=hyper,
         diagnostics=diagnostics,
         result=RESULT.successful if result is None else result,
-        model=type(target.prior).__name__,
+        model=target.name,
         method=method,
     )

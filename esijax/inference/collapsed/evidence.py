@@ -10,12 +10,13 @@ from typing import Any, ClassVar
 import equinox as eqx
 import jax.numpy as jnp
 
+from esijax._ops.stop_gradient import stop_gradient
 from esijax._types import InputError, check_positive, scalar
 from esijax.estimate import RESULT, Estimate
-from esijax.inference.collapsed._maximise import minimiser
+from esijax.inference.collapsed._maximise import read_minimiser
 from esijax.inference.collapsed._search import Search
-from esijax.inference.collapsed._start import check_sites, frozen
 from esijax.inference.collapsed.answers import point_estimate
+from esijax.inference.collapsed.checks import check_search_model
 from esijax.inference.method import Method, Setup, State
 
 
@@ -84,16 +85,16 @@ class Evidence(Method):
 
     def check(self, setup: Setup) -> None:
         """Take priors with hyper-parameters."""
-        check_sites(setup, "Evidence", proper=False)
+        check_search_model(setup, "Evidence", proper=False)
 
     def init(self, setup: Setup) -> State:
         """First point of each search."""
-        method, given = frozen((self, setup))
+        method, given = stop_gradient((self, setup))
         return State(setup, Search(method, given, jacobian=False).begin())
 
     def step(self, state: State) -> State:
         """About a second of steps."""
-        method, setup = frozen((self, state.setup))
+        method, setup = stop_gradient((self, state.setup))
         return State(state.setup, Search(method, setup, jacobian=False).advance(state.carry))
 
     def done(self, state: State) -> Any:
@@ -113,7 +114,7 @@ class Evidence(Method):
 
 def check_search(method: Any) -> None:
     """Raise InputError for settings of a search that cannot be."""
-    minimiser(method.solver, method.rtol, method.atol)
+    read_minimiser(method.solver, method.rtol, method.atol)
     check_positive(method.rtol, "rtol")
     check_positive(method.atol, "atol")
     for name in ("n_starts", "max_steps"):

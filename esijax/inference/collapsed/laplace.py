@@ -14,17 +14,18 @@ import jax
 import jax.numpy as jnp
 import jax.scipy.linalg as jsl
 
+from esijax._ops.stop_gradient import stop_gradient
 from esijax._types import InputError, scalar
 from esijax.estimate import RESULT, Estimate
-from esijax.inference.collapsed._curvature import DENSE, hessian
+from esijax.inference.collapsed._curvature import DENSE, log_density_hessian
 from esijax.inference.collapsed._search import Search
-from esijax.inference.collapsed._start import check_sites, frozen
 from esijax.inference.collapsed._weights import GaussianChecks, n_weights
 from esijax.inference.collapsed.answers import mixture_estimate
+from esijax.inference.collapsed.checks import check_search_model
 from esijax.inference.collapsed.evidence import check_search
 from esijax.inference.method import Method, Setup, State
 
-FLAT = 1e-8
+LEAST_CURVATURE = 1e-8
 
 
 class Laplace(Method):
@@ -92,7 +93,7 @@ class Laplace(Method):
 
     def check(self, setup: Setup) -> None:
         """Take priors with a posterior, of a size whose second derivatives fit."""
-        size = check_sites(setup, "Laplace", proper=True)
+        size = check_search_model(setup, "Laplace", proper=True)
         if size > DENSE:
             raise InputError(
                 f"Laplace forms a matrix of unknowns x unknowns: {size} are more than {DENSE}. "
@@ -101,12 +102,12 @@ class Laplace(Method):
 
     def init(self, setup: Setup) -> State:
         """First point of each search."""
-        method, given = frozen((self, setup))
+        method, given = stop_gradient((self, setup))
         return State(setup, Search(method, given, jacobian=True).begin())
 
     def step(self, state: State) -> State:
         """About a second of steps towards the mode."""
-        method, setup = frozen((self, state.setup))
+        method, setup = stop_gradient((self, state.setup))
         return State(state.setup, Search(method, setup, jacobian=True).advance(state.carry))
 
     def done(self, state: State) -> Any:
@@ -117,9 +118,9 @@ class Laplace(Method):
         """Second derivatives at the mode, draws, maps."""
         search = Search(self, state.setup, jacobian=True)
         mode, checks = search.end(state.carry)
-        curvature = -hessian(search.target, search.unravel, mode, jacobian=True)
-        values = jnp.linalg.eigvalsh(frozen(curvature))
-        lowest = FLAT * jnp.maximum(values[-1], 0.0)
+        curvature = -log_density_hessian(search.target, search.unravel, mode, jacobian=True)
+        values = jnp.linalg.eigvalsh(stop_gradient(curvature))
+        lowest = LEAST_CURVATURE * jnp.maximum(values[-1], 0.0)
         definite = values[0] > lowest
         # not definite: lifted, so that there is something to draw from; the verdict says so
         lift = jnp.where(definite, 0.0, 1.0 - values[0])
@@ -133,9 +134,11 @@ class Laplace(Method):
         evidence = search.objective(mode) + constant - log_det
         density = log_det - constant - 0.5 * jnp.sum(white**2, axis=1)
         together = search.target.marginal.side_by_side
-        weights = jax.lax.map(search.objective, frozen(points), batch_size=together) - density
+        weights = (
+            jax.lax.map(search.objective, stop_gradient(points), batch_size=together) - density
+        )
         quality = GaussianChecks(
-            checks, values[0] / values[-1], definite, frozen(weights), jnp.asarray(size)
+            checks, values[0] / values[-1], definite, stop_gradient(weights), jnp.asarray(size)
         )
         return mixture_estimate(
             search.target.marginal,

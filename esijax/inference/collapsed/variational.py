@@ -17,17 +17,18 @@ from numpyro import handlers
 from numpyro.infer.svi import SVIState
 from numpyro.infer.util import log_density
 
+from esijax._ops.stop_gradient import stop_gradient
 from esijax._types import InputError, check_positive, scalar
 from esijax.estimate import Estimate
 from esijax.inference.collapsed._curvature import DENSE
 from esijax.inference.collapsed._guides import guide_class, make_guide
-from esijax.inference.collapsed._search import WORK
-from esijax.inference.collapsed._start import check_sites, first_sites, frozen
+from esijax.inference.collapsed._search import WORK_PER_STEP
 from esijax.inference.collapsed._weights import GuideChecks, importance_evidence, n_weights
-from esijax.inference.collapsed.answers import marginal, mixture_estimate
+from esijax.inference.collapsed.answers import earlier_hyper, marginal, mixture_estimate
+from esijax.inference.collapsed.checks import check_search_model
 from esijax.inference.collapsed.laplace import check_draws
 from esijax.inference.method import Method, Setup, State
-from esijax.models.collapsed import Marginal
+from esijax.models.marginals import Marginal
 
 LAST_RATE = 0.01  # of the first
 
@@ -108,7 +109,7 @@ class SVI(Method):
 
     def check(self, setup: Setup) -> None:
         """Take priors with a posterior; a guide of the right size."""
-        size = check_sites(setup, "SVI", proper=True)
+        size = check_search_model(setup, "SVI", proper=True)
         if size > DENSE and self.guide in ("full", "flow"):
             raise InputError(
                 f"guide={self.guide!r} keeps a matrix of unknowns x unknowns: {size} are more than "
@@ -150,14 +151,14 @@ class SVI(Method):
         def body(carry, _):
             return jax.lax.cond(carry["n"] < self.steps, update, lambda c: c, carry), None
 
-        length = _chunk(model, self)
+        length = updates_per_step(model, self)
         carry = jax.lax.scan(jax.checkpoint(body), state.carry, length=length)[0]
         return State(state.setup, carry, model)
 
     def n_chunks(self, setup: Setup) -> int:
         """Known, so that the loop has a gradient."""
         model = eqx.filter_eval_shape(marginal, setup)
-        return -(-self.steps // _chunk(model, self))
+        return -(-self.steps // updates_per_step(model, self))
 
     def done(self, state: State) -> Any:
         """All steps are made."""
@@ -170,10 +171,10 @@ class SVI(Method):
         svi.init(jax.random.key(0))
         key = jax.random.wrap_key_data(carry["key"])
         params = svi.get_params(SVIState(carry["optim"], None, key))
-        names = tuple(jax.eval_shape(lambda: first_sites(model, None, warm=False)))
+        names = tuple(jax.eval_shape(lambda: model.medians()))
 
         def draw(one):
-            sites, log_q = _drawn(svi.guide, params, one, names)
+            sites, log_q = _guide_draw(svi.guide, params, one, names)
             with handlers.substitute(data=sites):
                 hyper = model.hyper()
             return hyper, log_density(model, (), {}, sites)[0] - log_q
@@ -187,25 +188,25 @@ class SVI(Method):
             "SVI",
             num_maps=self.num_maps,
             evidence=importance_evidence(weights),
-            diagnostics=frozen(GuideChecks(weights, carry["losses"])),
+            diagnostics=stop_gradient(GuideChecks(weights, carry["losses"])),
         )
 
     def _svi(self, setup: Setup, model: Marginal) -> numpyro.infer.SVI:
-        hyper = None if setup.start is None else setup.start.hyper
-        start = frozen(first_sites(model, hyper, warm=False))  # NumPyro checks it in a loop
+        start = model.start_sites(earlier_hyper(setup), warm=False)
+        start = stop_gradient(start)  # NumPyro checks it in a loop
         guide = make_guide(self.guide, model, start)
         rate = optax.cosine_decay_schedule(self.lr, self.steps, LAST_RATE)
         loss = numpyro.infer.Trace_ELBO(self.num_particles)
         return numpyro.infer.SVI(model, guide, optax.adam(rate), loss)
 
 
-def _drawn(guide: Any, params: dict, key: Any, names: tuple[str, ...]):
+def _guide_draw(guide: Any, params: dict, key: Any, names: tuple[str, ...]):
     """Sites of one draw of a guide, and its log density."""
     log_q, trace = log_density(handlers.seed(guide, key), (), {}, params)
     return {name: trace[name]["value"] for name in names}, log_q
 
 
-def _chunk(model: Marginal, method: SVI) -> int:
+def updates_per_step(model: Marginal, method: SVI) -> int:
     """Updates of about a second."""
     work = model.work * method.num_particles
-    return int(min(max(WORK / work, 1), 500, method.steps))
+    return int(min(max(WORK_PER_STEP / work, 1), 500, method.steps))

@@ -45,7 +45,13 @@ def start_variances(prior: HyperPrior, variance: Array) -> dict[str, Array]:
 
 
 class Noise(eqx.Module):
-    """A noise model; subclasses draw its parameters and give its covariance."""
+    r"""A noise model.
+
+    .. math:: \theta \sim p(\theta), \qquad E \mid \theta \sim N(0, W N(\theta) W^\top)
+
+    A new one is a class with the two methods `hyper` and `covariance`; every inference that learns
+    the noise and reads it as a covariance (`Evidence`, `Laplace`, `SVI`, `NUTS`) takes it.
+    """
 
     def prepare(self, problem: Problem) -> "Noise":  # noqa: ARG002
         """Learn the sizes of a problem, once."""
@@ -53,11 +59,15 @@ class Noise(eqx.Module):
 
     @abc.abstractmethod
     def hyper(self) -> dict[str, Array]:
-        """Draw the parameters with `numpyro.sample`."""
+        """Draw the parameters with `numpyro.sample`, sites and entries named ``noise...``."""
 
     @abc.abstractmethod
     def covariance(self, hyper: dict[str, Array], whitener: Whitener) -> Square:
-        """Covariance of the whitened noise."""
+        """Covariance of the whitened noise, (rank, rank).
+
+        ``whitener.matrix`` (rank, channels) is W and ``whitener.colorer`` (channels, rank) its
+        inverse, so that ``colorer @ colorer.T`` is the given noise covariance C.
+        """
 
     @property
     def n_variances(self) -> int:
@@ -124,6 +134,10 @@ class LinearNoise(Noise):
     def start(self, variance: Float[Array, " variances"]) -> dict[str, Array]:
         """Sampled sites at which the variances are these."""
         return start_variances(self.variance, variance)
+
+    def distributions(self) -> tuple[dist.Distribution, ...] | None:
+        """NumPyro distribution of each block of variances; None where they are tied."""
+        return self.variance.distributions(self.n_variances, {})
 
     @property
     def proper(self) -> bool:

@@ -17,20 +17,17 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from esijax._ops.exceed import along_exceedance, ball_exceedance
 from esijax._ops.normals import mixture_quantile
-from esijax.models.collapsed import Marginal
 from esijax.models.noise import Noise, White
-from esijax.models.posteriors import _stream
-from esijax.models.posteriors._rows import rows_of
+from esijax.models.posteriors import mixture_chunks as chunks
 from esijax.models.posteriors.gaussian import GaussianPosterior
-from esijax.models.priors.prior import Prior
 from esijax.posterior import Posterior
 from esijax.problem import Problem
 
-_COLUMNS = 8_000_000  # values of draws that are made at once
+DRAWN_AT_ONCE = 8_000_000  # values of draws that are made at once
 
 
 def gaussian_posterior(
-    problem: Problem, prior: Prior, noise: Noise, hyper: dict[str, Array], chol: Any = None
+    problem: Problem, prior: Any, noise: Noise, hyper: dict[str, Array], chol: Any = None
 ) -> GaussianPosterior:
     """Posterior of the sources for known hyper-parameters; `chol` where it is known."""
     source_cov = prior.source_cov(hyper, problem)
@@ -57,7 +54,7 @@ class MixturePosterior(Posterior):
     steady: ClassVar[bool] = False
 
     problem: Problem
-    prior: Prior
+    prior: Any  # a Prior: it stands below in the reading order
     noise: Noise
     hyper: dict[str, Array]
     chol: Float[Array, "draws rank rank"]
@@ -73,7 +70,7 @@ class MixturePosterior(Posterior):
         """One member of the mixture."""
         return gaussian_posterior(self.problem, self.prior, self.noise, hyper, chol)
 
-    def _members(self, times: Any = None) -> _stream.Member:
+    def _members(self, times: Any = None) -> chunks.Member:
         data = self.problem.data if times is None else self.problem.data[..., times]
         eye = jnp.eye(self.chol.shape[-1])
 
@@ -81,18 +78,20 @@ class MixturePosterior(Posterior):
             root = jsl.solve_triangular(chol, eye, lower=True)
             return root, root @ data
 
-        return _stream.Member(self.hyper, *jax.lax.map(one, self.chol))
+        return chunks.Member(self.hyper, *jax.lax.map(one, self.chol))
 
     def _sums(self, function, *more: Array, locations: Any = None, times: Any = None):
         """Average of `function(moments of a member, more)` per location, in bounded memory."""
         members, index = self._members(times), self._index(locations)
 
-        def chunk(rows, *extra):
-            return _stream.average(lambda m: function(_stream.moments(rows, m), m, *extra), members)
+        def chunk(local, *extra):
+            return chunks.average(
+                lambda m: function(chunks.member_moments(local, m), m, *extra), members
+            )
 
-        size = _stream.summed_size(len(index), self.problem.n_orients)
-        return _stream.by_chunks(
-            chunk, rows_of(self.prior, self.problem), index, size, *(x[index] for x in more)
+        size = chunks.summed_size(len(index), self.problem.n_orients)
+        return chunks.by_chunks(
+            chunk, self.prior.local_moments(self.problem), index, size, *(x[index] for x in more)
         )
 
     def _index(self, locations: Any) -> Array:
@@ -129,19 +128,19 @@ class MixturePosterior(Posterior):
         """Exact quantiles of each component, (p, ..., locations, orients, times)."""
         members, index = self._members(times), self._index(locations)
 
-        def chunk(rows):
+        def chunk(local):
             def one(member):
-                own = _stream.moments(rows, member)
-                return own.mean, jnp.sqrt(_stream.variance(own.cov))[..., None]
+                own = chunks.member_moments(local, member)
+                return own.mean, jnp.sqrt(chunks.block_variance(own.cov))[..., None]
 
             mean, std = jax.lax.map(one, members)
             std = std.reshape(len(std), *(1,) * len(self._lead), *std.shape[1:])
             found = [mixture_quantile(mean, std, p) for p in probabilities]
             return jnp.moveaxis(jnp.stack(found), -3, 0)
 
-        size = _stream.together_size(members, len(index), self.problem.n_orients)
-        rows = rows_of(self.prior, self.problem)
-        return jnp.moveaxis(_stream.by_chunks(chunk, rows, index, size), 0, -3)
+        size = chunks.together_size(members, len(index), self.problem.n_orients)
+        local = self.prior.local_moments(self.problem)
+        return jnp.moveaxis(chunks.by_chunks(chunk, local, index, size), 0, -3)
 
     def exceedance(self, scale: Array, threshold: Array, along: str, locations: Any, times: Any):
         """Average of the members' probabilities, (..., locations, times)."""
@@ -163,11 +162,11 @@ class MixturePosterior(Posterior):
 
     def members(self, locations: Any, times: Any):
         """Means (draws, ..., locations, orients, times), variances (draws, locations, orients)."""
-        rows = rows_of(self.prior, self.problem).at(self._index(locations))
+        local = self.prior.local_moments(self.problem).at(self._index(locations))
 
         def one(member):
-            own = _stream.moments(rows, member)
-            return own.mean, _stream.variance(own.cov)
+            own = chunks.member_moments(local, member)
+            return own.mean, chunks.block_variance(own.cov)
 
         return jax.lax.map(one, self._members(times))
 
@@ -183,12 +182,12 @@ class MixturePosterior(Posterior):
 
         p = self.problem
         columns = len(times) * p.data.size // (p.rank * p.n_times)
-        together = max(1, min(n, _COLUMNS // (p.n_locations * p.n_orients * columns)))
+        together = max(1, min(n, DRAWN_AT_ONCE // (p.n_locations * p.n_orients * columns)))
         return jax.lax.map(one, (chosen, jax.random.split(k_draw, n)), batch_size=together)
 
     def combined(self, weights: Float[Array, "courses locations orients"]):
         """Mean (draws, ..., courses, times) and variance (draws, courses) in each member."""
-        together = max(1, min(self.n_draws, _COLUMNS // weights.size))
+        together = max(1, min(self.n_draws, DRAWN_AT_ONCE // weights.size))
 
         def one(args):
             return self.at(*args).combine(weights)
@@ -229,40 +228,43 @@ def _front(x: Array, lead: tuple[int, ...], n_own: int) -> Array:
     return jnp.moveaxis(x, range(n_own, n_own + len(lead)), range(len(lead)))
 
 
-def mixture(marginal: Marginal, hyper: dict[str, Array]) -> MixturePosterior:
+def mixture(
+    problem: Problem,
+    prior: Any,
+    noise: Noise,
+    hyper: dict[str, Array],
+    chol: Float[Array, "draws rank rank"],
+) -> MixturePosterior:
     """Mixture over draws (draws, ...), its moments computed once.
 
     The second moments are taken about the first member's mean, so that nothing cancels.
+
+    Parameters
+    ----------
+    problem, prior, noise
+    hyper : dict of (draws, ...)
+    chol : (draws, rank, rank)
+        Lower Cholesky factors of the covariance of the data.
     """
-    p, prior, noise = marginal.problem, marginal.prior, marginal.noise
-    chol = jax.lax.map(lambda h: jnp.linalg.cholesky(_sigma(marginal, h)), hyper)
+    p = problem
     zero = jnp.zeros((*p.data.shape[:-2], p.n_locations, p.n_orients, p.n_times))
     raw = MixturePosterior(p, prior, noise, hyper, chol, zero, zero)
     members = raw._members()
     one = jax.tree.map(lambda x: x[0], members)
 
-    def chunk(rows):
-        origin = _stream.moments(rows, one).mean
+    def chunk(local):
+        origin = chunks.member_moments(local, one).mean
 
         def about(member):
-            own = _stream.moments(rows, member)
+            own = chunks.member_moments(local, member)
             left = own.mean - origin
-            return left, left**2 + _stream.variance(own.cov)[..., None]
+            return left, left**2 + chunks.block_variance(own.cov)[..., None]
 
-        first, second = _stream.average(about, members)
+        first, second = chunks.average(about, members)
         spread = jnp.maximum(second - first**2, 0.0)
         return jnp.moveaxis(origin + first, -3, 0), jnp.moveaxis(spread, -3, 0)
 
-    size = _stream.summed_size(p.n_locations, p.n_orients)
-    index = jnp.arange(p.n_locations)
-    found = _stream.by_chunks(chunk, rows_of(prior, p), index, size)
+    size = chunks.summed_size(p.n_locations, p.n_orients)
+    found = chunks.by_chunks(chunk, prior.local_moments(p), jnp.arange(p.n_locations), size)
     first, second = (jnp.moveaxis(x, 0, -3) for x in found)
     return MixturePosterior(p, prior, noise, hyper, chol, first, second)
-
-
-def _sigma(marginal: Marginal, hyper: dict[str, Array]) -> Array:
-    """Covariance of the data of one member, by the faster of two equal ways."""
-    cov = marginal.prior.source_cov(hyper, marginal.problem)
-    if not cov.local:
-        return marginal.sigma(hyper)
-    return cov.sensor(marginal.problem.gain) + marginal.noise_cov(hyper)

@@ -9,7 +9,7 @@ from esijax._types import Data, InputError, Sources
 from esijax.posterior import Posterior
 
 
-def _refuse(what: str) -> NoReturn:
+def _refuse_spread(what: str) -> NoReturn:
     raise InputError(
         f"a point estimate has no {what}: take a prior that integrates (GroupLaplace, Horseshoe, "
         "ARD) with EM, Laplace, SVI or NUTS."
@@ -37,15 +37,15 @@ class PointPosterior(Posterior):
 
     def kernel(self) -> NoReturn:
         """Not linear in the data."""
-        _refuse("kernel: it is not linear in the data")
+        _refuse_spread("kernel: it is not linear in the data")
 
     def cov(self) -> NoReturn:
-        """None."""
-        _refuse("covariance")
+        """Refuse: a point has no spread."""
+        _refuse_spread("covariance")
 
     def draw(self, key: PRNGKeyArray, n: int, locations: Any, times: Any) -> NoReturn:  # noqa: ARG002
-        """None."""
-        _refuse("draws")
+        """Refuse: a point has no spread."""
+        _refuse_spread("draws")
 
     def combine(self, weights: Float[Array, "courses locations orients"]):
         """Combinations of the map; their variance is unknown."""
@@ -53,12 +53,12 @@ class PointPosterior(Posterior):
         return mean, jnp.full(len(weights), jnp.nan)
 
     def members(self, locations: Any, times: Any) -> NoReturn:  # noqa: ARG002
-        """None."""
-        _refuse("interval")
+        """Refuse: a point has no spread."""
+        _refuse_spread("interval")
 
     def quantiles(self, probabilities: Array, locations: Any, times: Any) -> NoReturn:  # noqa: ARG002
-        """None."""
-        _refuse("interval")
+        """Refuse: a point has no spread."""
+        _refuse_spread("interval")
 
     def exceedance(
         self,
@@ -68,8 +68,8 @@ class PointPosterior(Posterior):
         locations: Any,  # noqa: ARG002
         times: Any,  # noqa: ARG002
     ) -> NoReturn:
-        """None."""
-        _refuse("exceedance")
+        """Refuse: a point has no spread."""
+        _refuse_spread("exceedance")
 
     def fitted(self) -> Data:
         """The prediction."""

@@ -4,22 +4,21 @@ import dataclasses
 from typing import Any
 
 import equinox as eqx
-import numpyro.distributions as dist
 
 from esijax._types import InputError
 from esijax.models.components.component import Component, normalised
 from esijax.models.components.read import read
 from esijax.models.hyperpriors import hyperprior
 from esijax.models.parts import Part
-from esijax.models.priors.linear import OneLevel
+from esijax.models.priors.linear import OneLevel, sparse_variances
 from esijax.problem import Problem
 
 SPARSE = "InverseGamma(1, 0.05)"
 
 
-def _local(value: Any) -> Any:
-    """Default: heavy to the right (5 % above 1), bounded to the left, median 0.07."""
-    return hyperprior(dist.InverseGamma(1.0, 0.05) if value == SPARSE else value)
+def _local_prior(value: Any) -> Any:
+    """Read the field `local`; by default most components are weak."""
+    return hyperprior(sparse_variances() if isinstance(value, str) and value == SPARSE else value)
 
 
 class Components(OneLevel):
@@ -66,7 +65,7 @@ class Components(OneLevel):
     components: tuple[Component, ...] = eqx.field(  # ty: ignore[invalid-dataclass-field-order]
         converter=read
     )
-    local: Any = eqx.field(converter=_local, default=SPARSE)
+    local: Any = eqx.field(converter=_local_prior, default=SPARSE)
     built: tuple[Part, ...] | None = None
 
     def __check_init__(self):

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from esijax._types import InputError, Scalar, check_positive, is_traced, scalar
+from esijax.models.posteriors.local_moments import LocalMoments, scaled_moments
 from esijax.models.priors._eloreta import eloreta_blocks
 from esijax.models.priors.prior import Prior
 from esijax.models.source_cov import BlockDiagonal, Diagonal, GraphSmooth, SourceCov
@@ -66,6 +67,10 @@ class GaussianPrior(Prior):
     def source_cov(self, hyper: dict[str, Scalar], problem: Problem) -> SourceCov:
         """R / lambda2."""
         return self.normalised_cov(problem).scaled(1.0 / hyper["lambda2"])
+
+    def local_moments(self, problem: Problem) -> LocalMoments:
+        """Of the covariance that is known up to lambda2."""
+        return scaled_moments(self.normalised_cov(problem), problem)
 
 
 class MinimumNorm(GaussianPrior):

@@ -5,6 +5,10 @@ import abc
 import equinox as eqx
 from jaxtyping import Array
 
+from esijax.models.marginals.marginal import Marginal
+from esijax.models.marginals.pooled import PooledMarginal
+from esijax.models.noise import Noise
+from esijax.models.posteriors.local_moments import LocalMoments, generic_moments
 from esijax.models.source_cov import SourceCov
 from esijax.problem import Problem
 
@@ -32,3 +36,25 @@ class Prior(eqx.Module):
     @abc.abstractmethod
     def source_cov(self, hyper: dict[str, Array], problem: Problem) -> SourceCov:
         """R in normalised units, never locations x locations."""
+
+    @property
+    def proper(self) -> bool:
+        """Whether the hyper-prior is a distribution (a flat one is none)."""
+        return True
+
+    def marginal(self, problem: Problem, noise: Noise | None = None) -> Marginal:
+        """Integrate the sources out of prior, noise and data.
+
+        What depends on neither hyper-parameter is computed here, once.
+
+        Parameters
+        ----------
+        problem : Problem
+        noise : Noise | None
+            None is `White`.
+        """
+        return PooledMarginal(problem, self.prepare(problem), noise)
+
+    def local_moments(self, problem: Problem) -> LocalMoments:
+        """Prior moments of single locations, which posteriors over draws are made of."""
+        return generic_moments(self, problem)

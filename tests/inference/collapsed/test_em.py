@@ -9,8 +9,7 @@ import numpyro.distributions as dist
 import pytest
 
 import esijax as ej
-from esijax.inference.collapsed.target import Target, start_gamma
-from esijax.models.collapsed import Marginal
+from esijax.inference.collapsed.target import Target
 
 EM = ej.inference.EM
 PRIORS = {
@@ -46,8 +45,8 @@ def plain(n, update="mm", **kwargs):
 
 def textbook(problem, update, prior, n):
     """Dense, one component after the other."""
-    marginal = Marginal(problem, ej.models.ARD(prior))
-    factor, gamma = np.asarray(marginal.factor), np.asarray(start_gamma(marginal))
+    marginal = ej.models.ARD(prior).marginal(problem)
+    factor, gamma = np.asarray(marginal.factor), np.asarray(marginal.start_variances(None))
     data = np.asarray(problem.data)
     n_times = data.shape[1]
     cov = data @ data.T / n_times
@@ -106,7 +105,7 @@ def test_objective_is_the_log_joint(problem, noise):
     sites = {"gamma": estimate.hyper["gamma"]}
     if own is not None:
         sites["noise/gamma"] = estimate.hyper["noise_var"]
-    target = Target(Marginal(problem, model, own))
+    target = Target(model.marginal(problem, own))
     value, slope = jax.value_and_grad(lambda s: target.log_joint(target.free(s)))(sites)
     assert estimate.verdict()["objective"] == pytest.approx(float(value), rel=1e-12)
     steep = sum(float(jnp.sum(jnp.abs(slope[k] * sites[k]))) for k in sites)
@@ -132,7 +131,7 @@ def test_accelerated_equals_plain(problem):
 
 def test_evidence_is_the_density_of_the_data(problem):
     estimate = ej.solve(problem, ej.models.ARD(), EM())
-    marginal = Marginal(problem, ej.models.ARD())
+    marginal = ej.models.ARD().marginal(problem)
     sigma = np.asarray(marginal.sigma({"gamma": estimate.hyper["gamma"]}))
     data = np.asarray(problem.data)
     _, log_det = np.linalg.slogdet(2 * np.pi * sigma)
@@ -182,9 +181,9 @@ def test_few_components_become_matrices(problem):
     parts = [np.arange(10), np.arange(10, 20)]
     model = ej.models.Components(parts, None)
     got = ej.solve(problem, model, plain(5, "em"))
-    marginal = Marginal(problem, model)
+    marginal = model.marginal(problem)
     factor, group = np.asarray(marginal.factor), np.asarray(marginal.group)
-    gamma, data = np.asarray(start_gamma(marginal)), np.asarray(problem.data)
+    gamma, data = np.asarray(marginal.start_variances(None)), np.asarray(problem.data)
     cov = data @ data.T / data.shape[1]
     for _ in range(5):
         inverse = np.linalg.inv((factor * gamma[group]) @ factor.T + np.eye(len(data)))
@@ -226,7 +225,7 @@ def test_what_em_refuses(problem):
 
 def test_checkpoint_resumes_bitwise(problem, tmp_path, monkeypatch):
     # steps of five iterations, so that there is something to resume
-    monkeypatch.setattr("esijax.inference.collapsed.em.em._chunk", lambda *_: 5)
+    monkeypatch.setattr("esijax.inference.collapsed.em.em.iterations_per_step", lambda *_: 5)
     model, method, path = ej.models.ARD(), EM(tol=1e-8, max_iter=301), tmp_path / "em.ckpt"
     whole = ej.solve(problem, model, method)
     done, calls = EM.done, []
@@ -251,7 +250,7 @@ def test_not_above_mne_gamma_map(problem):
     pytest.importorskip("mne")
     from mne.inverse_sparse._gamma_map import _gamma_map_opt
 
-    marginal = Marginal(problem, ej.models.ARD())
+    marginal = ej.models.ARD().marginal(problem)
     factor, data = np.asarray(marginal.factor), np.asarray(problem.data)
     _, active = _gamma_map_opt(data, factor, 1.0, tol=1e-9, maxit=5000, verbose="ERROR")
     # X = gamma A' Sigma^-1 Y: at a fixed point gamma_k is what its update gives
@@ -272,8 +271,8 @@ def test_not_above_mne_gamma_map(problem):
 def test_new_data_do_not_retrace(problem, monkeypatch):
     from esijax.inference.collapsed.em import em
 
-    traced, right = [], em._chunk
-    monkeypatch.setattr(em, "_chunk", lambda *given: traced.append(1) or right(*given))
+    traced, right = [], em.iterations_per_step
+    monkeypatch.setattr(em, "iterations_per_step", lambda *given: traced.append(1) or right(*given))
     ej.solve(problem, ej.models.ARD(), EM(max_iter=457))
     once = len(traced)
     ej.solve(problem.with_data(1.5 * problem.recording), ej.models.ARD(), EM(max_iter=457))
@@ -282,7 +281,7 @@ def test_new_data_do_not_retrace(problem, monkeypatch):
 
 def test_low_signal_is_the_optimum_of_its_own_objective(problem):
     """Log det Sigma replaced by its tangent: convex, so that derivatives tell."""
-    marginal = Marginal(problem, ej.models.ARD())
+    marginal = ej.models.ARD().marginal(problem)
     factor, data = np.asarray(marginal.factor), np.asarray(problem.data)
     estimate = ej.solve(problem, ej.models.ARD(), EM("lowsnr", tol=1e-9, max_iter=5000))
     gamma, limit, n = np.asarray(estimate.hyper["gamma"]), np.sum(factor**2, axis=0), data.shape[1]

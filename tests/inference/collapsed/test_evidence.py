@@ -13,7 +13,7 @@ import scipy.stats
 import esijax as ej
 from esijax.estimate import RESULT
 from esijax.inference.collapsed import _curvature, _search
-from esijax.inference.collapsed._curvature import hessian
+from esijax.inference.collapsed._curvature import log_density_hessian
 from esijax.inference.collapsed._search import Search
 from esijax.inference.collapsed.evidence import Evidence
 from esijax.inference.method import Setup
@@ -129,7 +129,7 @@ def test_second_derivatives(free, jacobian, noise):
     search = Search(Evidence(), Setup(free, prior, noise), jacobian=jacobian)
     point = search.begin().point[0]
     want = jax.hessian(search.objective)(point)
-    got = hessian(search.target, search.unravel, point, jacobian=jacobian)
+    got = log_density_hessian(search.target, search.unravel, point, jacobian=jacobian)
     np.testing.assert_allclose(got, want, atol=1e-10 * abs(want).max())
 
 
@@ -144,7 +144,7 @@ def test_second_derivatives_of_many_columns(problem_factory, monkeypatch, large)
     search = Search(Evidence(), Setup(problem, prior.prepare(problem)), jacobian=True)
     point = search.begin().point[0]
     want = jax.hessian(search.objective)(point)
-    got = hessian(search.target, search.unravel, point, jacobian=True)
+    got = log_density_hessian(search.target, search.unravel, point, jacobian=True)
     np.testing.assert_allclose(got, want, atol=1e-10 * abs(want).max())
 
 
@@ -223,7 +223,7 @@ def test_jit_and_vmap(fixed):
 def small_chunks(monkeypatch):
     """Five evaluations a chunk; compiled functions of other chunks are forgotten."""
     jax.clear_caches()
-    monkeypatch.setattr(_search, "WORK", 5 * 8 * 12**2 * (12 + 20))
+    monkeypatch.setattr(_search, "WORK_PER_STEP", 5 * 8 * 12**2 * (12 + 20))
     yield
     jax.clear_caches()
 

@@ -10,7 +10,6 @@ import scipy.stats
 
 import esijax as ej
 from esijax.inference.collapsed.target import Target
-from esijax.models.collapsed import Marginal
 
 KEY = jax.random.key(0)
 ACTIVE = {6: 1.5, 16: 2.0}
@@ -66,7 +65,7 @@ def bridge(problem, draws, seed=0):
 
     Meng and Wong 1996: half of the draws fit a normal, the other half meets draws of it.
     """
-    target = Target(Marginal(problem, PRIOR))
+    target = Target(PRIOR.marginal(problem))
     density = jax.jit(lambda u: jax.lax.map(lambda x: target.log_posterior({"gamma": x}), u))
     fit, used = draws[::2], draws[1::2]
     normal = scipy.stats.multivariate_normal(fit.mean(0), np.cov(fit.T))

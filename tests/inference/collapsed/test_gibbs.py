@@ -9,8 +9,8 @@ import scipy.stats
 
 import esijax as ej
 from esijax.estimate import RESULT
-from esijax.inference.collapsed.sampling._sweep import Local, gibbs_model, sliced
-from esijax.models.collapsed import Marginal
+from esijax.inference.collapsed.sampling._sweep import draw_block, sliced, sweep_model
+from esijax.models._variance_blocks import variance_blocks
 from esijax.models.hyperpriors import Given
 
 KEY = jax.random.key(0)
@@ -54,12 +54,14 @@ def test_slice_and_closed_form_draw_the_same():
         def log_prob(self, value):
             return PRIOR.log_prob(value)
 
-    exact = Local(Given(PRIOR), 20_000).draw(KEY, log, count, square)
+    def block(law):
+        return variance_blocks(Given(law).distributions(20_000, {}))[0]
+
+    exact = draw_block(block(PRIOR), KEY, log, count, square)
     want = scipy.stats.invgamma(2.0 + 2.5, scale=0.5 + 1.5)
     assert scipy.stats.kstest(np.exp(exact), want.cdf).pvalue > 0.01
-    local = Local(Given(Plain(0.0, 1.0)), 20_000)
     for key in jax.random.split(KEY, 15):
-        log = local.draw(key, log, count, square)
+        log = draw_block(block(Plain(0.0, 1.0)), key, log, count, square)
     assert scipy.stats.kstest(np.exp(log), want.cdf).pvalue > 0.01
 
 
@@ -69,8 +71,8 @@ def test_slice_and_closed_form_draw_the_same():
 )
 def test_sources_are_drawn_from_their_posterior(fixed, noise):
     """Variance drawn given the sources: its expectation, from the closed form of the sources."""
-    marginal = Marginal(fixed, ej.models.ARD(PRIOR), noise)
-    model = gibbs_model(marginal)
+    marginal = ej.models.ARD(PRIOR).marginal(fixed, noise)
+    model = sweep_model(marginal)
     log = jnp.asarray(np.random.default_rng(0).normal(-1.0, 1.0, model.n))
     variance = jnp.exp(log)[model.owner]
     sigma = (model.factor * variance) @ model.factor.T + (noise is None) * jnp.eye(fixed.rank)

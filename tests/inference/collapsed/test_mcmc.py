@@ -15,7 +15,6 @@ import esijax as ej
 from esijax.estimate import RESULT
 from esijax.inference.collapsed.sampling import nuts as mcmc
 from esijax.inference.collapsed.target import Target
-from esijax.models.collapsed import Marginal
 from esijax.models.priors.prior import Prior
 from esijax.models.source_cov import Diagonal
 
@@ -136,7 +135,7 @@ def test_layout(fixed, reference):
     assert draws.shape == (2, 40, 20)
     np.testing.assert_array_equal(draws.reshape(80, 20), reference.hyper["gamma"])
     log_p = -reference.diagnostics.potential[1, 3]
-    target = Target(Marginal(fixed, ej.models.ARD(SPARSE)))
+    target = Target(ej.models.ARD(SPARSE).marginal(fixed))
     free = target.free({"gamma": draws[1, 3]})
     np.testing.assert_allclose(log_p, target.log_posterior(free), rtol=1e-10)
 

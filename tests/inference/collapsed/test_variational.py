@@ -96,7 +96,7 @@ def test_a_start_is_worth_steps(fixed):
 def small_chunks(monkeypatch):
     """Twenty updates a chunk; compiled functions of other chunks are forgotten."""
     jax.clear_caches()
-    monkeypatch.setattr(variational, "WORK", 20 * 8 * 12**2 * (12 + 20) * 4)
+    monkeypatch.setattr(variational, "WORK_PER_STEP", 20 * 8 * 12**2 * (12 + 20) * 4)
     yield
     jax.clear_caches()
 

@@ -12,10 +12,9 @@ from scipy import optimize, stats
 import esijax as ej
 from esijax._ops.exceed import ball_exceedance
 from esijax.estimate import Estimate
-from esijax.models.collapsed import Marginal
 from esijax.models.hyperpriors import Flat
 from esijax.models.parts import LowRank, Separate, Whole
-from esijax.models.posteriors.mixture import gaussian_posterior, mixture
+from esijax.models.posteriors.mixture import gaussian_posterior
 from esijax.models.priors.linear import OneLevel, Sum
 from esijax.models.priors.prior import Prior
 from esijax.models.source_cov import Diagonal, GraphSmooth
@@ -121,10 +120,10 @@ class Case:
         problem = factory(orients, **SIZE, **more)
         prior, hyper = make(prior, rng)
         noise, own = make_noise(noise, problem, rng)
-        marginal = Marginal(problem, prior, noise)
+        marginal = prior.marginal(problem, noise)
         hyper = hyper | own
         self.problem, self.marginal, self.hyper = problem, marginal, hyper
-        self.posterior = jax.jit(mixture)(marginal, hyper)
+        self.posterior = jax.jit(lambda m, h: m.mixture(h))(marginal, hyper)
         self.estimate = Estimate(problem, self.posterior, hyper=hyper)
         self.members = [self.dense(picked(hyper, i)) for i in range(N_DRAWS)]
         unit = float(problem.source_unit)
@@ -290,7 +289,7 @@ def test_kernel_and_prediction(case):
 
 def test_one_draw_is_the_gaussian(case):
     hyper = jax.tree.map(lambda x: x[2:3], case.hyper)
-    one = dataclasses.replace(case.estimate, posterior=mixture(case.marginal, hyper))
+    one = dataclasses.replace(case.estimate, posterior=case.marginal.mixture(hyper))
     m = case.marginal
     single = gaussian_posterior(m.problem, m.prior, m.noise, picked(hyper, 0))
     gauss = dataclasses.replace(case.estimate, posterior=single)
@@ -313,8 +312,8 @@ def test_gradient_of_mean_and_spread(problem_factory):
 
     @jax.jit
     def loss(data, gamma):
-        marginal = Marginal(problem.with_data(data), ej.models.ARD(), None)
-        e = Estimate(problem.with_data(data), mixture(marginal, {"gamma": gamma}))
+        marginal = ej.models.ARD().marginal(problem.with_data(data), None)
+        e = Estimate(problem.with_data(data), marginal.mixture({"gamma": gamma}))
         lower, upper = e.interval(0.5)
         unit = problem.source_unit
         return jnp.sum(e.mean**2 + e.std**2) / unit**2 + jnp.sum(upper - 2 * lower) / unit
@@ -335,7 +334,7 @@ def test_silent_locations(problem_factory):
     """A variance of zero leaves a point at zero."""
     problem = problem_factory(3, **SIZE)
     gamma = jnp.ones((4, 9)).at[:, 3].set(0.0)
-    estimate = Estimate(problem, mixture(Marginal(problem, ej.models.ARD()), {"gamma": gamma}))
+    estimate = Estimate(problem, ej.models.ARD().marginal(problem).mixture({"gamma": gamma}))
     lower, upper = estimate.interval()
     assert (np.asarray(estimate.std)[3] == 0).all()
     assert (np.asarray(lower)[3] == 0).all()

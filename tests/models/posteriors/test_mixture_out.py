@@ -9,8 +9,6 @@ from scipy import stats
 
 import esijax as ej
 from esijax.estimate import Estimate
-from esijax.models.collapsed import Marginal
-from esijax.models.posteriors.mixture import mixture
 
 N_DRAWS = 6
 
@@ -23,7 +21,7 @@ def make(problem, prior=None, noise=None):
         "gamma": jnp.asarray(rng.lognormal(0, 1, (N_DRAWS, problem.n_locations))),
         "noise_var": jnp.asarray(rng.lognormal(0, 0.3, (N_DRAWS, 1))),
     }
-    posterior = jax.jit(mixture)(Marginal(problem, prior, noise), hyper)
+    posterior = jax.jit(lambda m, h: m.mixture(h))(prior.marginal(problem, noise), hyper)
     return Estimate(problem, posterior, hyper=hyper, model="ARD", method="NUTS")
 
 

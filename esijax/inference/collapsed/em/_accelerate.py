@@ -19,18 +19,18 @@ from jaxtyping import Array, Bool, Float, Int
 
 from esijax._ops.safe import divisor
 from esijax._types import Scalar
-from esijax.inference.collapsed.em._model import EMModel, Point, floor
+from esijax.inference.collapsed.em._model import EMModel, Evaluation
+from esijax.inference.collapsed.em._sensor import Variances, floor
 
-Per = Float[Array, " n"]
-REACH = 8.0
+LONGEST_STEP = 8.0
 
 
-class Walk(eqx.Module):
+class AndersonState(eqx.Module):
     """Where the iteration stands.
 
     Parameters
     ----------
-    point : Point
+    point : Evaluation
         Best point so far.
     trial : (n,)
         Where to look next.
@@ -42,34 +42,38 @@ class Walk(eqx.Module):
         How many of them hold something.
     """
 
-    point: Point
-    trial: Per
+    point: Evaluation
+    trial: Variances
     plain: Bool[Array, ""]
     d_log: Float[Array, "memory n"]
     d_move: Float[Array, "memory n"]
     filled: Int[Array, ""]
 
 
-def started(point: Point, memory: int) -> Walk:
+def anderson_start(point: Evaluation, memory: int) -> AndersonState:
     """Before the first iteration: the plain update is next."""
     empty = jnp.zeros((memory, len(point.log)), point.log.dtype)
-    return Walk(point, point.log + point.move, jnp.asarray(True), empty, empty, jnp.asarray(0))
+    return AndersonState(
+        point, point.log + point.move, jnp.asarray(True), empty, empty, jnp.asarray(0)
+    )
 
 
-def walked(model: EMModel, walk: Walk) -> Walk:
+def anderson_step(model: EMModel, state: AndersonState) -> AndersonState:
     """One evaluation."""
-    old, new = walk.point, model.at(walk.trial)
+    old, new = state.point, model.at(state.trial)
     better = jnp.isfinite(new.value) & (new.value >= old.value - slack(old.value))
-    taken = better | walk.plain
-    memory = walk.d_log.shape[0]
+    taken = better | state.plain
+    memory = state.d_log.shape[0]
     if memory == 0:
-        return Walk(new, new.log + new.move, walk.plain, walk.d_log, walk.d_move, walk.filled)
-    d_log = jnp.roll(walk.d_log, 1, axis=0).at[0].set(new.log - old.log)
-    d_move = jnp.roll(walk.d_move, 1, axis=0).at[0].set(new.move - old.move)
-    filled = jnp.where(taken, jnp.minimum(walk.filled + 1, memory), 0)
+        return AndersonState(
+            new, new.log + new.move, state.plain, state.d_log, state.d_move, state.filled
+        )
+    d_log = jnp.roll(state.d_log, 1, axis=0).at[0].set(new.log - old.log)
+    d_move = jnp.roll(state.d_move, 1, axis=0).at[0].set(new.move - old.move)
+    filled = jnp.where(taken, jnp.minimum(state.filled + 1, memory), 0)
     point = jax.tree.map(lambda a, b: jnp.where(taken, a, b), new, old)
     trial = jnp.where(taken, _extrapolated(new, d_log, d_move, filled), old.log + old.move)
-    return Walk(point, trial, ~taken, d_log, d_move, filled)
+    return AndersonState(point, trial, ~taken, d_log, d_move, filled)
 
 
 def slack(value: Scalar) -> Scalar:
@@ -77,7 +81,7 @@ def slack(value: Scalar) -> Scalar:
     return 100 * jnp.finfo(value.dtype).eps * jnp.abs(value)
 
 
-def _extrapolated(point: Point, d_log, d_move, filled) -> Per:
+def _extrapolated(point: Evaluation, d_log, d_move, filled) -> Variances:
     """Anderson's point; the plain update where there is nothing to go by."""
     used = (jnp.arange(len(d_log)) < filled).astype(d_log.dtype)
     d_log, d_move = d_log * used[:, None], d_move * used[:, None]
@@ -90,4 +94,4 @@ def _extrapolated(point: Point, d_log, d_move, filled) -> Per:
     c = scale * jnp.linalg.solve(system, scale * (weighted @ point.move))
     further = point.move - c @ (d_log + d_move)
     limit = floor(point.log)
-    return jnp.maximum(point.log + jnp.clip(further, -REACH, REACH), limit)
+    return jnp.maximum(point.log + jnp.clip(further, -LONGEST_STEP, LONGEST_STEP), limit)

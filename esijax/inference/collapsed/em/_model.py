@@ -5,25 +5,27 @@ r"""The objective of expectation maximisation and one update of all variances.
 Variances of sources and of the noise are components alike: one covariance, one rule.
 """
 
-import math
-
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from esijax._ops.trials import trials_as_columns
 from esijax._types import Scalar
-from esijax.inference.collapsed.em._sensor import Filter, Terms, terms, whitened
-from esijax.inference.collapsed.em._update import Shape, prior_shape, shape_of, updated
-from esijax.models.collapsed import Marginal
+from esijax.inference.collapsed.em._hyperprior import VariancePrior, log_hyperprior
+from esijax.inference.collapsed.em._sensor import (
+    SensorComponents,
+    SensorFilter,
+    Variances,
+    floor,
+    sensor_components,
+    sensor_filter,
+)
+from esijax.inference.collapsed.em._update import bound_coefficients
+from esijax.models.marginals import LinearMarginal
 from esijax.models.noise import LinearNoise
-from esijax.models.priors.linear import LinearPrior
-
-Per = Float[Array, " n"]
 
 
-class Point(eqx.Module):
+class Evaluation(eqx.Module):
     """What is known at one value of the variances.
 
     Parameters
@@ -34,17 +36,17 @@ class Point(eqx.Module):
         Logarithms of the variances.
     move : (n,)
         What the update adds to them.
-    slope : (n,)
+    gradient : (n,)
         Derivative of the objective with respect to the logarithms.
     share : (n,)
         Part of each component's dimensions that the data determine, between 0 and 1.
     """
 
     value: Scalar
-    log: Per
-    move: Per
-    slope: Per
-    share: Per
+    log: Variances
+    move: Variances
+    gradient: Variances
+    share: Variances
 
 
 class EMModel(eqx.Module):
@@ -52,14 +54,14 @@ class EMModel(eqx.Module):
 
     Parameters
     ----------
-    source : Terms
+    source : SensorComponents
         Components of the sources.
-    noise : Terms | None
+    noise : SensorComponents | None
         Of the noise; None: the identity.
     data : (rank, columns) or (rank, rank)
         Y / sqrt(n), or Y Y' / n where there are more samples than dimensions (`pooled`).
     n_columns, log_pdet : ()
-    prior : Shape
+    prior : VariancePrior
         Log hyper-prior of all variances.
     limit : (n,), optional
         z0, for the update "lowsnr".
@@ -69,13 +71,13 @@ class EMModel(eqx.Module):
     pooled : bool
     """
 
-    source: Terms
-    noise: Terms | None
+    source: SensorComponents
+    noise: SensorComponents | None
     data: Float[Array, "rank columns"]
     n_columns: Scalar
     log_pdet: Scalar
-    prior: Shape
-    limit: Per | None
+    prior: VariancePrior
+    limit: Variances | None
     n_sources: int = eqx.field(static=True)
     update: str = eqx.field(static=True)
     pooled: bool = eqx.field(static=True)
@@ -85,18 +87,18 @@ class EMModel(eqx.Module):
         """Dimensions of the data."""
         return self.data.shape[0]
 
-    def sigma(self, theta: Per) -> Float[Array, "rank rank"]:
+    def sigma(self, theta: Variances) -> Float[Array, "rank rank"]:
         """Covariance of the data."""
         signal = self.source.cov(theta[: self.n_sources])
         if self.noise is None:
             return signal + jnp.eye(self.rank, dtype=signal.dtype)
         return signal + self.noise.cov(theta[self.n_sources :])
 
-    def filter(self, theta: Per) -> Filter:
+    def filter(self, theta: Variances) -> SensorFilter:
         """Factorise the covariance."""
-        return whitened(self.sigma(theta), self.data, pooled=self.pooled)
+        return sensor_filter(self.sigma(theta), self.data, pooled=self.pooled)
 
-    def energy(self, filt: Filter) -> tuple[Per, Per]:
+    def energy(self, filt: SensorFilter) -> tuple[Variances, Variances]:
         """Give q and z of all components."""
         q, z = self.source.energy(filt)
         if self.noise is None:
@@ -105,55 +107,50 @@ class EMModel(eqx.Module):
         return jnp.concatenate([q, more[0]]), jnp.concatenate([z, more[1]])
 
     @property
-    def size(self) -> Per:
+    def size(self) -> Variances:
         """Dimensions of all components."""
         if self.noise is None:
             return self.source.size
         return jnp.concatenate([self.source.size, self.noise.size])
 
-    def value(self, theta: Per, filt: Filter) -> Scalar:
+    def value(self, theta: Variances, filt: SensorFilter) -> Scalar:
         """Objective."""
         log_det = filt.log_det if self.limit is None else jnp.sum(self.limit * theta)
         spread = log_det + filt.misfit + self.rank * jnp.log(2 * jnp.pi)
         return self.n_columns * (self.log_pdet - 0.5 * spread) + self.prior.value(theta)
 
-    def at(self, log: Per) -> Point:
+    def at(self, log: Variances) -> Evaluation:
         """Evaluate the objective and its update."""
+        low, high = self.prior.log_bounds(len(log))
+        log = jnp.clip(log, low, high)
         theta = jnp.exp(log)
         filt = self.filter(theta)
         q, z = self.energy(filt)
         bound = z if self.limit is None else self.limit
         size = self.size
-        new = updated(self.update, theta, q, bound, size, self.n_columns, self.prior)
-        slope = 0.5 * self.n_columns * theta * (q - bound) + self.prior.slope(theta)
+        data = bound_coefficients(self.update, theta, q, bound, size, self.n_columns)
+        new = self.prior.maximum(*data, theta)
+        gradient = 0.5 * self.n_columns * theta * (q - bound) + self.prior.gradient(theta)
+        # at an end of the support only the way back counts
+        outwards = ((log <= low) & (gradient < 0)) | ((log >= high) & (gradient > 0))
+        gradient = jnp.where(outwards, 0.0, gradient)
         move = jnp.maximum(jnp.log(new), floor(log)) - log
         share = jnp.clip(theta * z / size, 0.0, 1.0)
-        return Point(self.value(theta, filt), log, move, slope, share)
+        return Evaluation(self.value(theta, filt), log, move, gradient, share)
 
     def only(self, alive: Bool[Array, " n"], columns: int) -> "EMModel":
         """Leave out the columns of sources that are zero."""
         return eqx.tree_at(lambda m: m.source, self, self.source.only(alive, columns))
 
 
-def floor(like: Array) -> float:
-    """Logarithm below which a variance counts as zero."""
-    return math.log(float(jnp.finfo(like.dtype).tiny)) / 2
-
-
-def em_model(marginal: Marginal, update: str) -> EMModel:
+def em_model(marginal: LinearMarginal, update: str) -> EMModel:
     """Read prior, noise and data of a model."""
-    problem, prior, noise = marginal.problem, marginal.prior, marginal.noise
-    assert isinstance(prior, LinearPrior)
-    assert marginal.factor is not None
-    assert marginal.group is not None
-    shape = prior_shape(prior, marginal.sizes)
-    n_sources = prior.n_components(marginal.sizes)
-    source = terms(marginal.factor, marginal.group, n_sources)
+    problem, noise, n_sources = marginal.problem, marginal.noise, marginal.n_sources
+    source = sensor_components(marginal.factor, marginal.group, n_sources)
     own = None
     if isinstance(noise, LinearNoise):
-        own = terms(*noise.factor(problem.whitener), noise.n_variances)
-        more = shape_of(noise.variance, noise.n_variances, {})
-        shape = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), shape, more)
+        own = sensor_components(*noise.factor(problem.whitener), noise.n_variances)
+    prior = log_hyperprior(marginal.distributions() or ())
     pooled = marginal.sizes["n_times"] >= problem.rank
     n = marginal.data.n_columns
     if pooled:
@@ -163,7 +160,7 @@ def em_model(marginal: Marginal, update: str) -> EMModel:
     limit = None
     if update == "lowsnr":
         eye = jnp.eye(problem.rank, dtype=data.dtype)
-        limit = source.energy(whitened(eye, data[:, :1], pooled=False))[1]
+        limit = source.energy(sensor_filter(eye, data[:, :1], pooled=False))[1]
     return EMModel(
-        source, own, data, n, problem.whitener.log_pdet, shape, limit, n_sources, update, pooled
+        source, own, data, n, problem.whitener.log_pdet, prior, limit, n_sources, update, pooled
     )

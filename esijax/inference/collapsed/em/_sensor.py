@@ -10,6 +10,7 @@ become rank x rank matrices: an iteration then costs what the sensors cost.
 """
 
 import abc
+import math
 
 import equinox as eqx
 import jax
@@ -20,11 +21,16 @@ from jaxtyping import Array, Bool, Float, Int
 from esijax._ops.chunked import chunk_size, gram
 from esijax._types import Scalar, Square
 
-Per = Float[Array, " n"]
-FEW = 8
+Variances = Float[Array, " n"]
+FEW_COMPONENTS = 8
 
 
-class Filter(eqx.Module):
+def floor(like: Array) -> float:
+    """Logarithm below which a variance counts as zero."""
+    return math.log(float(jnp.finfo(like.dtype).tiny)) / 2
+
+
+class SensorFilter(eqx.Module):
     r"""What one covariance of the data asks of every component.
 
     Parameters
@@ -72,37 +78,39 @@ class Filter(eqx.Module):
         return jnp.sum(course**2, axis=0), z
 
 
-def whitened(sigma: Square, data: Float[Array, "rank columns"], *, pooled: bool) -> Filter:
+def sensor_filter(
+    sigma: Square, data: Float[Array, "rank columns"], *, pooled: bool
+) -> SensorFilter:
     """Factorise a covariance and whiten the data with it."""
     chol = jnp.linalg.cholesky(sigma)
     white = jsl.solve_triangular(chol, jnp.eye(len(chol), dtype=chol.dtype), lower=True)
     own = white @ data
     own = own @ white.T if pooled else own
-    return Filter(white, 2.0 * jnp.sum(jnp.log(jnp.diag(chol))), own, pooled)
+    return SensorFilter(white, 2.0 * jnp.sum(jnp.log(jnp.diag(chol))), own, pooled)
 
 
-class Terms(eqx.Module):
+class SensorComponents(eqx.Module):
     """Components of one kind (sources, or noise)."""
 
     @abc.abstractmethod
-    def cov(self, theta: Per) -> Square:
+    def cov(self, theta: Variances) -> Square:
         """Their sum."""
 
     @abc.abstractmethod
-    def energy(self, filt: Filter) -> tuple[Per, Per]:
+    def energy(self, filt: SensorFilter) -> tuple[Variances, Variances]:
         """Give q and z of each."""
 
     @property
     @abc.abstractmethod
-    def size(self) -> Per:
+    def size(self) -> Variances:
         """r, the dimensions of each component."""
 
-    def only(self, alive: Bool[Array, " n"], columns: int) -> "Terms":  # noqa: ARG002
+    def only(self, alive: Bool[Array, " n"], columns: int) -> "SensorComponents":  # noqa: ARG002
         """Leave out the columns of components that are zero; at most `columns` are kept."""
         return self
 
 
-class Columns(Terms):
+class FactorComponents(SensorComponents):
     """Factors side by side.
 
     Parameters
@@ -117,12 +125,12 @@ class Columns(Terms):
     group: Int[Array, " columns"]
     n: int = eqx.field(static=True)
 
-    def cov(self, theta: Per) -> Square:
+    def cov(self, theta: Variances) -> Square:
         """A diag(theta) A'."""
         padded = jnp.append(theta, 0.0)
         return gram(self.factor[:, :, None], padded[self.group][:, None])
 
-    def energy(self, filt: Filter) -> tuple[Per, Per]:
+    def energy(self, filt: SensorFilter) -> tuple[Variances, Variances]:
         """Take a few hundred columns at a time."""
         columns = self.factor.shape[1]
         width = chunk_size(columns, 1)
@@ -139,21 +147,21 @@ class Columns(Terms):
         return q, z
 
     @property
-    def size(self) -> Per:
+    def size(self) -> Variances:
         """Numbers of columns."""
         return jnp.zeros(self.n + 1, self.factor.dtype).at[self.group].add(1.0)[: self.n]
 
-    def only(self, alive: Bool[Array, " n"], columns: int) -> "Columns":
+    def only(self, alive: Bool[Array, " n"], columns: int) -> "FactorComponents":
         """Gather the columns of living components."""
         total = self.factor.shape[1]
         keep = jnp.append(alive, False)[self.group]
         index = jnp.nonzero(keep, size=columns, fill_value=total)[0]
         factor = jnp.take(self.factor, index, axis=1, mode="fill", fill_value=0.0)
         group = jnp.take(self.group, index, mode="fill", fill_value=self.n)
-        return Columns(factor, group, self.n)
+        return FactorComponents(factor, group, self.n)
 
 
-class Matrices(Terms):
+class MatrixComponents(SensorComponents):
     """A few components as matrices.
 
     Parameters
@@ -165,29 +173,31 @@ class Matrices(Terms):
     """
 
     matrix: Float[Array, "n rank rank"]
-    dims: Per
+    dims: Variances
 
-    def cov(self, theta: Per) -> Square:
+    def cov(self, theta: Variances) -> Square:
         """Weighted sum."""
         return jnp.tensordot(theta, self.matrix, axes=1)
 
-    def energy(self, filt: Filter) -> tuple[Per, Per]:
+    def energy(self, filt: SensorFilter) -> tuple[Variances, Variances]:
         """Sums of element-wise products."""
         axes = ([1, 2], [0, 1])
         q = jnp.tensordot(self.matrix, filt.sandwich(), axes=axes)
         return q, jnp.tensordot(self.matrix, filt.inverse, axes=axes)
 
     @property
-    def size(self) -> Per:
+    def size(self) -> Variances:
         """Ranks."""
         return self.dims
 
 
-def terms(factor: Float[Array, "rank columns"], group: Int[Array, " columns"], n: int) -> Terms:
+def sensor_components(
+    factor: Float[Array, "rank columns"], group: Int[Array, " columns"], n: int
+) -> SensorComponents:
     """Choose the form: matrices where there are few components of many columns."""
     rank, columns = factor.shape
-    if n > FEW or n * rank > 2 * columns:
-        return Columns(factor, group, n)
+    if n > FEW_COMPONENTS or n * rank > 2 * columns:
+        return FactorComponents(factor, group, n)
 
     def matrix(k):
         return gram(factor[:, :, None], (group == k).astype(factor.dtype)[:, None])
@@ -195,4 +205,4 @@ def terms(factor: Float[Array, "rank columns"], group: Int[Array, " columns"], n
     matrices = jax.lax.map(matrix, jnp.arange(n))
     values = jnp.linalg.eigvalsh(jax.lax.stop_gradient(matrices))
     dims = jnp.sum(values > 1e-10 * values[:, -1:], axis=1)
-    return Matrices(matrices, dims.astype(factor.dtype))
+    return MatrixComponents(matrices, dims.astype(factor.dtype))

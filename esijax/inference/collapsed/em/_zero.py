@@ -8,30 +8,30 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from esijax._ops.safe import divisor
-from esijax.inference.collapsed.em._model import EMModel, Point
+from esijax.inference.collapsed.em._model import EMModel, Evaluation
 
-SMALL = 1e-4
+NEAR_ZERO = 1e-4
 
 
-def growth(model: EMModel, point: Point) -> Float[Array, " n"]:
+def relative_growth(model: EMModel, point: Evaluation) -> Float[Array, " n"]:
     r"""Relative derivative, :math:`q_k / z_k - 1` under a flat hyper-prior."""
     dims = 0.5 * model.n_columns * model.size * point.share
-    return point.slope / divisor(dims)
+    return point.gradient / divisor(dims)
 
 
-def promise(model: EMModel, point: Point) -> Float[Array, " n"]:
+def possible_gain(model: EMModel, point: Evaluation) -> Float[Array, " n"]:
     r"""What each component could gain by growing, :math:`n r_k (q_k / z_k - 1)_+^2 / 4` nats.
 
     Relative to half the number of data.
     """
-    up = jnp.maximum(growth(model, point), 0.0)
+    up = jnp.maximum(relative_growth(model, point), 0.0)
     return 0.5 * model.size * up**2 / model.rank
 
 
-def leapt(model: EMModel, point: Point, which: Bool[Array, " n"]) -> Float[Array, " n"]:
+def leap(model: EMModel, point: Evaluation, which: Bool[Array, " n"]) -> Float[Array, " n"]:
     """Put components near zero at the value that is best for one alone, shared among them."""
-    rate = growth(model, point)
-    which = which & (point.share < SMALL)
+    rate = relative_growth(model, point)
+    which = which & (point.share < NEAR_ZERO)
     log_z = jnp.log(jnp.maximum(point.share, jnp.finfo(rate.dtype).tiny)) - point.log
     best = jnp.log(jnp.where(which, rate, 1.0)) - log_z - jnp.log(model.size)
     best = best - jnp.log(jnp.maximum(jnp.sum(which), 1))

@@ -14,15 +14,16 @@ from jaxtyping import Array, Bool, Float, Int
 
 from esijax._types import InputError, Scalar, check_positive, scalar
 from esijax.estimate import RESULT, Diagnostics, Estimate
-from esijax.inference.collapsed.answers import marginal, need_prior, point_estimate
-from esijax.inference.collapsed.em._accelerate import Walk, started, walked
-from esijax.inference.collapsed.em._model import EMModel, Point, em_model, floor
-from esijax.inference.collapsed.em._update import UPDATES, prior_shape, shape_of
-from esijax.inference.collapsed.em._zero import leapt, promise
-from esijax.inference.collapsed.target import check_start, start_gamma
+from esijax.inference.collapsed.answers import earlier_hyper, linear_marginal, point_estimate
+from esijax.inference.collapsed.checks import ask, check_prior, check_start, check_variances
+from esijax.inference.collapsed.em._accelerate import AndersonState, anderson_start, anderson_step
+from esijax.inference.collapsed.em._hyperprior import check_bounded
+from esijax.inference.collapsed.em._model import EMModel, Evaluation, em_model
+from esijax.inference.collapsed.em._sensor import floor
+from esijax.inference.collapsed.em._update import UPDATES
+from esijax.inference.collapsed.em._zero import leap, possible_gain
 from esijax.inference.method import Method, Setup, State
-from esijax.models.noise import LinearNoise, White
-from esijax.models.priors.linear import LinearPrior
+from esijax.models.noise import LinearNoise
 
 MEMORY = 5
 
@@ -70,8 +71,10 @@ class Convergence(Diagnostics):
         )
 
 
-class _Carry(eqx.Module):
-    walk: Walk
+class EMProgress(eqx.Module):
+    """Where the iteration stands, its objectives so far, and whether it has converged."""
+
+    anderson: AndersonState
     trace: Float[Array, " _"]
     count: Int[Array, ""]
     converged: Bool[Array, ""]
@@ -96,8 +99,9 @@ class EM(Method):
 
     "em" and "mm" never lower the objective; all but "lowsnr" have the same stationary points.
     "lowsnr" replaces log det by its tangent at :math:`\gamma = 0`: right where the signal is weak,
-    convex, and no maximum of the evidence. Flat, Gamma, Exponential and InverseGamma hyper-priors
-    enter exactly; the noise variances follow the same rules.
+    convex, and no maximum of the evidence. Hyper-priors of independent variances enter
+    exactly: flat, Gamma, Exponential and InverseGamma in closed form, any other density by Newton's
+    method in its logarithm. The noise variances follow the same rules.
 
     Parameters
     ----------
@@ -114,8 +118,8 @@ class EM(Method):
     Raises
     ------
     InputError
-        For a prior that is not linear in its variances, a hyper-prior without an update, a noise
-        model that is not linear in its variances, parameters out of range.
+        For a prior or noise model that is not linear in its variances, variances that a hyper-prior
+        ties together, a density that is unbounded, parameters out of range.
 
     References
     ----------
@@ -165,32 +169,18 @@ class EM(Method):
 
     def check(self, setup: Setup) -> None:
         """Refuse what has no update."""
-        need_prior(setup, "EM")
-        prior, noise = setup.model, setup.noise
-        if not isinstance(prior, LinearPrior):
-            raise InputError(
-                "EM needs a prior that is linear in its variances (ARD, Components, StudentT, "
-                f"GroupLaplace, Sum): {type(prior).__name__} has a covariance of its own; use "
-                "inference.Linear, Evidence or NUTS."
-            )
-        p = setup.problem
-        n_times = p.data.size // p.rank
-        sizes = {"n_locations": p.n_locations, "n_orients": p.n_orients, "n_times": n_times}
-        prior_shape(prior, sizes)
-        check_start(setup, sizes)
-        if noise is None or isinstance(noise, White):
+        check_prior(setup, "EM")
+        check_variances(setup, "EM")
+        check_bounded(setup.model.distributions(ask(setup, lambda m: m.sizes)))
+        check_start(setup)
+        if not isinstance(setup.noise, LinearNoise):
             return
-        if not isinstance(noise, LinearNoise):
-            raise InputError(
-                f"EM updates variances: the fields of noise.{type(noise).__name__} are not linear "
-                "in any; use noise.Diagonal, or inference.Evidence, SVI, NUTS."
-            )
         if self.update == "lowsnr":
             raise InputError(
                 'update="lowsnr" weighs sources by a noise covariance that is known: noise=None, '
                 'or update="mm".'
             )
-        shape_of(noise.variance, noise.n_variances, {})
+        check_bounded(setup.noise.distributions() or ())
 
     @property
     def memory(self) -> int:
@@ -199,18 +189,13 @@ class EM(Method):
 
     def init(self, setup: Setup) -> State:
         """Start from the minimum norm solution or an earlier estimate."""
-        target = marginal(setup)
-        hyper = None if setup.start is None else setup.start.hyper
-        theta = start_gamma(target, hyper)
-        if isinstance(target.noise, LinearNoise):
-            n = target.noise.n_variances
-            earlier = (hyper or {}).get("noise_var", jnp.ones(n)).reshape(-1, n)
-            theta = jnp.concatenate([theta, jnp.mean(earlier, axis=0)])
+        target = linear_marginal(setup)
+        theta = target.start_variances(earlier_hyper(setup))
         model = em_model(target, self.update)
         point = model.at(jnp.maximum(jnp.log(theta), floor(theta)))
         trace = jnp.full(self.max_iter + 1, jnp.nan).at[0].set(point.value)
-        carry = _Carry(
-            started(point, self.memory),
+        carry = EMProgress(
+            anderson_start(point, self.memory),
             trace,
             jnp.asarray(0),
             self._converged(model, point),
@@ -223,21 +208,21 @@ class EM(Method):
         if self.tol is None:
             carry = self._counted(model, carry)
         else:
-            carry = self._until(model, carry, _chunk(model, self.max_iter))
+            carry = self._until(model, carry, iterations_per_step(model, self.max_iter))
         return State(state.setup, carry, model)
 
-    def _iterated(self, model: EMModel, carry: _Carry) -> _Carry:
-        walk = walked(model, carry.walk)
+    def _iterated(self, model: EMModel, carry: EMProgress) -> EMProgress:
+        now = anderson_step(model, carry.anderson)
         if self.tol is not None:  # else near-zero components would take ages to come back
-            wants = promise(model, walk.point) > self.tol
-            still = (_gradient(model, walk.point) <= self.tol) & jnp.any(wants) & ~walk.plain
-            leap = leapt(model, walk.point, wants)
-            walk = eqx.tree_at(lambda w: w.trial, walk, jnp.where(still, leap, walk.trial))
-        trace = carry.trace.at[carry.count + 1].set(walk.point.value)
-        converged = self._converged(model, walk.point)
-        return _Carry(walk, trace, carry.count + 1, converged)
+            wants = possible_gain(model, now.point) > self.tol
+            still = (_gradient(model, now.point) <= self.tol) & jnp.any(wants) & ~now.plain
+            moved = leap(model, now.point, wants)
+            now = eqx.tree_at(lambda w: w.trial, now, jnp.where(still, moved, now.trial))
+        trace = carry.trace.at[carry.count + 1].set(now.point.value)
+        converged = self._converged(model, now.point)
+        return EMProgress(now, trace, carry.count + 1, converged)
 
-    def _counted(self, model: EMModel, carry: _Carry) -> _Carry:
+    def _counted(self, model: EMModel, carry: EMProgress) -> EMProgress:
         """A known number of iterations; those beyond max_iter leave things as they are."""
 
         def body(carry, _):
@@ -245,9 +230,9 @@ class EM(Method):
             go = carry.count < self.max_iter
             return jax.tree.map(lambda a, b: jnp.where(go, a, b), new, carry), None
 
-        return jax.lax.scan(body, carry, None, length=_chunk(model, self.max_iter))[0]
+        return jax.lax.scan(body, carry, None, length=iterations_per_step(model, self.max_iter))[0]
 
-    def _until(self, model: EMModel, carry: _Carry, length: int) -> _Carry:
+    def _until(self, model: EMModel, carry: EMProgress, length: int) -> EMProgress:
         """As many iterations as are needed, at most `length`."""
         end = carry.count + length
 
@@ -260,8 +245,8 @@ class EM(Method):
         """Known if the number of iterations is."""
         if self.tol is not None:
             return None
-        model = eqx.filter_eval_shape(lambda s: em_model(marginal(s), self.update), setup)
-        return -(-self.max_iter // _chunk(model, self.max_iter))
+        model = eqx.filter_eval_shape(lambda s: em_model(linear_marginal(s), self.update), setup)
+        return -(-self.max_iter // iterations_per_step(model, self.max_iter))
 
     def done(self, state: State) -> Any:
         """Converged, or no iterations left."""
@@ -269,14 +254,10 @@ class EM(Method):
 
     def finish(self, state: State) -> Estimate:
         """Posterior at the most probable variances."""
-        carry, target = state.carry, marginal(state.setup)
-        assert isinstance(target.prior, LinearPrior)
-        model, point = state.fixed, carry.walk.point
+        carry, target = state.carry, linear_marginal(state.setup)
+        model, point = state.fixed, carry.anderson.point
         theta = jnp.where(point.log > floor(point.log), jnp.exp(point.log), 0.0)
-        hyper = target.prior.start(theta[: model.n_sources], target.sizes)
-        if isinstance(target.noise, LinearNoise):
-            variance = theta[model.n_sources :]
-            hyper |= {"noise_var": variance, "noise_scale": jnp.sqrt(variance)}
+        hyper = target.unpack(theta)
         fixed = self.tol is None
         gradient = _gradient(model, point)
         diagnostics = Convergence(carry.trace, carry.count, gradient, carry.converged, fixed)
@@ -284,22 +265,22 @@ class EM(Method):
         result = RESULT.where(ok, RESULT.successful, RESULT.not_converged)
         return point_estimate(target, hyper, "EM", diagnostics=diagnostics, result=result)
 
-    def _stopped(self, carry: _Carry):
+    def _stopped(self, carry: EMProgress):
         converged = jnp.asarray(False) if self.tol is None else carry.converged
-        lost = jnp.logical_not(jnp.isfinite(carry.walk.point.value))
+        lost = jnp.logical_not(jnp.isfinite(carry.anderson.point.value))
         return converged | lost | (carry.count >= self.max_iter)
 
-    def _converged(self, model: EMModel, point: Point):
+    def _converged(self, model: EMModel, point: Evaluation):
         """Small derivatives, and no component near zero that wants to grow."""
         tol = 1e-4 if self.tol is None else self.tol
-        return (_gradient(model, point) <= tol) & (jnp.max(promise(model, point)) <= tol)
+        return (_gradient(model, point) <= tol) & (jnp.max(possible_gain(model, point)) <= tol)
 
 
-def _gradient(model: EMModel, point: Point) -> Scalar:
-    return jnp.sum(jnp.abs(point.slope)) / (0.5 * model.n_columns * model.rank)
+def _gradient(model: EMModel, point: Evaluation) -> Scalar:
+    return jnp.sum(jnp.abs(point.gradient)) / (0.5 * model.n_columns * model.rank)
 
 
-def _chunk(model: EMModel, max_iter: int) -> int:
+def iterations_per_step(model: EMModel, max_iter: int) -> int:
     """Iterations of about a second, at some 20 GFLOP/s."""
     columns = sum(leaf.size for leaf in jax.tree.leaves((model.source, model.noise))) / model.rank
     cost = model.rank**2 * (4 * columns + 4 * model.rank)

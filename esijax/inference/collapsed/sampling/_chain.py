@@ -1,4 +1,4 @@
-"""One NUTS chain as arrays: started, moved on by any number of transitions, its draws kept."""
+"""One NUTS chain as arrays: started, advanced by any number of transitions, its draws stored."""
 
 from typing import Any, NamedTuple
 
@@ -12,10 +12,11 @@ from numpyro.infer.hmc import hmc
 from numpyro.infer.util import constrain_fn, initialize_model
 
 from esijax._types import InputError, Scalar
-from esijax.inference.collapsed.target import Sites, Target, start_sites
+from esijax.inference.collapsed.target import Sites, Target
+from esijax.models.marginals.marginal import only_known
 
 
-class Settings(NamedTuple):
+class ChainSettings(NamedTuple):
     """Numbers of a run that shape the compiled program."""
 
     num_warmup: int
@@ -26,7 +27,7 @@ class Settings(NamedTuple):
     adapt_mass: bool
 
 
-class Stats(eqx.Module):
+class TransitionStats(eqx.Module):
     """What is kept of each transition after the warm-up.
 
     Parameters
@@ -46,7 +47,7 @@ class Stats(eqx.Module):
 
 
 class Chain(eqx.Module):
-    """A chain on its way.
+    """A chain between two transitions.
 
     Parameters
     ----------
@@ -59,7 +60,7 @@ class Chain(eqx.Module):
 
     state: Any
     draws: Float[Array, "samples dim"]
-    stats: Stats
+    stats: TransitionStats
 
 
 def unflatten(target: Target) -> Any:
@@ -74,16 +75,16 @@ def _model_start(target: Target, key: PRNGKeyArray) -> Sites:
     return found.param_info.z
 
 
-class Begin(NamedTuple):
+class StartPositions(NamedTuple):
     """Where chains start, (chains, dim), and the inverse mass matrix of the first steps."""
 
     places: Float[Array, "chains dim"]
     inverse_mass: Array | None
 
 
-def begin(
+def start_positions(
     target: Target, hyper: dict[str, Array] | None, key: PRNGKeyArray, num_chains: int, dense: Any
-) -> Begin:
+) -> StartPositions:
     """Chains spread around the analytic answer, or as far as the draws of an earlier estimate.
 
     Draws of the same sites (Laplace, SVI, NUTS) also give the mass matrix. Each chain takes the
@@ -92,22 +93,20 @@ def begin(
     """
     prior_median = _model_start(target, key)
     if not prior_median:
-        raise InputError(
-            "NUTS samples hyper-parameters, and this prior and noise have none: "
-            "inference.Linear() is exact."
-        )
+        raise InputError("NUTS samples hyper-parameters, and this prior and noise have none.")
     restore = ravel_pytree(prior_median)[1]
     earlier = _earlier_draws(target, prior_median, hyper)
     white = jax.random.normal(key, (num_chains, ravel_pytree(prior_median)[0].size))
     if earlier is None:
-        sites = start_sites(target.marginal, hyper)
-        known = {} if sites is None else target.free(sites)
+        known = target.marginal.analytic_sites(hyper)
+        if known:  # the sites of a noise model of the user's own are not among them
+            known = target.free(only_known(target.constrained(prior_median), known))
         centre, inverse_mass = ravel_pytree({**prior_median, **known})[0], None
         away = 0.5 * white
     else:
         centre = jnp.mean(earlier, axis=0)
         away = jnp.std(earlier, axis=0)[None] * white
-        inverse_mass = _shrunk(earlier, dense=dense(len(centre)))
+        inverse_mass = _shrunk_covariance(earlier, dense=dense(len(centre)))
     spread = jnp.array([1.0, 0.4, 0.1, 0.0])
 
     def one(direction):
@@ -115,14 +114,12 @@ def begin(
         value = jax.lax.map(lambda z: target.log_posterior(restore(z)), tried)
         return tried[jnp.argmax(jnp.isfinite(value))]
 
-    return Begin(jax.lax.map(one, away), inverse_mass)
+    return StartPositions(jax.lax.map(one, away), inverse_mass)
 
 
 def _earlier_draws(target: Target, free: Sites, hyper: dict[str, Array] | None) -> Array | None:
     """Unconstrained draws, (draws, dim), where an estimate has some of all sites."""
-    known = dict(hyper or {})
-    if "noise_var" in known:
-        known["noise/gamma"] = known["noise_var"]
+    known = target.marginal.sites_of(hyper or {})
     shapes = jax.eval_shape(lambda z: constrain_fn(target.marginal, (), {}, z), free)
     fits = all(
         name in known and known[name].shape[1:] == shape.shape and known[name].ndim > 0
@@ -135,7 +132,7 @@ def _earlier_draws(target: Target, free: Sites, hyper: dict[str, Array] | None) 
     return jax.vmap(lambda s: ravel_pytree(target.free(s))[0])(sites)
 
 
-def _shrunk(draws: Float[Array, "draws dim"], *, dense: bool) -> Array:
+def _shrunk_covariance(draws: Float[Array, "draws dim"], *, dense: bool) -> Array:
     """Covariance, drawn in to a small multiple of the identity as Stan does."""
     n = len(draws)
     share, floor = n / (n + 5.0), 1e-3 * 5.0 / (n + 5.0)
@@ -144,7 +141,7 @@ def _shrunk(draws: Float[Array, "draws dim"], *, dense: bool) -> Array:
     return share * jnp.cov(draws, rowvar=False) + floor * jnp.eye(draws.shape[1])
 
 
-def _kernel(settings: Settings, target: Target):
+def _kernel(settings: ChainSettings, target: Target):
     """NumPyro's `init` and `sample`; the target is an argument of theirs, not a constant."""
 
     def potential(target):
@@ -171,15 +168,19 @@ def _kernel(settings: Settings, target: Target):
     return started, sample
 
 
-def start(settings: Settings, target: Target, key: Array, position, inverse_mass=None) -> Chain:
+def start_chain(
+    settings: ChainSettings, target: Target, key: Array, position, inverse_mass=None
+) -> Chain:
     """Put a chain at its first position."""
     state = _kernel(settings, target)[0](key, position, inverse_mass)
     n, real = settings.num_samples, jnp.zeros(settings.num_samples, position.dtype)
-    stats = Stats(real, real, real, jnp.zeros(n, int), jnp.zeros(n, bool))
+    stats = TransitionStats(real, real, real, jnp.zeros(n, int), jnp.zeros(n, bool))
     return Chain(state, jnp.zeros((n, *position.shape), position.dtype), stats)
 
 
-def run(settings: Settings, target: Target, chain: Chain, n: Scalar | Int[Array, ""]) -> Chain:
+def advance_chain(
+    settings: ChainSettings, target: Target, chain: Chain, n: Scalar | Int[Array, ""]
+) -> Chain:
     """Move a chain on by n transitions, or to its end."""
     started, sample = _kernel(settings, target)
     # NumPyro's `sample` reads what `init` has set: called for that alone, nothing is computed
@@ -190,7 +191,7 @@ def run(settings: Settings, target: Target, chain: Chain, n: Scalar | Int[Array,
         at = jnp.where(chain.state.i < settings.num_warmup, settings.num_samples, 0)
         at = at + chain.state.i - settings.num_warmup * (at == 0)  # beyond the end: dropped
         s = chain.stats
-        stats = Stats(
+        stats = TransitionStats(
             s.potential.at[at].set(state.potential_energy, mode="drop"),
             s.energy.at[at].set(state.energy, mode="drop"),
             s.accept.at[at].set(state.accept_prob, mode="drop"),

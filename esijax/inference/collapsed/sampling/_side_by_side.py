@@ -14,7 +14,7 @@ from esijax._types import InputError
 
 
 def check_counts(method: Any, *names: str) -> None:
-    """Refuse fields of a method that are no positive integers."""
+    """Raise InputError for fields of a method that are not positive integers."""
     for name in names:
         value = getattr(method, name)
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:

@@ -25,76 +25,61 @@ import numpyro.distributions as dist
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from esijax._ops.trials import trials_as_columns
-from esijax._types import InputError, Scalar
-from esijax.inference.collapsed._start import factors
-from esijax.models.collapsed import Marginal
-from esijax.models.hyperpriors import BlockNorm, Given
-from esijax.models.noise import LinearNoise
-from esijax.models.priors.linear import LinearPrior, OneLevel, Sum
+from esijax._types import Scalar
+from esijax.models._variance_blocks import LogVariances, VarianceBlock, variance_blocks
+from esijax.models.marginals import LinearMarginal
 
-Per = Float[Array, " n"]
-WIDTH = 2.0  # of a step outwards, in log variance
-STEPS = 16
+Counts = Float[Array, " n"]
+STEP_OUT = 2.0  # of a step outwards, in log variance
+MAX_STEPS_OUT = 16
 SHRINKINGS = 60
 
 
-class Local(eqx.Module):
-    """Independent hyper-priors of some variances, one after the other."""
+def draw_block(
+    block: VarianceBlock, key: PRNGKeyArray, log: LogVariances, count: Counts, square: Counts
+) -> LogVariances:
+    """Log variances of a block given `count` latent values and the sum of their squares."""
+    law = block.law
+    if isinstance(law, dist.InverseGamma):
+        shape = law.concentration + 0.5 * count
+        return jnp.log(law.rate + 0.5 * square) - jnp.log(jax.random.gamma(key, shape))
 
-    given: Given
-    n: int = eqx.field(static=True)
+    def density(u: LogVariances) -> LogVariances:
+        inside = law.support(jnp.exp(u))
+        value = law.log_prob(jnp.where(inside, jnp.exp(u), jnp.exp(log)))
+        own = u - 0.5 * (count * u + square * jnp.exp(-u))
+        return jnp.where(inside, value + own, -jnp.inf)
 
-    def draw(self, key: PRNGKeyArray, log: Per, count: Per, square: Per) -> Per:
-        """Log variances given `count` latent values and the sum of their squares."""
-        given = self.given.law
-        if isinstance(given, dist.InverseGamma):
-            shape = given.concentration + 0.5 * count
-            return jnp.log(given.rate + 0.5 * square) - jnp.log(jax.random.gamma(key, shape))
-
-        def density(u: Per) -> Per:
-            inside = given.support(jnp.exp(u))
-            value = given.log_prob(jnp.where(inside, jnp.exp(u), jnp.exp(log)))
-            own = u - 0.5 * (count * u + square * jnp.exp(-u))
-            return jnp.where(inside, value + own, -jnp.inf)
-
-        return sliced(key, density, log)
-
-    def inside(self, log: Per) -> Per:
-        """Draw a start into the support."""
-        return jnp.log(self.given.start(jnp.exp(log))["gamma"])
-
-    def log_prob(self, log: Per) -> Scalar:
-        """Log density of the log variances."""
-        return jnp.sum(self.given.law.log_prob(jnp.exp(log)) + log)
+    return sliced(key, density, log)
 
 
-class Model(eqx.Module):
+class SweepModel(eqx.Module):
     """What a sweep reads."""
 
     factor: Float[Array, "rank columns"]
     owner: Int[Array, " columns"]
     data: Float[Array, "rank times"]
-    locals: tuple[Local, ...]
+    blocks: tuple[VarianceBlock, ...]
     known: bool = eqx.field(static=True)  # the noise is N(0, I), not among the factors
 
     @property
     def n(self) -> int:
         """Number of variances."""
-        return sum(local.n for local in self.locals)
+        return sum(block.n for block in self.blocks)
 
     @property
-    def count(self) -> Per:
+    def count(self) -> LogVariances:
         """Latent values of each variance."""
         return jnp.zeros(self.n).at[self.owner].add(1.0) * self.data.shape[1]
 
-    def inside(self, log: Per) -> Per:
+    def inside(self, log: LogVariances) -> LogVariances:
         """Draw a start into the support of the hyper-priors."""
-        pieces = zip(self.locals, self._split(log), strict=True)
+        pieces = zip(self.blocks, self._split(log), strict=True)
         return jnp.concatenate([own.inside(u) for own, u in pieces])
 
-    def sweep(self, key: PRNGKeyArray, log: Per) -> tuple[Per, Scalar]:
+    def sweep(self, key: PRNGKeyArray, log: LogVariances) -> tuple[LogVariances, Scalar]:
         """Next log variances; log posterior of the last ones."""
-        k_latent, k_noise, *keys = jax.random.split(key, 2 + len(self.locals))
+        k_latent, k_noise, *keys = jax.random.split(key, 2 + len(self.blocks))
         variance = jnp.exp(log)[self.owner]
         cov = (self.factor * variance) @ self.factor.T
         shape = (len(variance), self.data.shape[1])
@@ -109,75 +94,52 @@ class Model(eqx.Module):
         white = jsl.solve_triangular(chol, self.data, lower=True)
         evidence = -self.data.shape[1] * jnp.sum(jnp.log(jnp.diag(chol))) - 0.5 * jnp.sum(white**2)
         pieces = self._split(log), self._split(self.count), self._split(square)
-        prior = sum(own.log_prob(u) for own, u in zip(self.locals, pieces[0], strict=True))
+        prior = sum(
+            jnp.sum(own.log_density(u) + u) for own, u in zip(self.blocks, pieces[0], strict=True)
+        )
         new = [
-            own.draw(k, *piece) for own, k, *piece in zip(self.locals, keys, *pieces, strict=True)
+            draw_block(own, k, *piece)
+            for own, k, *piece in zip(self.blocks, keys, *pieces, strict=True)
         ]
         return jnp.concatenate(new), evidence + prior
 
     def _split(self, values: Array) -> list[Array]:
         ends = [0]
-        for local in self.locals:
-            ends.append(ends[-1] + local.n)
+        for block in self.blocks:
+            ends.append(ends[-1] + block.n)
         return [values[a:b] for a, b in itertools.pairwise(ends)]
 
 
-def gibbs_model(marginal: Marginal) -> Model:
+def sweep_model(marginal: LinearMarginal) -> SweepModel:
     """Read prior, noise and data of a model."""
-    assert isinstance(marginal.prior, LinearPrior)
-    factor, owner, _ = factors(marginal)
+    factor, owner, _ = marginal.columns()
     data = trials_as_columns(marginal.problem.data)
-    own = locals_of(marginal.prior, marginal.sizes)
-    noise = marginal.noise
-    if isinstance(noise, LinearNoise):
-        own = (*own, _local(noise.variance, noise.n_variances, {}))
-    return Model(factor, owner, data, own, not isinstance(noise, LinearNoise))
+    blocks = variance_blocks(marginal.distributions() or ())
+    return SweepModel(factor, owner, data, blocks, marginal.n_noise == 0)
 
 
-def locals_of(prior: LinearPrior, sizes: dict[str, int]) -> tuple[Local, ...]:
-    """Independent hyper-priors of a prior's variances."""
-    if isinstance(prior, Sum):
-        return tuple(own for one in prior.priors for own in locals_of(one, sizes))
-    if not isinstance(prior, OneLevel):
-        raise _refused(type(prior).__name__)
-    return (_local(prior.local, prior.n_components(sizes), sizes),)
-
-
-def _local(local: Any, n: int, sizes: dict[str, int]) -> Local:
-    if isinstance(local, BlockNorm):
-        return Local(Given(local.distribution(sizes)), n)
-    if isinstance(local, Given):
-        return Local(local, n)
-    raise _refused(type(local).__name__)
-
-
-def _refused(name: str) -> InputError:
-    return InputError(
-        f"Gibbs draws variances that are independent given the sources: {name} ties them together "
-        "or has no distribution; use inference.NUTS."
-    )
-
-
-def sliced(key: PRNGKeyArray, density: Any, at: Per) -> Per:
+def sliced(key: PRNGKeyArray, density: Any, at: LogVariances) -> LogVariances:
     """Slice sampling of many independent numbers at once (Neal 2003, doi:10.1214/aos/1056562461).
 
-    The interval steps out until both ends lie below the level, or STEPS times, and shrinks to the
-    point.
+    The interval steps out until both ends lie below the level, or MAX_STEPS_OUT times, and shrinks
+    to the point.
     """
     k_level, k_place, k_steps, k_shrink = jax.random.split(key, 4)
     level = density(at) + jnp.log(jax.random.uniform(k_level, at.shape, minval=1e-300))
-    low = at - WIDTH * jax.random.uniform(k_place, at.shape)
-    high = low + WIDTH
-    left = jnp.floor(STEPS * jax.random.uniform(k_steps, at.shape))  # the rest to the right
+    low = at - STEP_OUT * jax.random.uniform(k_place, at.shape)
+    high = low + STEP_OUT
+    left = jnp.floor(MAX_STEPS_OUT * jax.random.uniform(k_steps, at.shape))  # the rest to the right
 
     def out(i, ends):
         low, high = ends
         return (
-            jnp.where((density(low) > level) & (i < left), low - WIDTH, low),
-            jnp.where((density(high) > level) & (i < STEPS - 1 - left), high + WIDTH, high),
+            jnp.where((density(low) > level) & (i < left), low - STEP_OUT, low),
+            jnp.where(
+                (density(high) > level) & (i < MAX_STEPS_OUT - 1 - left), high + STEP_OUT, high
+            ),
         )
 
-    low, high = jax.lax.fori_loop(0, STEPS, out, (low, high))
+    low, high = jax.lax.fori_loop(0, MAX_STEPS_OUT, out, (low, high))
 
     def shrink(i, state):
         low, high, value, found = state

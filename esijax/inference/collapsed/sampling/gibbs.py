@@ -12,22 +12,23 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from esijax._types import InputError
 from esijax.estimate import Estimate
-from esijax.inference.collapsed.answers import marginal, mixture_estimate, need_prior
+from esijax.inference.collapsed.answers import earlier_hyper, linear_marginal, mixture_estimate
+from esijax.inference.collapsed.checks import (
+    check_prior,
+    check_proper,
+    check_start,
+    check_variances,
+)
 from esijax.inference.collapsed.sampling._side_by_side import check_counts, in_threads, one_by_one
-from esijax.inference.collapsed.sampling._sweep import Model, gibbs_model, locals_of
+from esijax.inference.collapsed.sampling._sweep import SweepModel, sweep_model
 from esijax.inference.collapsed.sampling._verdict import SweepDiagnostics
-from esijax.inference.collapsed.target import check_learnable, check_start, start_gamma
 from esijax.inference.method import Method, Setup, State
-from esijax.models.collapsed import Marginal
-from esijax.models.noise import LinearNoise, White
-from esijax.models.priors.linear import LinearPrior
 
 SPREAD = 0.5  # of the chains' starts, in log variance
 
 
-class Walker(eqx.Module):
+class GibbsChain(eqx.Module):
     """One chain: where it is, how many sweeps it has made, what is kept."""
 
     log: Float[Array, " n"]
@@ -37,10 +38,10 @@ class Walker(eqx.Module):
     density: Float[Array, " samples"]
 
 
-class Carry(eqx.Module):
+class GibbsChains(eqx.Module):
     """What changes; `chunk` sweeps take about a second."""
 
-    chains: tuple[Walker, ...]
+    chains: tuple[GibbsChain, ...]
     chunk: Int[Array, ""]
 
 
@@ -106,58 +107,39 @@ class Gibbs(Method):
 
     def check(self, setup: Setup) -> None:
         """Take variances that are independent given the sources."""
-        need_prior(setup, "Gibbs")
-        prior, noise, p = setup.model, setup.noise, setup.problem
-        check_learnable(eqx.filter_eval_shape(Marginal, p, prior, noise), "Gibbs", proper=True)
-        if not isinstance(prior, LinearPrior):
-            raise InputError(
-                f"Gibbs needs a prior of components (ARD, StudentT, Components, ...) and "
-                f"{type(prior).__name__} has none: use Linear for it, or NUTS if it has "
-                "hyper-parameters."
-            )
-        n_columns = p.data.size // p.rank
-        sizes = {"n_locations": p.n_locations, "n_orients": p.n_orients, "n_times": n_columns}
-        locals_of(prior, sizes)
-        check_start(setup, sizes)
-        if not (noise is None or isinstance(noise, White | LinearNoise)):
-            raise InputError(
-                f"Gibbs draws variances: the fields of noise.{type(noise).__name__} are none; use "
-                "noise.Diagonal, or inference.NUTS."
-            )
+        check_prior(setup, "Gibbs")
+        check_proper(setup, "Gibbs")
+        check_variances(setup, "Gibbs")
+        check_start(setup)
 
     def init(self, setup: Setup) -> State:
         """Put the chains around the analytic answer, or around the earlier estimate."""
-        target = marginal(setup)
-        hyper = None if setup.start is None else setup.start.hyper
-        log = jnp.log(start_gamma(target, hyper))
-        n_noise = target.noise.n_variances
-        if n_noise:
-            known = (hyper or {}).get("noise_var", jnp.ones(n_noise)).reshape(-1, n_noise)
-            log = jnp.concatenate([log, jnp.log(jnp.mean(known, axis=0))])
-        model = gibbs_model(target)
+        target = linear_marginal(setup)
+        log = jnp.log(target.start_variances(earlier_hyper(setup)))
+        model = sweep_model(target)
         k_place, k_chain = jax.random.split(setup.key)
         places = log + SPREAD * jax.random.normal(k_place, (self.num_chains, len(log)))
         # keys as plain integers: a checkpoint stores them
         seeds = jax.random.bits(k_chain, (self.num_chains,))
         empty = jnp.zeros((self.num_samples, len(log)), log.dtype)
         chains = tuple(
-            Walker(model.inside(place), seed, jnp.zeros((), int), empty, empty[:, 0])
+            GibbsChain(model.inside(place), seed, jnp.zeros((), int), empty, empty[:, 0])
             for place, seed in zip(places, seeds, strict=True)
         )
-        return State(setup, Carry(chains, jnp.ones((), int)), (target, model))
+        return State(setup, GibbsChains(chains, jnp.ones((), int)), (target, model))
 
     def step(self, state: State) -> State:
         """All sweeps, chain by chain: under jit nobody looks between."""
         total = jnp.asarray(self.num_warmup + self.num_samples)
-        run = partial(_swept, self.num_warmup, state.fixed[1])
+        run = partial(_sweeps, self.num_warmup, state.fixed[1])
         chains = one_by_one(lambda c: run(c, total), state.carry.chains)
-        return State(state.setup, Carry(chains, state.carry.chunk), state.fixed)
+        return State(state.setup, GibbsChains(chains, state.carry.chunk), state.fixed)
 
     def advance(self, state: State) -> State:
         """About a second's worth of sweeps, chains side by side in threads."""
-        run = partial(_chunk, self.num_warmup, state.fixed[1])
+        run = partial(_compiled_sweeps, self.num_warmup, state.fixed[1])
         chains, chunk = in_threads(run, state.carry.chains, state.carry.chunk)
-        return State(state.setup, Carry(chains, chunk), state.fixed)
+        return State(state.setup, GibbsChains(chains, chunk), state.fixed)
 
     def done(self, state: State) -> Any:
         """Whether all chains have all their draws."""
@@ -168,22 +150,18 @@ class Gibbs(Method):
         """Leave only the draws there are; where there is none, the last of the warm-up."""
         n = min(int(c.i) for c in state.carry.chains) - self.num_warmup
 
-        def cut(c: Walker) -> Walker:
+        def cut(c: GibbsChain) -> GibbsChain:
             draws = c.draws if n > 0 else c.draws.at[0].set(c.log)
             return dataclasses.replace(c, draws=draws[: max(n, 1)], density=c.density[: max(n, 1)])
 
         chains = tuple(cut(c) for c in state.carry.chains)
-        return State(state.setup, Carry(chains, state.carry.chunk), state.fixed)
+        return State(state.setup, GibbsChains(chains, state.carry.chunk), state.fixed)
 
     def finish(self, state: State) -> Estimate:
         """Mixture over the draws of all chains."""
         target, chains = state.fixed[0], state.carry.chains
         theta = jnp.exp(jnp.stack([c.draws for c in chains]))
-        n = target.prior.n_components(target.sizes)
-        named = jax.vmap(jax.vmap(lambda gamma: target.prior.start(gamma, target.sizes)))
-        hyper = dict(named(theta[..., :n]))
-        if theta.shape[-1] > n:
-            hyper |= {"noise_var": theta[..., n:], "noise_scale": jnp.sqrt(theta[..., n:])}
+        hyper = jax.vmap(jax.vmap(target.unpack))(theta)
         warmed = jnp.min(jnp.stack([c.i for c in chains])) > self.num_warmup
         density = jnp.stack([c.density for c in chains])
         diagnostics = SweepDiagnostics(hyper, -density, warmed)
@@ -193,15 +171,17 @@ class Gibbs(Method):
         )
 
 
-def _swept(num_warmup: int, model: Model, chain: Walker, length: Int[Array, ""]) -> Walker:
+def _sweeps(
+    num_warmup: int, model: SweepModel, chain: GibbsChain, length: Int[Array, ""]
+) -> GibbsChain:
     """Make some sweeps, none beyond the last draw; the random numbers depend on the count alone."""
     total = num_warmup + len(chain.draws)
     key = jax.random.PRNGKey(chain.seed)
 
-    def body(chain: Walker) -> Walker:
+    def body(chain: GibbsChain) -> GibbsChain:
         log, density = model.sweep(jax.random.fold_in(key, chain.i), chain.log)
         at = jnp.maximum(chain.i - num_warmup, 0)
-        return Walker(
+        return GibbsChain(
             log,
             chain.seed,
             chain.i + 1,
@@ -213,4 +193,4 @@ def _swept(num_warmup: int, model: Model, chain: Walker, length: Int[Array, ""])
     return jax.lax.while_loop(lambda c: c.i < end, body, chain)
 
 
-_chunk: Any = eqx.filter_jit(_swept)
+_compiled_sweeps: Any = eqx.filter_jit(_sweeps)

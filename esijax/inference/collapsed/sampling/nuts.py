@@ -15,20 +15,32 @@ from jaxtyping import Array
 
 from esijax._types import InputError
 from esijax.estimate import Estimate
-from esijax.inference.collapsed.answers import marginal, mixture_estimate, need_prior
-from esijax.inference.collapsed.sampling._chain import Chain, Settings, begin, run, start, unflatten
+from esijax.inference.collapsed.answers import earlier_hyper, marginal, mixture_estimate
+from esijax.inference.collapsed.checks import (
+    check_prior,
+    check_proper,
+    check_start,
+    count_unknowns,
+)
+from esijax.inference.collapsed.sampling._chain import (
+    Chain,
+    ChainSettings,
+    advance_chain,
+    start_chain,
+    start_positions,
+    unflatten,
+)
 from esijax.inference.collapsed.sampling._side_by_side import check_counts, in_threads, one_by_one
 from esijax.inference.collapsed.sampling._verdict import ChainDiagnostics
-from esijax.inference.collapsed.target import Target, check_learnable, check_start
+from esijax.inference.collapsed.target import Target
 from esijax.inference.method import Method, Setup, State
-from esijax.models.collapsed import Marginal
 
 WARMUP_PER_UNKNOWN = 8  # for a dense mass matrix that the warm-up estimates
 DEEPEST = 20
 DENSE_UP_TO = 1000  # for one from draws of an earlier estimate
 
 
-class Carry(eqx.Module):
+class NUTSChains(eqx.Module):
     """What changes: the chains; `chunk` transitions take about a second.
 
     `settled` tells that an earlier estimate gave the mass matrix: its draws know the shape of the
@@ -124,46 +136,49 @@ class NUTS(Method):
 
     def check(self, setup: Setup) -> None:
         """Refuse what has no posterior to sample from."""
-        need_prior(setup, "NUTS")
-        shapes = eqx.filter_eval_shape(Marginal, setup.problem, setup.model, setup.noise)
-        check_learnable(shapes, "NUTS", proper=True)
-        check_start(setup, shapes.sizes)
+        check_prior(setup, "NUTS")
+        check_proper(setup, "NUTS")
+        check_start(setup)
+        count_unknowns(setup, "NUTS")
 
     def init(self, setup: Setup) -> State:
         """Put the chains around the analytic answer, or around the earlier estimate."""
         target = Target(marginal(setup))
         k_place, k_chain = jax.random.split(setup.key)
-        hyper = None if setup.start is None else setup.start.hyper
-        first = begin(
-            target, hyper, k_place, self.num_chains, dense=lambda dim: self._dense(dim, True)
+        first = start_positions(
+            target,
+            earlier_hyper(setup),
+            k_place,
+            self.num_chains,
+            dense=lambda dim: self._dense(dim, True),
         )
         settled = first.inverse_mass is not None
         settings = self._settings(first.places.shape[1], settled)
         # keys as plain integers: a checkpoint stores them
         seeds = jax.random.bits(k_chain, (self.num_chains,))
         chains = tuple(
-            start(settings, target, jax.random.PRNGKey(s), z, first.inverse_mass)
+            start_chain(settings, target, jax.random.PRNGKey(s), z, first.inverse_mass)
             for s, z in zip(seeds, first.places, strict=True)
         )
-        return State(setup, Carry(chains, jnp.asarray(self.chunk or 1), settled), target)
+        return State(setup, NUTSChains(chains, jnp.asarray(self.chunk or 1), settled), target)
 
     def step(self, state: State) -> State:
         """All transitions, chain by chain: under jit nobody looks between."""
         carry = state.carry
         settings = self._settings(carry.chains[0].draws.shape[1], carry.settled)
         total = jnp.asarray(self.num_warmup + self.num_samples)
-        chains = one_by_one(lambda c: run(settings, state.fixed, c, total), carry.chains)
-        return State(state.setup, Carry(chains, carry.chunk, carry.settled), state.fixed)
+        chains = one_by_one(lambda c: advance_chain(settings, state.fixed, c, total), carry.chains)
+        return State(state.setup, NUTSChains(chains, carry.chunk, carry.settled), state.fixed)
 
     def advance(self, state: State) -> State:
         """About a second's worth of transitions, chains side by side in threads."""
         carry = state.carry
-        _check_start(carry.chains)
+        _check_finite_start(carry.chains)
         settings = self._settings(carry.chains[0].draws.shape[1], carry.settled)
-        some = partial(_chunk, settings, state.fixed)
+        some = partial(_compiled_advance, settings, state.fixed)
         chains, chunk = in_threads(some, carry.chains, carry.chunk)
         chunk = chunk if self.chunk is None else carry.chunk
-        return State(state.setup, Carry(chains, chunk, carry.settled), state.fixed)
+        return State(state.setup, NUTSChains(chains, chunk, carry.settled), state.fixed)
 
     def done(self, state: State) -> Any:
         """Whether all chains have all their draws."""
@@ -181,7 +196,7 @@ class NUTS(Method):
             Chain(c.state, c.draws[:cut], jax.tree.map(lambda x: x[:cut], c.stats)) for c in chains
         )
         return State(
-            state.setup, Carry(chains, state.carry.chunk, state.carry.settled), state.fixed
+            state.setup, NUTSChains(chains, state.carry.chunk, state.carry.settled), state.fixed
         )
 
     def finish(self, state: State) -> Estimate:
@@ -207,8 +222,8 @@ class NUTS(Method):
             target.marginal, flat, "NUTS", num_maps=self.num_maps, diagnostics=diagnostics
         )
 
-    def _settings(self, dim: int, settled: bool) -> Settings:
-        return Settings(
+    def _settings(self, dim: int, settled: bool) -> ChainSettings:
+        return ChainSettings(
             self.num_warmup,
             self.num_samples,
             self.max_tree_depth,
@@ -223,10 +238,10 @@ class NUTS(Method):
         return dim <= DENSE_UP_TO if settled else WARMUP_PER_UNKNOWN * dim <= self.num_warmup
 
 
-_chunk: Any = eqx.filter_jit(run)
+_compiled_advance: Any = eqx.filter_jit(advance_chain)
 
 
-def _check_start(chains: tuple[Chain, ...]) -> None:
+def _check_finite_start(chains: tuple[Chain, ...]) -> None:
     for number, chain in enumerate(chains):
         if int(chain.state.i) == 0 and not bool(jnp.isfinite(chain.state.potential_energy)):
             raise InputError(

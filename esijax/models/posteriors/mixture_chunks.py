@@ -14,9 +14,9 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from esijax._ops.chunked import chunk_size
-from esijax.models.posteriors._rows import Rows
+from esijax.models.posteriors.local_moments import LocalMoments
 
-_VALUES = 16_000_000  # of all members together that may be held at once
+VALUES_AT_ONCE = 16_000_000  # of all members together that may be held at once
 
 
 class Member(NamedTuple):
@@ -27,24 +27,24 @@ class Member(NamedTuple):
     white: Array  # (..., rank, times), root times data
 
 
-class Moments(NamedTuple):
-    """Of a member at some locations: (..., locations, orients, times), blocks, and the filter."""
+class MemberMoments(NamedTuple):
+    """Posterior of a member at some locations: mean, covariance blocks, and L^-1 G R."""
 
     mean: Array
     cov: Array
     half: Array
 
 
-def moments(rows: Rows, member: Member) -> Moments:
-    """Mean and covariance blocks at the rows' locations."""
-    reach = rows.reach(member.hyper)
+def member_moments(local: LocalMoments, member: Member) -> MemberMoments:
+    """Mean and covariance blocks at the chosen locations."""
+    reach = local.reach(member.hyper)
     rank, n, orients = reach.shape
     half = member.root @ reach.reshape(rank, -1)
     mean = jnp.einsum("rk,...rt->...kt", half, member.white)
     mean = mean.reshape(*mean.shape[:-2], n, orients, mean.shape[-1])
     half = half.reshape(rank, n, orients)
     explained = jnp.sum(half[:, :, :, None] * half[:, :, None, :], axis=0)
-    return Moments(mean, nonnegative(rows.prior(member.hyper) - explained), half)
+    return MemberMoments(mean, nonnegative(local.prior(member.hyper) - explained), half)
 
 
 def nonnegative(cov: Array) -> Array:
@@ -54,7 +54,7 @@ def nonnegative(cov: Array) -> Array:
     return cov * (1 - eye) + diagonal[..., None] * eye
 
 
-def variance(cov: Array) -> Array:
+def block_variance(cov: Array) -> Array:
     """Diagonals of blocks, (locations, orients)."""
     return jnp.diagonal(cov, axis1=-2, axis2=-1)
 
@@ -73,15 +73,17 @@ def average(function: Callable[[Member], Any], members: Member) -> Any:
     return jax.tree.map(lambda x: x / n, total)
 
 
-def by_chunks(function: Callable, rows: Rows, index: Array, size: int, *more: Array) -> Any:
-    """Stack `function(rows of a chunk, chunks of more)`, whose results begin with locations."""
+def by_chunks(
+    function: Callable, local: LocalMoments, index: Array, size: int, *more: Array
+) -> Any:
+    """Stack `function(local of a chunk, chunks of more)`, whose results begin with locations."""
     n = len(index)
     size = min(n, size)
     n_chunks = -(-n // size)
     padded = jnp.minimum(jnp.arange(n_chunks * size), n - 1).reshape(n_chunks, size)
 
     def one(chosen):
-        return function(rows.at(index[chosen]), *(x[chosen] for x in more))
+        return function(local.at(index[chosen]), *(x[chosen] for x in more))
 
     if n_chunks == 1:
         return one(padded[0])
@@ -97,4 +99,4 @@ def summed_size(n_locations: int, n_orients: int) -> int:
 def together_size(members: Member, n_locations: int, n_orients: int) -> int:
     """Locations at once where the values of all members are needed side by side."""
     per_location = n_orients * math.prod(members.white.shape) // members.white.shape[-2]
-    return max(1, min(chunk_size(n_locations, n_orients), _VALUES // per_location))
+    return max(1, min(chunk_size(n_locations, n_orients), VALUES_AT_ONCE // per_location))

@@ -19,18 +19,18 @@ from esijax.models.noise import LinearNoise, Noise, White
 from esijax.problem import Problem
 
 # below this share of the sensors the columns are the cheaper space
-FEW = 0.7
+FEW_COLUMNS = 0.7
 
 
-class Evidence(eqx.Module):
+class SensorEvidence(eqx.Module):
     """Log density of the whitened data as a function of the variances."""
 
     @abc.abstractmethod
-    def __call__(self, gamma: Float[Array, " _"], noise_var: Float[Array, " _"]) -> Scalar:
-        """Log density for variances of components and of the noise."""
+    def __call__(self, gamma: Float[Array, " _"], noise: Float[Array, "*_"]) -> Scalar:
+        """Log density for variances of components, and those of linear noise or a covariance."""
 
 
-class SensorSpace(Evidence):
+class SensorSpace(SensorEvidence):
     """A Cholesky factorisation of the sensors' covariance.
 
     Parameters
@@ -38,7 +38,7 @@ class SensorSpace(Evidence):
     factor, group
         Columns of components, then those of a noise that is not diagonal; their variances.
     member : (rank,)
-        Noise variance of each dimension; beyond the last for none.
+        Noise variance of each dimension; the number of variances where it has none of its own.
     root, n_columns
         Root of the data's sum of products, and their number.
     """
@@ -49,14 +49,14 @@ class SensorSpace(Evidence):
     root: Float[Array, "rank some"]
     n_columns: Scalar
 
-    def __call__(self, gamma: Float[Array, " _"], noise_var: Float[Array, " _"]) -> Scalar:
+    def __call__(self, gamma: Float[Array, " _"], noise: Float[Array, " _"]) -> Scalar:
         """Log density."""
-        weights = jnp.concatenate([gamma, noise_var])[self.group]
-        noise = jnp.append(noise_var, 0.0)[self.member]
-        return factored_log_density(weights, noise, self.factor, self.root, self.n_columns)
+        weights = jnp.concatenate([gamma, noise])[self.group]
+        own = jnp.append(noise, 0.0)[self.member]
+        return factored_log_density(weights, own, self.factor, self.root, self.n_columns)
 
 
-class MatrixSpace(Evidence):
+class MatrixSpace(SensorEvidence):
     """The sensors' covariance as a sum of few matrices, each of a component of many columns.
 
     Parameters
@@ -64,7 +64,7 @@ class MatrixSpace(Evidence):
     matrices : (n, rank, rank)
         Of components, then of a noise that is not diagonal.
     member : (rank,)
-        Noise variance of each dimension; beyond the last for none.
+        Noise variance of each dimension; the number of variances where it has none of its own.
     power, n_columns
         Sum of products of the data, and their number.
     """
@@ -78,15 +78,15 @@ class MatrixSpace(Evidence):
         """Covariance that the components make."""
         return jnp.tensordot(gamma, self.matrices[: len(gamma)], 1)
 
-    def __call__(self, gamma: Float[Array, " _"], noise_var: Float[Array, " _"]) -> Scalar:
+    def __call__(self, gamma: Float[Array, " _"], noise: Float[Array, " _"]) -> Scalar:
         """Log density."""
-        variance = jnp.concatenate([gamma, noise_var])[: len(self.matrices)]
-        noise = jnp.append(noise_var, 0.0)[self.member]
-        sigma = jnp.tensordot(variance, self.matrices, 1) + jnp.diag(noise)
+        variance = jnp.concatenate([gamma, noise])[: len(self.matrices)]
+        own = jnp.append(noise, 0.0)[self.member]
+        sigma = jnp.tensordot(variance, self.matrices, 1) + jnp.diag(own)
         return pooled_log_density(sigma, self.power, self.n_columns)
 
 
-class ColumnSpace(Evidence):
+class ColumnSpace(SensorEvidence):
     r"""A Cholesky factorisation in the space of few columns, the noise diagonal.
 
     Parameters
@@ -108,32 +108,54 @@ class ColumnSpace(Evidence):
     energy: Float[Array, " types"]
     n_columns: Scalar
 
-    def __call__(self, gamma: Float[Array, " _"], noise_var: Float[Array, " _"]) -> Scalar:
+    def __call__(self, gamma: Float[Array, " _"], noise: Float[Array, " _"]) -> Scalar:
         """Log density."""
-        weight = 1.0 / noise_var
+        weight = 1.0 / noise
         gram = jnp.tensordot(weight, self.gram, 1)
         power = jnp.tensordot(weight, jnp.tensordot(weight, self.power, 1), 1)
         log_det, explained = column_terms(gamma[self.group], gram, power)
-        log_det += jnp.sum(self.size * jnp.log(2 * jnp.pi * noise_var))
+        log_det += jnp.sum(self.size * jnp.log(2 * jnp.pi * noise))
         left = jnp.sum(self.energy * weight) - explained
         return -0.5 * (left + self.n_columns * log_det)
 
 
-def linear_evidence(
+class AnyNoise(SensorEvidence):
+    """A noise covariance that is not linear in variances: it is given whole.
+
+    Parameters
+    ----------
+    factor, group
+        Columns of components, and the variance of each.
+    power, n_columns
+        Sum of products of the data, and their number.
+    """
+
+    factor: Float[Array, "rank columns"]
+    group: Int[Array, " columns"]
+    power: Float[Array, "rank rank"]
+    n_columns: Scalar
+
+    def __call__(self, gamma: Float[Array, " _"], noise: Float[Array, "rank rank"]) -> Scalar:
+        """Log density."""
+        signal = (self.factor * gamma[self.group][None]) @ self.factor.T
+        return pooled_log_density(signal + noise, self.power, self.n_columns)
+
+
+def sensor_evidence(
     problem: Problem,
     noise: Noise,
     data: Float[Array, "rank samples"],
     factor: Float[Array, "rank columns"],
     group: Int[Array, " columns"],
     n_components: int,
-) -> Evidence | None:
-    """Choose the space; None for a noise that is not linear in variances."""
-    if not isinstance(noise, White | LinearNoise):
-        return None
+) -> SensorEvidence:
+    """Choose the space that is cheapest for these factors and this noise."""
     rank, n = problem.rank, jnp.asarray(data.shape[1], dtype=data.dtype)
+    if not isinstance(noise, White | LinearNoise):
+        return AnyNoise(factor, group, data @ data.T, n)
     member = noise.dimensions(problem.whitener)
     n_variances = noise.n_variances if isinstance(noise, LinearNoise) else 1
-    if member is not None and factor.shape[1] <= FEW * rank:
+    if member is not None and factor.shape[1] <= FEW_COLUMNS * rank:
         own = (member[None] == jnp.arange(n_variances)[:, None]).astype(factor.dtype)
         parts, seen = own[:, :, None] * factor[None], own[:, :, None] * data[None]
         projected = jnp.einsum("trc,trn->tcn", parts, seen)
