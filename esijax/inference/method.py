@@ -76,7 +76,7 @@ class Method(eqx.Module):
         """First state."""
         return State(setup)
 
-    def whole(self, setup: Setup) -> State | None:  # noqa: ARG002
+    def solve_traced(self, setup: Setup) -> State | None:  # noqa: ARG002
         """Final state within a transformation, for a method with a derivative rule of its own."""
         return None
 
@@ -88,7 +88,7 @@ class Method(eqx.Module):
         """Next state on the host, where values are known; by default the compiled `step`."""
         return _step(self, state)
 
-    def kept(self, state: State) -> State:
+    def truncate(self, state: State) -> State:
         """What `finish` is given of a state that was interrupted."""
         return state
 
@@ -158,18 +158,20 @@ def solve(
     >>> ej.solve(problem, ej.models.MinimumNorm("evidence"), ej.inference.Linear()).std.shape
     (12, 1, 1)
     """
-    method, setup = posed(problem, model, method, noise=noise, init=init, key=key)
+    method, setup = prepare_inputs(problem, model, method, noise=noise, init=init, key=key)
     if is_traced((problem, model, method, noise, init, key)):
-        final = method.whole(setup)
+        final = method.solve_traced(setup)
         final = _loop(method, method.init(setup)) if final is None else final
         estimate = method.finish(final)
         if method.no_gradient is not None:
             estimate = forward_only(estimate, method.no_gradient)
         return dataclasses.replace(estimate, problem=problem)
-    return judged(problem, setup, _host_loop(method, setup, progress, checkpoint), throw)
+    return finish_estimate(problem, setup, _host_loop(method, setup, progress, checkpoint), throw)
 
 
-def posed(problem, model, method, *, noise=None, init=None, key=None) -> tuple["Method", Setup]:
+def prepare_inputs(
+    problem, model, method, *, noise=None, init=None, key=None
+) -> tuple["Method", Setup]:
     """What is computed: checked, prepared, without the names."""
     _check_arguments(problem, model, method, noise, init, key)
     key = None if key is None else prng_key(key)
@@ -186,7 +188,9 @@ def posed(problem, model, method, *, noise=None, init=None, key=None) -> tuple["
     return method, setup
 
 
-def judged(problem: Problem, setup: Setup, estimate: Estimate, throw: bool = True) -> Estimate:
+def finish_estimate(
+    problem: Problem, setup: Setup, estimate: Estimate, throw: bool = True
+) -> Estimate:
     """Put the names back, and say what is to be doubted."""
     notes = combine_notes(problem.labels.notes, estimate.notes, problem.labels.remarks)
     estimate = dataclasses.replace(estimate, problem=problem, notes=notes)
@@ -194,14 +198,14 @@ def judged(problem: Problem, setup: Setup, estimate: Estimate, throw: bool = Tru
     return _judged(estimate)
 
 
-def _seen(problem: Problem, noise: Noise | None) -> Problem:
+def _seen(problem: Problem, noise: Noise | Robust | None) -> Problem:
     """The problem whose shares of alpha_max are meant: without what robust noise takes off."""
     if not isinstance(noise, Robust):
         return problem
-    return dataclasses.replace(problem, data=noise.pulled(problem.data))
+    return dataclasses.replace(problem, data=noise.gradient(problem.data))
 
 
-def _check_noise(method: "Method", noise: Noise | None) -> None:
+def _check_noise(method: "Method", noise: Noise | Robust | None) -> None:
     """Raise InputError for noise that the method does not take."""
     if isinstance(noise, Robust):
         if not method.takes_robust:
@@ -228,7 +232,7 @@ def _check_arguments(problem, model, method, noise, init, key) -> None:
         raise TypeError(
             f"model must be one of esijax.models, e.g. MinimumNorm(), or None, got {model!r}."
         )
-    if noise is not None and not isinstance(noise, Noise):
+    if noise is not None and not isinstance(noise, Noise | Robust):
         raise TypeError(f"noise must be one of esijax.models.noise or None, got {noise!r}.")
     _check_noise(method, noise)
     _check_same_sources(problem, init)
@@ -314,7 +318,7 @@ def _host_loop(method: Method, setup: Setup, progress: bool, checkpoint) -> Esti
                     kept.store(state)
         except KeyboardInterrupt:
             result = RESULT.interrupted
-            state = method.kept(state)
+            state = method.truncate(state)
     estimate = ended(method, state)
     return estimate if result is None else dataclasses.replace(estimate, result=result)
 
