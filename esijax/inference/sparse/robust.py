@@ -25,47 +25,43 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from esijax._ops.prox import block_norms
-from esijax._types import Scalar, Sources
-from esijax.inference._compiled import compiled
-from esijax.inference.sparse._dispatch import opening
-from esijax.inference.sparse._penalised import fixed_point, without_derivative
-from esijax.inference.sparse.base.answer import Answer, Limits, frozen
-from esijax.inference.sparse.base.descent import Descent, unsolved
-from esijax.inference.sparse.base.gap import Certificate
-from esijax.inference.sparse.base.task import Task
+from esijax._types import Data, Scalar, Sources
+from esijax.inference.sparse.base.answer import Answer, pack_info, stop_gradient, unsolved
+from esijax.inference.sparse.base.descent import Descent, compiled_call
+from esijax.inference.sparse.base.gap import Certificate, Limits, within_tolerance
+from esijax.inference.sparse.prox.fixed_point import fixed_point, refuse_derivative
 from esijax.models.noise import Robust
-from esijax.models.penalties import Analysis, Lrq, Penalty, TimeFrequency
-from esijax.models.penalties._data_term import DataTerm
-from esijax.problem import Problem
+from esijax.models.penalties import Penalty
+from esijax.models.penalties.least_squares import LeastSquares
 
-MAX_TURNS = 2000
+MOST_ROBUST_TURNS = 2000
 
 
-class RobustTerm(NamedTuple):
-    """Value and slope as proximal methods see them."""
+class RobustFit(NamedTuple):
+    """One recording under a robust data term, as proximal methods see it."""
 
-    term: DataTerm
+    squares: LeastSquares
     noise: Robust
 
-    def residual(self, x: Sources) -> Float[Array, "rank times"]:
-        """What is left, whitened."""
-        return self.term.data - self.term.fitted(x)
+    def residual(self, z: Sources) -> Data:
+        """What is left of the data, whitened, by sources with their weights of entries."""
+        return self.squares.data - self.squares.predict(z / self.squares.spread[:, None])
 
-    def slope(self, x: Sources) -> Sources:
-        """Gradient."""
-        return -self.term.pulled(self.noise.pulled(self.residual(x)))
+    def gradient(self, x: Sources) -> Sources:
+        """Gradient of f."""
+        residual = self.squares.data - self.squares.predict(x)
+        return -self.squares.adjoint(self.noise.gradient(residual))
 
-    def energy(self, x: Sources) -> Scalar:
-        """Value."""
-        assert self.noise.axes is not None
-        return self.noise.value(self.noise.axes @ self.residual(x))
+    def lipschitz(self) -> Scalar:
+        """Largest curvature of f."""
+        return self.noise.curvature * self.squares.lipschitz()
 
-    def bound(self) -> Scalar:
-        """Largest curvature."""
-        return self.noise.curvature * self.term.bound()
+    def cleaned(self, residual: Data) -> Data:
+        """Recording of the least squares problem that touches from above at a residual."""
+        return self.squares.data - residual + self.noise.gradient(residual) / self.noise.curvature
 
 
-class Turn(NamedTuple):
+class RobustTurn(NamedTuple):
     """The last answer with its proof, and where the next majoriser touches."""
 
     answer: Answer
@@ -76,52 +72,53 @@ class Turn(NamedTuple):
     count: Int[Array, ""]
 
 
-class Way(NamedTuple):
+class RobustState(NamedTuple):
     """Turns, and the rounds of the one under way where turns are not brief."""
 
-    turn: Turn
+    turn: RobustTurn
     inner: Any
 
 
 class RobustDescent(Descent):
-    """Turns until the gap is closed, or nothing pulls any more.
+    """Turns until the gap is closed, or nothing moves any more.
 
-    `inner` solves a turn; where it is `brief`, turns are rounds, else its rounds are.
+    `inner` solves a turn; where it is `brief`, turns are rounds, else its rounds are. Unless the
+    penalty `has_prox` of sources the minimum has no derivative; unless it is `on_sources` its value
+    is taken from the turn's objective.
     """
 
-    problem: Problem
-    model: Penalty
-    majoriser: Penalty
-    whole: RobustTerm
+    fit: RobustFit
+    penalty: Penalty
     inner: Descent
     limits: Limits
-    tighter: Limits
     brief: bool = eqx.field(static=True)
+    has_prox: bool = eqx.field(static=True)
+    on_sources: bool = eqx.field(static=True)
 
     def at(self, data):
         """Another recording."""
-        return eqx.tree_at(lambda d: d.whole.term.data, self, data)
+        return eqx.tree_at(lambda d: d.fit.squares.data, self, data)
 
-    def first(self, start: Sources) -> Way:
-        """At the start, or where a concave penalty begins."""
-        whole = self.whole
-        spread = whole.term.spread[:, None]
-        cleaned = self._cleaned(whole.residual(start / spread))
-        start = opening(self.problem, self.majoriser, cleaned, start, self.tighter)
-        nothing, residual = unsolved(start), whole.residual(start / spread)
+    def opening(self, start: Sources) -> Sources:
+        """Where a turn of the data without their artefacts begins."""
+        cleaned = self.fit.cleaned(self.fit.residual(start))
+        return self.inner.at(cleaned).opening(start)
+
+    def first(self, start: Sources) -> RobustState:
+        """The first majoriser touches at the start."""
+        nothing, residual = unsolved(start), self.fit.residual(start)
         one, zero = jnp.ones((), dtype=start.dtype), jnp.zeros((), dtype=int)
-        turn = Turn(nothing, Certificate(*nothing.info[:3]), residual, residual, one, zero)
-        return self._begun(turn)
+        proof = Certificate(*nothing.info[:3])
+        return self._begun(RobustTurn(nothing, proof, residual, residual, one, zero))
 
-    def go(self, carry: Way):
+    def go(self, carry: RobustState):
         """Until the proof is good, or there have been too many turns."""
         proof, count = carry.turn.proof, carry.turn.count
-        tight = jnp.isnan(proof.gap) | (proof.gap <= self.limits.tol * proof.primal)
-        done = tight & (proof.kkt <= 100 * self.limits.tol)
-        fine = jnp.isfinite(proof.primal) & ~done & (count < MAX_TURNS)
+        done = within_tolerance(proof, self.limits.tol)
+        fine = jnp.isfinite(proof.primal) & ~done & (count < MOST_ROBUST_TURNS)
         return fine | (count == 0)
 
-    def body(self, carry: Way) -> Way:
+    def body(self, carry: RobustState) -> RobustState:
         """A whole turn, or a round of one, or its end."""
         turn = carry.turn
         inner = self._majorised(turn)
@@ -129,126 +126,117 @@ class RobustDescent(Descent):
             return self._begun(self._closed(turn, inner.run(turn.answer.z)))
 
         def on(carry):
-            return Way(turn, inner.body(carry.inner))
+            return RobustState(turn, inner.body(carry.inner))
 
         return jax.lax.cond(inner.go(carry.inner), on, lambda c: self._next(c), carry)
 
-    def answer(self, carry: Way) -> Answer:
+    def answer(self, carry: RobustState) -> Answer:
         """The derivative is that of a proximal step's fixed point."""
-        whole, model, turn = self.whole, self.model, carry.turn
-        term, even = whole.term, model.even()
-        polar, z = _polar(even, term.pulled(whole.noise.pulled(term.data))), turn.answer.z
-        if isinstance(model, Lrq | Analysis | TimeFrequency):
-            weight = model.location_weights(self.problem.n_locations)
-            task = Task(self.problem.gain, self.problem.prior_scale, term.data, weight)
-            z = without_derivative(z, task, model)
+        fit, turn, even = self.fit, carry.turn, self.penalty.even()
+        squares, z = fit.squares, turn.answer.z
+        polar = _relative_polar(even, squares.adjoint(fit.noise.gradient(squares.data)))
+        if self.has_prox:
+            x = z / squares.spread[:, None]
+            z = fixed_point(fit, even, fit.lipschitz(), x) * squares.spread[:, None]
         else:
-            x = z / term.spread[:, None]
-            z = fixed_point(whole, even, whole.bound(), x) * term.spread[:, None]
+            z = refuse_derivative(z, squares, self.penalty)
         scale = turn.answer.info[3] if polar is None else polar
-        parts = (*turn.proof, scale, turn.count, turn.count)
-        return Answer(z, frozen(jnp.stack([jnp.asarray(p, dtype=z.dtype) for p in parts])))
+        return Answer(
+            z, stop_gradient(pack_info(turn.proof, scale, turn.count, turn.count, z.dtype))
+        )
 
     def run(self, start: Sources) -> Answer:
         """All turns in one compiled loop, each in one of its own."""
-        fixed = dataclasses.replace(frozen(self), brief=True)
-        first = fixed.first(frozen(start))
+        fixed = dataclasses.replace(stop_gradient(self), brief=True)
+        first = fixed.first(stop_gradient(start))
         end = jax.lax.while_loop(lambda c: fixed.go(c), lambda c: fixed.body(c), first)
-        return self.answer(frozen(end))
+        return self.answer(stop_gradient(end))
 
-    def ahead(self, carry: Way) -> Way:
+    def ahead(self, carry: RobustState) -> RobustState:
         """Some turns, or some rounds of one."""
         if not self.inner.grows:
             return super().ahead(carry)
         inner = self._majorised(carry.turn)
         if inner.over(carry.inner):
-            return _next_turn(self, carry)
-        return Way(carry.turn, inner.ahead(carry.inner))
+            return compiled_call(self._next, carry)
+        return RobustState(carry.turn, inner.ahead(carry.inner))
 
-    def kept(self, carry: Way) -> Way:
+    def truncate(self, carry: RobustState) -> RobustState:
         """With the turn that was under way, where that is lower."""
-        return carry if self.brief or self.over(carry) else _lower(self, carry)
+        return carry if self.brief or self.over(carry) else compiled_call(self._lower, carry)
 
     # ------------------------------------------------------------------ one turn
-    def _cleaned(self, residual):
-        """The recording of the majoriser that touches at a residual."""
-        noise = self.whole.noise
-        return self.whole.term.data - residual + noise.pulled(residual) / noise.curvature
+    def _majorised(self, turn: RobustTurn) -> Descent:
+        return self.inner.at(self.fit.cleaned(turn.ahead))
 
-    def _majorised(self, turn: Turn) -> Descent:
-        return self.inner.at(self._cleaned(turn.ahead))
+    def _begun(self, turn: RobustTurn) -> RobustState:
+        inner = None if self.brief else self._majorised(turn).first(turn.answer.z)
+        return RobustState(turn, inner)
 
-    def _begun(self, turn: Turn) -> Way:
-        return Way(turn, None if self.brief else self._majorised(turn).first(turn.answer.z))
-
-    def _next(self, carry: Way) -> Way:
+    def _next(self, carry: RobustState) -> RobustState:
         return self._begun(self._ended(carry))
 
-    def _ended(self, carry: Way) -> Turn:
+    def _ended(self, carry: RobustState) -> RobustTurn:
         return self._closed(carry.turn, self._majorised(carry.turn).answer(carry.inner))
 
-    def _closed(self, state: Turn, new: Answer) -> Turn:
+    def _lower(self, carry: RobustState) -> RobustState:
+        """The turn under way as it is, or the last one."""
+        new, old = self._ended(carry), carry.turn
+        lower = (old.count == 0) | (new.proof.primal < old.proof.primal)
+        return RobustState(jax.tree.map(lambda a, b: jnp.where(lower, a, b), new, old), carry.inner)
+
+    def _closed(self, last: RobustTurn, new: Answer) -> RobustTurn:
         """The turn's answer taken, and where the next touches."""
-        whole, noise, even = self.whole, self.whole.noise, self.model.even()
-        after = whole.residual(new.z / whole.term.spread[:, None])
-        off = noise.pulled(state.ahead) - noise.pulled(after)
-        off = off + noise.curvature * (after - state.ahead)
-        if isinstance(self.model, TimeFrequency):  # its value is that of coefficients
-            left = self._cleaned(state.ahead) - (whole.term.data - after)
-            value = noise.curvature * (new.info[0] - 0.5 * jnp.sum(left**2))
+        fit, noise, even = self.fit, self.fit.noise, self.penalty.even()
+        after = fit.residual(new.z)
+        off = noise.gradient(last.ahead) - noise.gradient(after)
+        off = off + noise.curvature * (after - last.ahead)
+        if self.on_sources:
+            value = even.value(new.z / fit.squares.spread[:, None])
         else:
-            value = even.value(new.z / whole.term.spread[:, None])
-        proof = _proof(whole, even, new, value, off)
+            left = fit.cleaned(last.ahead) - (fit.squares.data - after)
+            value = noise.curvature * (new.info[0] - 0.5 * jnp.sum(left**2))
+        proof = _robust_certificate(fit, even, new, value, off)
         known = noise.conjugate(jnp.zeros_like(after))
-        accelerated = self.model.convex and known is not None
-        grown = (1 + jnp.sqrt(1 + 4 * state.momentum**2)) / 2
-        move = after - state.residual
-        turns_back = jnp.sum((state.ahead - after) * move) > 0  # against the momentum
+        accelerated = self.penalty.convex and known is not None
+        grown = (1 + jnp.sqrt(1 + 4 * last.momentum**2)) / 2
+        move = after - last.residual
+        turns_back = jnp.sum((last.ahead - after) * move) > 0  # against the momentum
         if not accelerated:
             turns_back = jnp.ones((), dtype=bool)
-        ahead = after + jnp.where(turns_back, 0.0, (state.momentum - 1) / grown) * move
-        one, count = jnp.ones_like(grown), state.count + 1
-        on = Turn(new, proof, after, ahead, jnp.where(turns_back, one, grown), count)
-        back = state._replace(ahead=state.residual, momentum=one, count=count)
+        ahead = after + jnp.where(turns_back, 0.0, (last.momentum - 1) / grown) * move
+        one, count = jnp.ones_like(grown), last.count + 1
+        on = RobustTurn(new, proof, after, ahead, jnp.where(turns_back, one, grown), count)
+        back = last._replace(ahead=last.residual, momentum=one, count=count)
         # too far: again from here, without momentum
-        rose = (proof.primal > state.proof.primal) & (state.momentum > 1)
+        rose = (proof.primal > last.proof.primal) & (last.momentum > 1)
         return jax.tree.map(lambda b, o: jnp.where(rose, b, o), back, on)
 
 
-@compiled
-def _next_turn(descent: RobustDescent, carry: Way) -> Way:
-    return descent._next(carry)
-
-
-@compiled
-def _lower(descent: RobustDescent, carry: Way) -> Way:
-    new, old = descent._ended(carry), carry.turn
-    lower = (old.count == 0) | (new.proof.primal < old.proof.primal)
-    return Way(jax.tree.map(lambda a, b: jnp.where(lower, a, b), new, old), carry.inner)
-
-
-def _polar(even: Penalty, slope: Sources) -> Scalar | None:
-    """Dual norm over alpha."""
-    polar = even.polar(slope)
+def _relative_polar(even: Penalty, gradient: Sources) -> Scalar | None:
+    """Dual norm over alpha; None where it is unknown."""
+    polar = even.polar(gradient)
     return None if polar is None else polar / even.alpha
 
 
-def _proof(whole: RobustTerm, even: Penalty, new: Answer, value: Scalar, off) -> Certificate:
-    """Objective, gap where there is one, distance: the majoriser's and that between the slopes."""
-    noise, term = whole.noise, whole.term
-    assert noise.axes is not None
-    x, more = new.z / term.spread[:, None], term.pulled(off)
-    primal = whole.energy(x) + value
-    between = _polar(even, more)
+def _robust_certificate(
+    fit: RobustFit, even: Penalty, new: Answer, value: Scalar, off
+) -> Certificate:
+    """Objective, gap where there is one, distance: the majoriser's and that between gradients."""
+    noise, squares = fit.noise, fit.squares
+    channels, more = noise.to_channels(fit.residual(new.z)), squares.adjoint(off)
+    primal = noise.value(channels) + value
+    between = _relative_polar(even, more)
     if between is None:
         between = jnp.max(block_norms(more)) / even.alpha
     kkt = new.info[2] + between
-    dual = noise.influence(noise.axes @ whole.residual(x))
-    polar = _polar(even, term.pulled(noise.axes.T @ dual))
-    s = 1.0 if polar is None else (1 - 4 * jnp.finfo(x.dtype).eps) / jnp.maximum(polar, 1.0)
+    dual = noise.influence(channels)
+    whitened = noise.to_whitened(dual)
+    polar = _relative_polar(even, squares.adjoint(whitened))
+    s = 1.0 if polar is None else (1 - 4 * jnp.finfo(value.dtype).eps) / jnp.maximum(polar, 1.0)
     conjugate = noise.conjugate(s * dual)
     norm = even.convex and polar is not None and even.conjugate(more) is None
     if conjugate is None or not norm:
         return Certificate(primal, jnp.full_like(primal, jnp.nan), kkt)
-    linear = jnp.sum(term.data * (noise.axes.T @ dual))
+    linear = jnp.sum(squares.data * whitened)
     return Certificate(primal, primal - s * linear + conjugate, kkt)

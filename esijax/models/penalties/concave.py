@@ -107,9 +107,9 @@ class Concave(Penalty):
         factor = divide(best, norms)
         return x * factor[:, None, None]
 
-    def polar(self, slope: Sources) -> Scalar:
+    def polar(self, gradient: Sources) -> Scalar:
         """That of the mixed norm: above it zero is a stationary point."""
-        return self.majoriser.polar(slope)
+        return self.majoriser.polar(gradient)
 
 
 class MCP(Concave):

@@ -87,6 +87,6 @@ class Lrq(Penalty):
         """Not in closed form for every q: the solvers majorise instead."""
         raise InputError("Lrq is solved by majorisation: inference.MAP() or Reweighted(n).")
 
-    def polar(self, slope: Sources) -> Scalar:
+    def polar(self, gradient: Sources) -> Scalar:
         """That of the convex norm, at which the first majoriser gives zero."""
-        return self.majoriser.polar(slope)
+        return self.majoriser.polar(gradient)

@@ -151,17 +151,17 @@ class SparseGroup(Penalty):
         factor = factor if self.groups is None else factor[self.groups]
         return inside * factor[:, None, None]
 
-    def polar(self, slope: Sources) -> Scalar:
+    def polar(self, gradient: Sources) -> Scalar:
         r"""Largest root over the groups, by halving and one Newton step.
 
-        .. math:: \lVert S_{\rho \lambda}(slope_g) \rVert = (1 - \rho) \lambda \sqrt{n_g}
+        .. math:: \lVert S_{\rho \lambda}(gradient_g) \rVert = (1 - \rho) \lambda \sqrt{n_g}
         """
 
-        def left(level, slope):
-            rest = self._outer(self._inner(slope, self.ratio * level))
+        def left(level, gradient):
+            rest = self._outer(self._inner(gradient, self.ratio * level))
             return rest - (1.0 - self.ratio) * level * self._sizes()
 
-        fixed = jax.lax.stop_gradient(slope)
+        fixed = jax.lax.stop_gradient(gradient)
         top = self._outer(fixed) * (1.0 + 1e-6)
         top = top / jnp.maximum((1.0 - self.ratio) * self._sizes(), self.ratio)
 
@@ -175,5 +175,5 @@ class SparseGroup(Penalty):
         level = 0.5 * (low + high)
         ahead, speed = jax.jvp(lambda v: left(v, fixed), (level,), (jnp.ones_like(level),))
         speed = jnp.where(speed < 0, speed, -1.0)
-        moved = left(level, slope) - ahead  # zero, with the derivative of the slope
+        moved = left(level, gradient) - ahead  # zero, with the derivative of the gradient
         return jnp.max(level - (ahead + moved) / speed)
