@@ -61,7 +61,7 @@ def excess(entries: EntrySizes, mu: EntrySizes, lam: BlockSizes) -> BlockSizes:
 def _dual_norm_step(
     entries: EntrySizes, mu: EntrySizes, lam: BlockSizes, nu: BlockSizes
 ) -> BlockSizes:
-    """One step on the convex decreasing function whose root is the dual norm; from the left."""
+    """One Newton step from the left on the decreasing convex function whose root is the norm."""
     free = jnp.isfinite(mu)
     mu = jnp.where(free, mu, 0.0)
     over = jnp.where(free, jnp.maximum(entries - nu[..., None] * mu, 0.0), 0.0)
@@ -71,7 +71,7 @@ def _dual_norm_step(
 
 
 def _dual_norm_bound(entries: EntrySizes, mu: EntrySizes, lam: BlockSizes) -> BlockSizes:
-    """A bound from below: the gradient itself, and its largest entry, as directions."""
+    """Lower bound of the dual norm, from two directions: the gradient and its largest entry."""
     free = jnp.isfinite(mu)
     entries, mu = jnp.where(free, entries, 0.0), jnp.where(free, mu, 1.0)
     square = jnp.sum(entries**2, axis=-1)

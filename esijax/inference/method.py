@@ -336,7 +336,7 @@ def _step(method: Method, state: State) -> State:
 
 @compiled
 def ended(method: Method, state: State) -> Estimate:
-    """Answer of the last state."""
+    """SparseAnswer of the last state."""
     return method.finish(state)
 
 

@@ -113,13 +113,14 @@ def _last_turn(penalty: Penalty, method: MAP) -> tuple[Lrq, Reweighted] | None:
 
 
 def in_prior_units(problem: Problem, sources: Sources) -> Sources:
-    """In units of the prior's scale."""
+    """Sources over the prior's scale; zero where that is."""
     scale = problem.prior_scale[..., None]
     return divide(sources, scale)
 
 
 @eqx.filter_jit
 def _degrees_of_norm(problem: Problem, penalty: Penalty, data, sources) -> Scalar:
+    """Degrees of freedom of a plain norm, in closed form."""
     z = in_prior_units(problem, sources)
     if penalty.block == "entry":  # the support: entries have no direction to turn
         return jnp.sum(z != 0).astype(data.dtype)

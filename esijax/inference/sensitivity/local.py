@@ -131,12 +131,15 @@ def cross_talk(
 
 
 def _mean_of(problem: Problem, model, method, noise, recording):
+    """Sources of another recording."""
     moved = problem.with_data(recording)
     return solve(moved, model, method, noise=noise).posterior.mean()
 
 
 @eqx.filter_jit
 def _along_recording(problem: Problem, model, method, noise, move):
+    """Derivative of the sources along a change of the recording."""
+
     def mean(recording):
         return _mean_of(problem, model, method, noise, recording)
 
@@ -145,6 +148,8 @@ def _along_recording(problem: Problem, model, method, noise, move):
 
 @eqx.filter_jit
 def _leakage(problem: Problem, model, method, noise, index, course):
+    """Derivative of one location's amplitude along all sources."""
+
     def amplitude(recording):
         mean = _mean_of(problem, model, method, noise, recording)
         return jnp.sum(mean[index[0], index[1]] * course) / jnp.sum(course**2)
@@ -155,6 +160,7 @@ def _leakage(problem: Problem, model, method, noise, index, course):
 
 
 def _check_course(problem: Problem, method: Method, location: int, orient: int, course) -> Array:
+    """Time course of a source; InputError for what the functions of this file cannot take."""
     if is_traced(problem):
         raise InputError("call it outside jit, vmap and grad: it takes derivatives itself.")
     if not method.differentiable:

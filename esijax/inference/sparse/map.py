@@ -17,7 +17,7 @@ from esijax._types import InputError, Sources, check_positive, scalar
 from esijax.estimate import RESULT, Estimate
 from esijax.inference.method import Method, Setup, State
 from esijax.inference.posteriors.point import PointPosterior
-from esijax.inference.sparse.base.answer import INFO, Answer, Found, sum_info
+from esijax.inference.sparse.base.answer import INFO, Found, SparseAnswer, sum_info
 from esijax.inference.sparse.base.descent import Descent, Final
 from esijax.inference.sparse.base.gap import Certificate, Limits, within_tolerance
 from esijax.inference.sparse.base.optimality import Optimality
@@ -126,7 +126,9 @@ class MAP(Method):
         plan = self.plan(setup.model, setup.start is not None)
         return descent_of(setup.problem, setup.model, setup.noise, plan)
 
-    def minimise(self, problem: Problem, model: Penalty, data: Array, start: Sources) -> Answer:
+    def minimise(
+        self, problem: Problem, model: Penalty, data: Array, start: Sources
+    ) -> SparseAnswer:
         """Minimise for one recording under white noise, within a transformation."""
         some = dataclasses.replace(problem, data=data)
         descent = descent_of(some, model, None, self.plan(model))
@@ -135,13 +137,13 @@ class MAP(Method):
     def solve_traced(self, setup: Setup) -> State:
         """All at once, with the derivative of the minimiser; trials apart."""
         descent = self.descent(setup)
-        return State(setup, descent.run(descent.opening(_start(setup))), Final())
+        return State(setup, descent.run(descent.opening(_start_of(setup))), Final())
 
     # ------------------------------------------------------------------ round by round
     def init(self, setup: Setup) -> State:
         """State before the first round."""
         descent = self.descent(setup)
-        return State(setup, descent.first(descent.opening(_start(setup))), descent)
+        return State(setup, descent.first(descent.opening(_start_of(setup))), descent)
 
     def advance(self, state: State) -> State:
         """Rounds of about a second."""
@@ -201,7 +203,7 @@ class MAP(Method):
         )
 
 
-def _start(setup: Setup) -> Float[Array, "*trials locations orients times"]:
+def _start_of(setup: Setup) -> Float[Array, "*trials locations orients times"]:
     """Earlier answer in units of the prior's scale; zeros where there is none."""
     p = setup.problem
     shape = (*p.data.shape[:-2], p.n_locations, p.n_orients, p.n_times)

@@ -72,5 +72,5 @@ class Reweighted(MAP):
             )
 
     def turns(self, model: Penalty) -> int | None:  # noqa: ARG002
-        """As many as were asked for."""
+        """Convex problems that were asked for."""
         return self.n

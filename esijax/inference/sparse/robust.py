@@ -26,7 +26,7 @@ from jaxtyping import Array, Float, Int
 
 from esijax._ops.prox import block_norms
 from esijax._types import Data, Scalar, Sources
-from esijax.inference.sparse.base.answer import Answer, pack_info, stop_gradient, unsolved
+from esijax.inference.sparse.base.answer import SparseAnswer, pack_info, stop_gradient, unsolved
 from esijax.inference.sparse.base.descent import Descent, compiled_call
 from esijax.inference.sparse.base.gap import Certificate, Limits, within_tolerance
 from esijax.inference.sparse.prox.fixed_point import fixed_point, refuse_derivative
@@ -64,7 +64,7 @@ class RobustFit(NamedTuple):
 class RobustTurn(NamedTuple):
     """The last answer with its proof, and where the next majoriser touches."""
 
-    answer: Answer
+    answer: SparseAnswer
     proof: Certificate
     residual: Float[Array, "rank times"]
     ahead: Float[Array, "rank times"]
@@ -96,11 +96,11 @@ class RobustDescent(Descent):
     on_sources: bool = eqx.field(static=True)
 
     def at(self, data):
-        """Another recording."""
+        """The same for another recording."""
         return eqx.tree_at(lambda d: d.fit.squares.data, self, data)
 
     def opening(self, start: Sources) -> Sources:
-        """Where a turn of the data without their artefacts begins."""
+        """Where the solver of a turn would begin, for the data without their artefacts."""
         cleaned = self.fit.cleaned(self.fit.residual(start))
         return self.inner.at(cleaned).opening(start)
 
@@ -130,7 +130,7 @@ class RobustDescent(Descent):
 
         return jax.lax.cond(inner.go(carry.inner), on, lambda c: self._next(c), carry)
 
-    def answer(self, carry: RobustState) -> Answer:
+    def answer(self, carry: RobustState) -> SparseAnswer:
         """The derivative is that of a proximal step's fixed point."""
         fit, turn, even = self.fit, carry.turn, self.penalty.even()
         squares, z = fit.squares, turn.answer.z
@@ -141,11 +141,11 @@ class RobustDescent(Descent):
         else:
             z = refuse_derivative(z, squares, self.penalty)
         scale = turn.answer.info[3] if polar is None else polar
-        return Answer(
+        return SparseAnswer(
             z, stop_gradient(pack_info(turn.proof, scale, turn.count, turn.count, z.dtype))
         )
 
-    def run(self, start: Sources) -> Answer:
+    def run(self, start: Sources) -> SparseAnswer:
         """All turns in one compiled loop, each in one of its own."""
         fixed = dataclasses.replace(stop_gradient(self), brief=True)
         first = fixed.first(stop_gradient(start))
@@ -162,31 +162,35 @@ class RobustDescent(Descent):
         return RobustState(carry.turn, inner.ahead(carry.inner))
 
     def truncate(self, carry: RobustState) -> RobustState:
-        """With the turn that was under way, where that is lower."""
+        """Take the answer of the turn that was under way, where its objective is lower."""
         return carry if self.brief or self.over(carry) else compiled_call(self._lower, carry)
 
     # ------------------------------------------------------------------ one turn
     def _majorised(self, turn: RobustTurn) -> Descent:
+        """Least squares problem that touches ahead of the last answer."""
         return self.inner.at(self.fit.cleaned(turn.ahead))
 
     def _begun(self, turn: RobustTurn) -> RobustState:
+        """State before the first round of the next turn."""
         inner = None if self.brief else self._majorised(turn).first(turn.answer.z)
         return RobustState(turn, inner)
 
     def _next(self, carry: RobustState) -> RobustState:
+        """End a turn and begin the next."""
         return self._begun(self._ended(carry))
 
     def _ended(self, carry: RobustState) -> RobustTurn:
+        """End the turn that is under way."""
         return self._closed(carry.turn, self._majorised(carry.turn).answer(carry.inner))
 
     def _lower(self, carry: RobustState) -> RobustState:
-        """The turn under way as it is, or the last one."""
+        """End the turn under way as it is; keep it where its objective is lower."""
         new, old = self._ended(carry), carry.turn
         lower = (old.count == 0) | (new.proof.primal < old.proof.primal)
         return RobustState(jax.tree.map(lambda a, b: jnp.where(lower, a, b), new, old), carry.inner)
 
-    def _closed(self, last: RobustTurn, new: Answer) -> RobustTurn:
-        """The turn's answer taken, and where the next touches."""
+    def _closed(self, last: RobustTurn, new: SparseAnswer) -> RobustTurn:
+        """Take the turn's answer, and find where the next majoriser touches."""
         fit, noise, even = self.fit, self.fit.noise, self.penalty.even()
         after = fit.residual(new.z)
         off = noise.gradient(last.ahead) - noise.gradient(after)
@@ -220,7 +224,7 @@ def _relative_polar(even: Penalty, gradient: Sources) -> Scalar | None:
 
 
 def _robust_certificate(
-    fit: RobustFit, even: Penalty, new: Answer, value: Scalar, off
+    fit: RobustFit, even: Penalty, new: SparseAnswer, value: Scalar, off
 ) -> Certificate:
     """Objective, gap where there is one, distance: the majoriser's and that between gradients."""
     noise, squares = fit.noise, fit.squares

@@ -126,16 +126,16 @@ class Huber(Robust):
         return jnp.sum(inside * (residual - 0.5 * inside))
 
     def influence(self, residual: ChannelResidual) -> ChannelResidual:
-        """Clipped."""
+        """Residual, clipped at delta."""
         return jnp.clip(residual, -self.delta, self.delta)
 
     @property
     def curvature(self) -> Scalar:
-        """That of the squares."""
+        """1, that of the squares."""
         return jnp.ones(())
 
     def conjugate(self, dual: ChannelResidual) -> Scalar:
-        """Squares within delta."""
+        """Half the sum of squares, for duals within delta."""
         return 0.5 * jnp.sum(dual**2)
 
 
@@ -177,12 +177,12 @@ class StudentTNoise(Robust):
         return 0.5 * (self.nu + 1) * jnp.sum(jnp.log1p(residual**2 / self.nu))
 
     def influence(self, residual: ChannelResidual) -> ChannelResidual:
-        """Falls off again beyond the root of nu."""
+        """Grows up to the root of nu and falls off again beyond."""
         return (self.nu + 1) * residual / (self.nu + residual**2)
 
     @property
     def curvature(self) -> Scalar:
-        """That at zero."""
+        """Second derivative at zero."""
         return (self.nu + 1) / self.nu
 
 
@@ -233,5 +233,5 @@ class Lp(Robust):
 
     @property
     def curvature(self) -> Scalar:
-        """That at zero."""
+        """Second derivative at zero."""
         return self.epsilon ** (self.p - 2)

@@ -67,7 +67,7 @@ class Analysis(Penalty):
             raise InputError("an analysis penalty needs one term at least.")
 
     def prepare(self, problem: Problem) -> Penalty:
-        """Try the maps on the problem's shape."""
+        """Check that the maps take sources of the problem's shape."""
         zero = jnp.zeros((problem.n_locations, problem.n_orients, problem.n_times))
         for term in self.terms:
             try:
@@ -155,5 +155,5 @@ class Analysis(Penalty):
         return sum((term.value(x, self.alpha) for term in self.terms), jnp.zeros(()))
 
     def prox(self, x: Sources, step: Scalar) -> Sources:  # noqa: ARG002
-        """Not in closed form."""
+        """Raise InputError: there is no closed form."""
         raise InputError("an analysis penalty has no prox in closed form: MAP() solves it.")

@@ -63,7 +63,7 @@ class Elastic(Penalty):
             raise InputError("ratio must be above 0: without a norm it is MinimumNorm.")
 
     def value(self, x: Sources) -> Scalar:
-        """Weighted sum of both."""
+        """Weighted sum of norms and squares."""
         norms = block_norms(self.weighted(x))
         both = self.ratio * norms + 0.5 * (1.0 - self.ratio) * norms**2
         return jnp.sum(self.location_weights(x.shape[-3]) * both)

@@ -87,7 +87,7 @@ class SparseGroup(Penalty):
         self.groups = jnp.asarray(groups)
 
     def prepare(self, problem: Problem) -> Penalty:
-        """Check the sizes."""
+        """Check the sizes of weights and groups against a problem."""
         super().prepare(problem)
         if self.groups is not None and self.groups.shape != (problem.n_locations,):
             raise InputError(f"groups must be ({problem.n_locations},), got {self.groups.shape}.")
@@ -95,12 +95,12 @@ class SparseGroup(Penalty):
 
     @property
     def separable(self) -> bool:
-        """Without groups."""
+        """Tell whether it is a sum over locations: without groups."""
         return self.groups is None
 
     @property
     def by_entry(self) -> bool:
-        """All weights multiply the sources."""
+        """Tell whether there are weights: all of them multiply the sources."""
         return self.weights is not None
 
     def spread(self) -> Float[Array, "#locations #times"]:

@@ -14,7 +14,7 @@ from jax.scipy.sparse.linalg import gmres
 
 from esijax._ops.prox import tree_norm
 from esijax._types import Sources
-from esijax.inference.sparse.analysis.primal_dual import PrimalDualState, Spectrum, data_prox
+from esijax.inference.sparse.analysis.primal_dual import GainSpectrum, PrimalDualState, data_prox
 from esijax.models.penalties import Analysis
 from esijax.models.penalties.least_squares import LeastSquares
 
@@ -25,7 +25,7 @@ MOST_RESIDUAL = 1e-7  # relative residual above which there is no derivative
 def primal_dual_minimiser(
     fit: LeastSquares,  # noqa: ARG001
     penalty: Analysis,  # noqa: ARG001
-    spectrum: Spectrum,  # noqa: ARG001
+    spectrum: GainSpectrum,  # noqa: ARG001
     state: PrimalDualState,
 ) -> Sources:
     """Give the sources of `state`, the minimum of `fit` and `penalty`."""

@@ -5,13 +5,13 @@ import equinox as eqx
 from esijax.inference.sparse.analysis.derivative import primal_dual_minimiser
 from esijax.inference.sparse.analysis.primal_dual import (
     STEPS_PER_ROUND,
+    GainSpectrum,
     PrimalDualState,
-    Spectrum,
     primal_dual_round,
     primal_dual_start,
     spectrum_of,
 )
-from esijax.inference.sparse.base.answer import Answer, pack_info, stop_gradient
+from esijax.inference.sparse.base.answer import SparseAnswer, pack_info, stop_gradient
 from esijax.inference.sparse.base.descent import Descent
 from esijax.inference.sparse.base.gap import Limits, goes_on
 from esijax.models.penalties import Analysis
@@ -23,7 +23,7 @@ class PrimalDualDescent(Descent):
 
     fit: LeastSquares
     penalty: Analysis
-    spectrum: Spectrum
+    spectrum: GainSpectrum
     limits: Limits
     iteration: str = eqx.field(static=True)
 
@@ -36,7 +36,7 @@ class PrimalDualDescent(Descent):
         return cls(fit, penalty, spectrum, limits, iteration)
 
     def at(self, data):
-        """Another recording: the factorisation is that of the gain."""
+        """The same for another recording: the factorisation is that of the gain."""
         return eqx.tree_at(lambda d: d.fit.data, self, data)
 
     def first(self, start) -> PrimalDualState:  # noqa: ARG002
@@ -51,10 +51,10 @@ class PrimalDualDescent(Descent):
         """Some steps, and their certificate."""
         return primal_dual_round(self.fit, self.penalty, self.spectrum, carry, self.iteration)
 
-    def answer(self, carry: PrimalDualState) -> Answer:
+    def answer(self, carry: PrimalDualState) -> SparseAnswer:
         """With the derivative of the optimality conditions."""
         z = primal_dual_minimiser(self.fit, self.penalty, stop_gradient(self.spectrum), carry)
         fit, penalty = stop_gradient((self.fit, self.penalty))
         scale, rounds = penalty.alpha_max(fit) / penalty.alpha, STEPS_PER_ROUND[self.iteration]
         info = pack_info(carry.proof, scale, carry.steps / rounds, carry.steps, z.dtype)
-        return Answer(z, stop_gradient(info))
+        return SparseAnswer(z, stop_gradient(info))

@@ -43,7 +43,7 @@ ADMM_CG_STEPS = 10
 BALANCED_ROUNDS = 10  # after which the balance is kept
 
 
-class Spectrum(NamedTuple):
+class GainSpectrum(NamedTuple):
     """What is worked out once: K K' diagonalised, the norm of all maps."""
 
     vectors: Float[Array, "rank rank"]
@@ -61,12 +61,12 @@ class PrimalDualState(NamedTuple):
     steps: Int[Array, ""]
 
 
-def spectrum_of(fit: LeastSquares, penalty: Analysis) -> Spectrum:
+def spectrum_of(fit: LeastSquares, penalty: Analysis) -> GainSpectrum:
     """Diagonalise the gain, measure the maps."""
     columns = (fit.gain * fit.scale[None]).reshape(len(fit.gain), -1)
     values, vectors = jnp.linalg.eigh(columns @ columns.T)
     shape = (*fit.scale.shape, fit.data.shape[1])
-    return Spectrum(vectors, jnp.maximum(values, 0.0), _maps_norm(penalty, shape))
+    return GainSpectrum(vectors, jnp.maximum(values, 0.0), _maps_norm(penalty, shape))
 
 
 def _maps_norm(penalty: Analysis, shape) -> Scalar:
@@ -81,7 +81,7 @@ def _maps_norm(penalty: Analysis, shape) -> Scalar:
     return 1.02 * jnp.sqrt(jnp.linalg.norm(penalty.transposed(penalty.images(v), shape)))
 
 
-def data_prox(fit: LeastSquares, spectrum: Spectrum, z: Sources, step: Scalar) -> Sources:
+def data_prox(fit: LeastSquares, spectrum: GainSpectrum, z: Sources, step: Scalar) -> Sources:
     """Proximal map of the data term."""
     left = spectrum.vectors.T @ (fit.data - fit.predict(z))
     return z + fit.adjoint(spectrum.vectors @ (left / (1.0 / step + spectrum.values)[:, None]))
@@ -95,20 +95,20 @@ def _dual_steps(penalty: Analysis, u: tuple, ahead: tuple, step: Scalar) -> tupl
     )
 
 
-def _primal_dual(fit, penalty: Analysis, spectrum: Spectrum, z: Sources, u: tuple, balance):
+def _primal_dual(fit, penalty: Analysis, spectrum: GainSpectrum, z: Sources, u: tuple, balance):
     tau, sigma = balance / spectrum.size, 1.0 / (balance * spectrum.size)
     new = data_prox(fit, spectrum, z - tau * penalty.transposed(u, z.shape), tau)
     return new, _dual_steps(penalty, u, penalty.images(2 * new - z), sigma)
 
 
-def _condat_vu(fit, penalty: Analysis, spectrum: Spectrum, z: Sources, u: tuple, balance):
+def _condat_vu(fit, penalty: Analysis, spectrum: GainSpectrum, z: Sources, u: tuple, balance):
     sigma = 1.0 / (balance * spectrum.size)
     tau = 1.0 / (1.0001 * jnp.max(spectrum.values) + sigma * spectrum.size**2)
     new = z - tau * (fit.gradient(z) + penalty.transposed(u, z.shape))
     return new, _dual_steps(penalty, u, penalty.images(2 * new - z), sigma)
 
 
-def _admm(fit, penalty: Analysis, spectrum: Spectrum, z: Sources, u: tuple, balance):
+def _admm(fit, penalty: Analysis, spectrum: GainSpectrum, z: Sources, u: tuple, balance):
     sigma = 1.0 / (balance * spectrum.size)
     tau, still = balance / spectrum.size, fit._replace(data=jnp.zeros_like(fit.data))
     seen = penalty.images(z)
@@ -135,7 +135,9 @@ def _admm(fit, penalty: Analysis, spectrum: Spectrum, z: Sources, u: tuple, bala
 ITERATIONS = {"primal-dual": _primal_dual, "condat-vu": _condat_vu, "admm": _admm}
 
 
-def primal_dual_start(fit: LeastSquares, penalty: Analysis, spectrum: Spectrum) -> PrimalDualState:
+def primal_dual_start(
+    fit: LeastSquares, penalty: Analysis, spectrum: GainSpectrum
+) -> PrimalDualState:
     """Begin from what no map sees."""
     shape = (*fit.scale.shape, fit.data.shape[1])
     z = penalty.unseen_fit(fit, fit.data)
@@ -150,7 +152,11 @@ def primal_dual_start(fit: LeastSquares, penalty: Analysis, spectrum: Spectrum) 
 
 
 def primal_dual_round(
-    fit: LeastSquares, penalty: Analysis, spectrum: Spectrum, state: PrimalDualState, iteration: str
+    fit: LeastSquares,
+    penalty: Analysis,
+    spectrum: GainSpectrum,
+    state: PrimalDualState,
+    iteration: str,
 ) -> PrimalDualState:
     """Some steps, a new balance between primal and dual ones, a certificate."""
     relaxed = RELAXATION[iteration]

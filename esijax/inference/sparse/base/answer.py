@@ -13,7 +13,7 @@ from esijax.inference.sparse.base.gap import Certificate
 INFO = ("primal", "gap", "kkt", "alpha_max", "rounds", "steps")
 
 
-class Answer(NamedTuple):
+class SparseAnswer(NamedTuple):
     """Minimiser in units of the prior's scale, and what `INFO` names."""
 
     z: Sources
@@ -41,10 +41,10 @@ def sum_info(info: Float[Array, "parts info"]) -> Float[Array, " info"]:
     return jnp.stack([*total[:2], *worst[2:5], total[5]])
 
 
-def unsolved(start: Sources) -> Answer:
+def unsolved(start: Sources) -> SparseAnswer:
     """Answer before the first round: the start, of which nothing is known."""
     nothing = jnp.full(len(INFO), jnp.inf, dtype=start.dtype).at[4:].set(0.0)
-    return Answer(start, nothing)
+    return SparseAnswer(start, nothing)
 
 
 def stop_gradient(tree):

@@ -22,7 +22,7 @@ from jaxtyping import Array, Float, Int
 
 from esijax._types import Data, Sources
 from esijax.inference._compiled import compiled
-from esijax.inference.sparse.base.answer import Answer, Found, stop_gradient, unsolved
+from esijax.inference.sparse.base.answer import Found, SparseAnswer, stop_gradient, unsolved
 from esijax.problem import Problem
 
 SECONDS = 0.5  # after which no further rounds are begun before the host looks
@@ -54,10 +54,10 @@ class Descent(eqx.Module):
         """One round."""
 
     @abc.abstractmethod
-    def answer(self, carry: Any) -> Answer:
+    def answer(self, carry: Any) -> SparseAnswer:
         """What a state has found, with the derivative of the minimiser where there is a rule."""
 
-    def run(self, start: Sources) -> Answer:
+    def run(self, start: Sources) -> SparseAnswer:
         """All rounds in one compiled loop."""
         fixed = stop_gradient(self)
         first = fixed.first(stop_gradient(start))
@@ -119,7 +119,7 @@ class Final(Descent):
     """A minimum that is found: the carry is the answer, and nothing is left to do."""
 
     def at(self, data):  # noqa: ARG002
-        """Stays as it is."""
+        """The same answer."""
         return self
 
     def first(self, start):
@@ -134,7 +134,7 @@ class Final(Descent):
         """Leaves the answer as it is."""
         return carry
 
-    def answer(self, carry: Answer) -> Answer:
+    def answer(self, carry: SparseAnswer) -> SparseAnswer:
         """Give the carry."""
         return carry
 
@@ -143,7 +143,7 @@ class TrialsState(eqx.Module):
     """Where trials are: those before `count` are solved, the others hold their starts."""
 
     count: Int[Array, ""]
-    solved: Answer
+    solved: SparseAnswer
     inner: Any
 
 
@@ -154,7 +154,7 @@ class Trials(Descent):
     data: Float[Array, "trials rank times"]
 
     def at(self, data):
-        """Other trials."""
+        """The same for other trials."""
         return Trials(self.one, data)
 
     def first(self, start):
@@ -173,12 +173,12 @@ class Trials(Descent):
         after = jnp.minimum(carry.count + 1, len(self.data) - 1)
         return TrialsState(carry.count + 1, solved, self._begun(after, solved.z[after]))
 
-    def answer(self, carry: TrialsState) -> Answer:
-        """All of them."""
+    def answer(self, carry: TrialsState) -> SparseAnswer:
+        """Answers of all trials."""
         return carry.solved
 
     def run(self, start):
-        """All at once."""
+        """All trials at once."""
         start = jnp.broadcast_to(start, (len(self.data), *start.shape[-3:]))
 
         def one(data, start):
@@ -195,7 +195,7 @@ class Trials(Descent):
         return TrialsState(carry.count, carry.solved, one.ahead(carry.inner))
 
     def truncate(self, carry: TrialsState) -> TrialsState:
-        """With the trial that was under way."""
+        """Take the answer of the trial that was under way."""
         if self.over(carry):
             return carry
         inner = self.one.at(self.data[carry.count]).truncate(carry.inner)
@@ -207,8 +207,8 @@ class Trials(Descent):
         one = self.one.at(self.data[index])
         return one.first(one.opening(start))
 
-    def _with_current(self, carry: TrialsState) -> Answer:
+    def _with_current(self, carry: TrialsState) -> SparseAnswer:
         """The answers, that of the trial under way among them."""
         new = self.one.at(self.data[carry.count]).answer(carry.inner)
         pairs = zip(carry.solved, new, strict=True)
-        return Answer(*(a.at[carry.count].set(b) for a, b in pairs))
+        return SparseAnswer(*(a.at[carry.count].set(b) for a, b in pairs))

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from esijax._types import Scalar, Sources
-from esijax.inference.sparse.base.answer import Answer, pack_info, stop_gradient
+from esijax.inference.sparse.base.answer import SparseAnswer, pack_info, stop_gradient
 from esijax.inference.sparse.base.descent import Descent, compiled_call
 from esijax.inference.sparse.base.gap import Limits
 from esijax.inference.sparse.gabor.reweighting import (
@@ -68,7 +68,7 @@ class GaborDescent(Descent):
         return cls(GaborFit(fit, model.l1_ratio, frame), model, limits, turns)
 
     def at(self, data):
-        """Another recording."""
+        """The same for another recording."""
         return eqx.tree_at(lambda d: d.gabor.fit.data, self, data)
 
     def first(self, start: Sources) -> GaborState:
@@ -94,18 +94,18 @@ class GaborDescent(Descent):
             carry.turn == 0, lambda c: self._round(c), lambda c: self._next_turn(c), carry
         )
 
-    def answer(self, carry: GaborState) -> Answer:
+    def answer(self, carry: GaborState) -> SparseAnswer:
         """Sources of the last coefficients."""
         now = carry.working
         return self._answer(now, GaborTurn(now.c, now.proof, now.steps), carry.alpha_max)
 
-    def run(self, start: Sources) -> Answer:
+    def run(self, start: Sources) -> SparseAnswer:
         """All sizes in one compiled function."""
         fixed = stop_gradient(self)
         sizes, limits = gabor_sizes(*self.gabor.fit.scale.shape), self.limits
         first = fixed.first(stop_gradient(start))
 
-        def from_size(k: int, working: GaborSet) -> Answer:
+        def from_size(k: int, working: GaborSet) -> SparseAnswer:
             size, last = sizes[k], k == len(sizes) - 1
 
             def go(working):
@@ -140,15 +140,18 @@ class GaborDescent(Descent):
 
     # ------------------------------------------------------------------ rounds and turns
     def _state(self, working: GaborSet, alpha_max: Scalar) -> GaborState:
+        """Put a working set together with whether the convex problem is solved."""
         turn = gabor_finished(working, self.limits).astype(int)
         return GaborState(working, turn, alpha_max)
 
     def _round(self, carry: GaborState) -> GaborState:
+        """One working set of the same size."""
         size = len(carry.working.index)
         working = gabor_round(size, self.gabor, carry.working, self.limits)
         return self._state(working, carry.alpha_max)
 
     def _next_turn(self, carry: GaborState) -> GaborState:
+        """One reweighted problem on the support."""
         now = carry.working
         parts = (self.gabor.blocks(now.index), self.gabor.fit.columns(now.index))
         turn = GaborTurn(now.c, now.proof, now.steps)
@@ -156,7 +159,7 @@ class GaborDescent(Descent):
         turn = minimise_coefs_again(self.gabor, *parts, weight, turn, self.limits)
         return GaborState(now._replace(**turn._asdict()), carry.turn + 1, carry.alpha_max)
 
-    def _ended(self, working: GaborSet, alpha_max: Scalar) -> Answer:
+    def _ended(self, working: GaborSet, alpha_max: Scalar) -> SparseAnswer:
         """Derivative of the convex answer, further turns, and the sources."""
         gabor, index = self.gabor, working.index
         blocks = gabor.blocks(index)
@@ -172,10 +175,10 @@ class GaborDescent(Descent):
             turn = jax.lax.scan(body, turn, None, length=self.turns - 1)[0]
         return self._answer(working, turn, alpha_max)
 
-    def _answer(self, working: GaborSet, turn: GaborTurn, alpha_max: Scalar) -> Answer:
+    def _answer(self, working: GaborSet, turn: GaborTurn, alpha_max: Scalar) -> SparseAnswer:
         """Sources of the coefficients of a turn."""
         x = self.gabor.frame.synthesis(turn.c)
         shape = (*self.gabor.fit.scale.shape, x.shape[-1])
         z = jnp.zeros(shape, dtype=x.dtype).at[working.index].add(x)
         info = pack_info(turn.proof, alpha_max, working.rounds, turn.steps, x.dtype)
-        return Answer(z, stop_gradient(info))
+        return SparseAnswer(z, stop_gradient(info))

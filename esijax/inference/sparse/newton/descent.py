@@ -12,7 +12,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from esijax._types import Scalar, Sources
-from esijax.inference.sparse.base.answer import Answer, Found, pack_info, stop_gradient, unsolved
+from esijax.inference.sparse.base.answer import (
+    Found,
+    SparseAnswer,
+    pack_info,
+    stop_gradient,
+    unsolved,
+)
 from esijax.inference.sparse.base.descent import Descent, compiled_call, count_active
 from esijax.inference.sparse.base.gap import Limits
 from esijax.inference.sparse.base.sizes import host_sizes
@@ -43,7 +49,7 @@ from esijax.problem import Problem
 class NormState(eqx.Module):
     """An answer, and whether it is one."""
 
-    answer: Answer
+    answer: SparseAnswer
     done: Bool[Array, ""]
 
 
@@ -61,7 +67,7 @@ class NormDescent(Descent):
     turns: int | None = eqx.field(static=True)
 
     def at(self, data):
-        """Another recording."""
+        """The same for another recording."""
         return eqx.tree_at(lambda d: d.fit.data, self, data)
 
     def first(self, start):
@@ -76,11 +82,11 @@ class NormDescent(Descent):
         """Solve all of it."""
         return NormState(stop_gradient(self).run(carry.answer.z), jnp.ones((), dtype=bool))
 
-    def answer(self, carry: NormState) -> Answer:
+    def answer(self, carry: NormState) -> SparseAnswer:
         """As it was found."""
         return carry.answer
 
-    def run(self, start: Sources) -> Answer:
+    def run(self, start: Sources) -> SparseAnswer:
         """With the derivative of the minimiser."""
         if self.turns == 1:
             norm = self.power.majoriser
@@ -126,10 +132,10 @@ class NewtonDescent(Descent):
         return cls(whole, fit, gain_products(fit), basis, started)
 
     def at(self, data):
-        """Another recording."""
+        """The same for another recording."""
         return NewtonDescent.of(self.whole.at(data), self.started)
 
-    def run(self, start: Sources) -> Answer:
+    def run(self, start: Sources) -> SparseAnswer:
         """With the derivative of the minimiser."""
         return self.whole.run(start)
 
@@ -160,10 +166,10 @@ class NewtonDescent(Descent):
 
         return jax.lax.cond(carry.flags[0] == 1, turn, self._round, carry)
 
-    def answer(self, carry: NewtonState) -> Answer:
+    def answer(self, carry: NewtonState) -> SparseAnswer:
         """Courses of all locations."""
         x, info = self._courses(carry)
-        return Answer(scatter_rows(x, carry.working.index, len(self.fit.scale)), info)
+        return SparseAnswer(scatter_rows(x, carry.working.index, len(self.fit.scale)), info)
 
     def found(self, carry: NewtonState, problem: Problem) -> Found:
         """Few courses take the units of the problem; what they explain is known."""

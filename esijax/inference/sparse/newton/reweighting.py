@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from esijax._types import Scalar, Sources
-from esijax.inference.sparse.base.answer import Answer, stop_gradient, sum_info
+from esijax.inference.sparse.base.answer import SparseAnswer, stop_gradient, sum_info
 from esijax.inference.sparse.base.gap import KKT_SHARE, Limits
 from esijax.inference.sparse.newton.gradients import gain_products
 from esijax.inference.sparse.newton.implicit import minimise_norms, stationary_point
@@ -27,11 +27,11 @@ MOST_MAJORISERS = 300  # until nothing moves
 # ---------------------------------------------------------------------- one convex problem
 def minimise_convex(
     fit: LeastSquares, norm: L1 | L21, start: Sources, limits: Limits, inner: str = "newton"
-) -> Answer:
+) -> SparseAnswer:
     """Sum of the norms of locations, or of entries, each time by itself."""
     if norm.block == "location":
         some = (fit.gain, fit.scale, fit.data, fit.weight)
-        return Answer(*minimise_norms(inner, *some, start, *limits))
+        return SparseAnswer(*minimise_norms(inner, *some, start, *limits))
     rank, n, n_orients = fit.gain.shape
     gain, scale = fit.gain.reshape(rank, -1, 1), fit.scale.reshape(-1, 1)
     weight = jnp.repeat(fit.weight, n_orients)
@@ -43,7 +43,7 @@ def minimise_convex(
     columns = start.reshape(n * n_orients, -1)
     z, info = jax.vmap(at_time, in_axes=(1, 1))(fit.data, columns)
     z = jnp.moveaxis(z[..., 0, 0], 0, 1).reshape(n, n_orients, -1)
-    return Answer(z, sum_info(info))
+    return SparseAnswer(z, sum_info(info))
 
 
 # ---------------------------------------------------------------------- majorisers of a power
@@ -64,36 +64,39 @@ def scaled_by(fit: LeastSquares, factor: Float[Array, " locations"]) -> LeastSqu
     return fit._replace(scale=fit.scale * factor[:, None])
 
 
-def minimise_majoriser(fit: LeastSquares, power: Lrq, z: Sources, limits: Limits) -> Answer:
+def minimise_majoriser(fit: LeastSquares, power: Lrq, z: Sources, limits: Limits) -> SparseAnswer:
     """Solve the majoriser at `z`."""
     return _minimise_scaled(fit, power, z, inverse_weights(power.norms(z), power.q), limits)
 
 
-def _minimise_scaled(fit: LeastSquares, power: Lrq, z: Sources, factor, limits: Limits) -> Answer:
+def _minimise_scaled(
+    fit: LeastSquares, power: Lrq, z: Sources, factor, limits: Limits
+) -> SparseAnswer:
+    """Solve the convex problem whose inverse weights are `factor`, from `z`."""
     scaled, start = scaled_by(fit, factor), stop_gradient(over_factor(z, factor))
     if power.by_entry:
         answer = ProxDescent.of(scaled, power.majoriser, limits).run(start)
     else:
         answer = minimise_convex(scaled, power.majoriser, start, limits)
-    return Answer(answer.z * factor[:, None, None], answer.info)
+    return SparseAnswer(answer.z * factor[:, None, None], answer.info)
 
 
-def _first_turn(fit: LeastSquares, power: Lrq, start: Sources, limits: Limits) -> Answer:
+def _first_turn(fit: LeastSquares, power: Lrq, start: Sources, limits: Limits) -> SparseAnswer:
     """The convex norm, or the majoriser at a start."""
     norms = power.norms(start)
     factor = jnp.where(jnp.any(norms > 0), inverse_weights(norms, power.q), 1.0)
     return _minimise_scaled(fit, power, start, factor, limits)
 
 
-def _add_turn(before: Answer, after: Answer) -> Answer:
+def _add_turn(before: SparseAnswer, after: SparseAnswer) -> SparseAnswer:
     """The later answer, with alpha_max of the first turn and the rounds and steps of both."""
     info = after.info.at[3].set(before.info[3]).at[4:].add(before.info[4:])
-    return Answer(after.z, info)
+    return SparseAnswer(after.z, info)
 
 
 def minimise_in_turns(
     fit: LeastSquares, power: Lrq, start: Sources, n: int, limits: Limits
-) -> Answer:
+) -> SparseAnswer:
     """Take n turns, the first with the plain weights unless there is a start."""
     first = _first_turn(fit, power, start, limits)
 
@@ -103,7 +106,7 @@ def minimise_in_turns(
     return jax.lax.scan(body, first, None, length=n - 1)[0]
 
 
-def minimise_power(fit: LeastSquares, power: Lrq, start: Sources, limits: Limits) -> Answer:
+def minimise_power(fit: LeastSquares, power: Lrq, start: Sources, limits: Limits) -> SparseAnswer:
     """Turns until nothing moves; the derivative is that of the fixed point."""
     fixed, some = stop_gradient((fit, power))
 
@@ -125,7 +128,7 @@ def minimise_power(fit: LeastSquares, power: Lrq, start: Sources, limits: Limits
         z = stationary_point(power.q, *rest)
     else:
         z = refuse_derivative(z, fit, power)
-    return Answer(z, answer.info.at[2].set(kkt))
+    return SparseAnswer(z, answer.info.at[2].set(kkt))
 
 
 def power_kkt(fit: LeastSquares, power: Lrq, z: Sources) -> Scalar:

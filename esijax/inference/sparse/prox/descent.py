@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int
 
 from esijax._ops.prox import block_norms
 from esijax._types import Scalar, Sources
-from esijax.inference.sparse.base.answer import Answer, pack_info, stop_gradient
+from esijax.inference.sparse.base.answer import SparseAnswer, pack_info, stop_gradient
 from esijax.inference.sparse.base.descent import Descent
 from esijax.inference.sparse.base.gap import Certificate, Limits, goes_on
 from esijax.inference.sparse.base.sizes import FIRST_SIZE, loop_sizes
@@ -59,7 +59,7 @@ class ProxDescent(Descent):
         return cls(fit, penalty, stop_gradient(fit).lipschitz(), limits, above)
 
     def at(self, data):
-        """Another recording: the bound is that of the gain."""
+        """The same for another recording: the bound is that of the gain."""
         return eqx.tree_at(lambda d: d.fit.data, self, data)
 
     def opening(self, start: Sources) -> Sources:
@@ -88,7 +88,7 @@ class ProxDescent(Descent):
         x, steps = jax.lax.switch(self._branch(sizes, carry, count), branches, carry)
         return self._certified(x, carry.steps + steps, carry.rounds + 1)
 
-    def answer(self, carry: ProxState) -> Answer:
+    def answer(self, carry: ProxState) -> SparseAnswer:
         """With the derivative of a proximal step's fixed point."""
         fit, even = self.fit, self.penalty.even()
         x = fixed_point(fit, even, stop_gradient(self.bound), carry.new)
@@ -96,7 +96,7 @@ class ProxDescent(Descent):
         alpha_max = jnp.full((), jnp.inf) if polar is None else polar
         scale = jnp.max(jnp.asarray(alpha_max)) / even.alpha
         info = pack_info(carry.proof, scale, carry.rounds, carry.steps, x.dtype)
-        return Answer(x * fit.spread[:, None], stop_gradient(info))
+        return SparseAnswer(x * fit.spread[:, None], stop_gradient(info))
 
     # ------------------------------------------------------------------ one round
     def _certified(self, x: Sources, steps, rounds) -> ProxState:
