@@ -42,13 +42,14 @@ def check_window(wsize: int, tstep: int) -> None:
         )
 
 
-def _steps(n_times: int, tstep: int) -> int:
+def _n_steps(n_times: int, tstep: int) -> int:
+    """Windows that cover so many samples."""
     return math.ceil(n_times / tstep)
 
 
 def _windows(wsize: int, tstep: int, n_times: int) -> np.ndarray:
     """Window of each step over the root of the energy that all leave at each sample."""
-    n_steps, hop = _steps(n_times, tstep), wsize // tstep
+    n_steps, hop = _n_steps(n_times, tstep), wsize // tstep
     sine = np.sin((np.arange(wsize) + 0.5) / wsize * np.pi)
     energy = np.zeros((n_steps + hop - 1, tstep))
     for part, some in enumerate((sine**2).reshape(hop, tstep)):
@@ -71,14 +72,14 @@ def stft(x: Signals, wsize: int, tstep: int) -> Spectra:
     z : (..., wsize / 2 + 1, ceil(times / tstep))
     """
     n_times = x.shape[-1]
-    n_steps, hop = _steps(n_times, tstep), wsize // tstep
+    n_steps, hop = _n_steps(n_times, tstep), wsize // tstep
     before = (wsize - tstep) // 2
     after = (n_steps + hop - 1) * tstep - before - n_times
     padded = jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(before, after)])
     rows = padded.reshape(*x.shape[:-1], n_steps + hop - 1, tstep)
     frames = jnp.concatenate([rows[..., i : i + n_steps, :] for i in range(hop)], axis=-1)
     window = jnp.asarray(_windows(wsize, tstep, n_times), dtype=x.dtype)
-    return jnp.swapaxes(jnp.fft.rfft(frames * _led(window, frames.ndim)), -1, -2)
+    return jnp.swapaxes(jnp.fft.rfft(frames * _lead_axes(window, frames.ndim)), -1, -2)
 
 
 def istft(z: Spectra, tstep: int, n_times: int) -> Signals:
@@ -94,10 +95,10 @@ def istft(z: Spectra, tstep: int, n_times: int) -> Signals:
     x : (..., times)
     """
     wsize = 2 * (z.shape[-2] - 1)
-    n_steps, hop = _steps(n_times, tstep), wsize // tstep
+    n_steps, hop = _n_steps(n_times, tstep), wsize // tstep
     frames = jnp.fft.irfft(jnp.swapaxes(z, -1, -2), wsize)
     window = wsize * _windows(wsize, tstep, n_times)
-    frames = frames * _led(jnp.asarray(window, dtype=frames.dtype), frames.ndim)
+    frames = frames * _lead_axes(jnp.asarray(window, dtype=frames.dtype), frames.ndim)
     parts = jnp.split(frames, hop, axis=-1)
     lead = [(0, 0)] * (z.ndim - 2)
     rows = sum(jnp.pad(part, [*lead, (i, hop - 1 - i), (0, 0)]) for i, part in enumerate(parts))
@@ -106,7 +107,8 @@ def istft(z: Spectra, tstep: int, n_times: int) -> Signals:
     return flat[..., before : before + n_times]
 
 
-def _led(x: Array, ndim: int) -> Array:
+def _lead_axes(x: Array, ndim: int) -> Array:
+    """Add leading axes of length 1."""
     return x.reshape((1,) * (ndim - x.ndim) + x.shape)
 
 
@@ -138,7 +140,7 @@ class Frame:
     def shapes(self) -> tuple[tuple[int, int], ...]:
         """Frequencies and steps of each frame."""
         pairs = zip(self.wsize, self.tstep, strict=True)
-        return tuple((w // 2 + 1, _steps(self.n_times, h)) for w, h in pairs)
+        return tuple((w // 2 + 1, _n_steps(self.n_times, h)) for w, h in pairs)
 
     @property
     def n_coefs(self) -> int:
@@ -147,7 +149,7 @@ class Frame:
 
     def roots(self) -> np.ndarray:
         """Square root of how many coefficients each stands for, (coefs,)."""
-        return np.concatenate([np.repeat(_roots(f), t) for f, t in self.shapes])
+        return np.concatenate([np.repeat(_count_roots(f), t) for f, t in self.shapes])
 
     def analysis(self, x: Signals) -> Coefs:
         """Coefficients of signals: real and imaginary parts, frequency by frequency."""
@@ -155,7 +157,9 @@ class Frame:
         for wsize, tstep, (freqs, steps) in zip(self.wsize, self.tstep, self.shapes, strict=True):
             z = stft(x, wsize, tstep)
             both = jnp.stack([z.real, z.imag], axis=-3)
-            root = _led(jnp.asarray(_roots(freqs) / np.sqrt(len(self.wsize)))[:, None], both.ndim)
+            root = _lead_axes(
+                jnp.asarray(_count_roots(freqs) / np.sqrt(len(self.wsize)))[:, None], both.ndim
+            )
             both = both * root.astype(x.dtype)
             parts.append(both.reshape(*both.shape[:-2], freqs * steps))
         return parts[0] if len(parts) == 1 else jnp.concatenate(parts, axis=-1)
@@ -166,16 +170,16 @@ class Frame:
         for tstep, (freqs, steps) in zip(self.tstep, self.shapes, strict=True):
             some = coefs[..., begin : begin + freqs * steps]
             some = some.reshape(*some.shape[:-1], freqs, steps)
-            root = 1.0 / (_roots(freqs) * np.sqrt(len(self.tstep)))
-            some = some * _led(jnp.asarray(root, dtype=coefs.dtype)[:, None], some.ndim)
+            root = 1.0 / (_count_roots(freqs) * np.sqrt(len(self.tstep)))
+            some = some * _lead_axes(jnp.asarray(root, dtype=coefs.dtype)[:, None], some.ndim)
             z = some[..., 0, :, :] + 1j * some[..., 1, :, :]
             total = total + istft(z, tstep, self.n_times)
             begin += freqs * steps
         return total
 
 
-def _roots(n_freqs: int) -> np.ndarray:
-    """1 for the frequency 0 and the highest, sqrt(2) in between."""
+def _count_roots(n_freqs: int) -> np.ndarray:
+    """Root of how many coefficients a frequency stands for: 1 at both ends, else sqrt(2)."""
     out = np.full(n_freqs, np.sqrt(2.0))
     out[[0, -1]] = 1.0
     return out

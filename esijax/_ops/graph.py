@@ -46,7 +46,7 @@ def laplacian_solve(
     def solve(_matvec, right):
         # vmap may batch some arguments only: one factorisation per problem either way
         return jax.pure_callback(
-            _host_solve,
+            _solve_on_host,
             jax.ShapeDtypeStruct(right.shape, right.dtype),
             edges,
             jax.lax.stop_gradient(ridge),
@@ -59,14 +59,15 @@ def laplacian_solve(
     )
 
 
-def _host_solve(edges, ridge, values):
+def _solve_on_host(edges, ridge, values):
+    """Solve by a sparse LU factor, outside of JAX."""
     edges, values = np.ascontiguousarray(edges), np.asarray(values)
-    factor = _factor(edges.tobytes(), str(edges.dtype), values.shape[0], float(ridge))
+    factor = _laplacian_factor(edges.tobytes(), str(edges.dtype), values.shape[0], float(ridge))
     return factor.solve(values.astype(float)).astype(values.dtype)
 
 
 @functools.lru_cache(maxsize=8)
-def _factor(content: bytes, dtype: str, n: int, ridge: float):
+def _laplacian_factor(content: bytes, dtype: str, n: int, ridge: float):
     """Factorise once for all columns, draws and iterations that ask for the same matrix."""
     edges = np.frombuffer(content, dtype=dtype).reshape(-1, 2)
     degree = np.bincount(edges.ravel(), minlength=n)

@@ -13,7 +13,7 @@ from esijax.models.noise import Noise, Robust, White
 from esijax.problem import Problem
 
 
-def _check_noise(method: Method, noise: Noise | None) -> None:
+def _check_noise(method: Method, noise: Noise | Robust | None) -> None:
     """Raise InputError for noise that the method does not take."""
     if isinstance(noise, Robust):
         if not method.takes_robust:
@@ -40,7 +40,7 @@ def check_arguments(problem, model, method, noise, init, key) -> None:
         raise TypeError(
             f"model must be one of esijax.models, e.g. MinimumNorm(), or None, got {model!r}."
         )
-    if noise is not None and not isinstance(noise, Noise):
+    if noise is not None and not isinstance(noise, Noise | Robust):
         raise TypeError(f"noise must be one of esijax.models.noise or None, got {noise!r}.")
     _check_noise(method, noise)
     _check_same_sources(problem, init)

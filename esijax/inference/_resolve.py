@@ -12,7 +12,7 @@ from esijax.problem import Problem
 
 
 def resolved(problem: Problem, model):
-    """Replace a rule's name by the number it gives; other models pass through."""
+    """Replace a share of alpha_max, or the name of a rule for lambda2, by its number."""
     if isinstance(getattr(model, "alpha", None), Relative):
         largest = alpha_max(problem, dataclasses.replace(model, alpha=1.0))
         alpha = jax.lax.stop_gradient(model.alpha.fraction * largest)

@@ -115,11 +115,11 @@ def finish_estimate(
     return _with_doubts(estimate)
 
 
-def _without_outliers(problem: Problem, noise: Noise | None) -> Problem:
+def _without_outliers(problem: Problem, noise: Noise | Robust | None) -> Problem:
     """Data whose alpha_max `relative` means: without what a robust data term takes off."""
     if not isinstance(noise, Robust):
         return problem
-    return dataclasses.replace(problem, data=noise.pulled(problem.data))
+    return dataclasses.replace(problem, data=noise.gradient(problem.data))
 
 
 def _with_doubts(estimate: Estimate) -> Estimate:

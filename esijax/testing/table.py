@@ -1,6 +1,6 @@
 """One row of the table: an answer held against all promises."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from esijax._types import InputError
@@ -12,7 +12,7 @@ from esijax.testing.report import FAILS, HOLDS, ReportRow
 Promise = Callable[[], None]
 
 
-def row_of(name: str, kept: dict[str, Promise]) -> ReportRow:
+def row_of(name: str, kept: Mapping[str, Promise]) -> ReportRow:
     """Try each promise; what raises has failed, with its reason."""
     cells, reasons = {}, []
     for promise, attempt in kept.items():

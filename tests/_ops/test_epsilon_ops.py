@@ -77,7 +77,7 @@ def test_dual_norm_is_the_root(share):
     scaled = jnp.asarray(c) / got[:, None, None, None]
     assert not epsilon.tree_prox(scaled * (1 - 1e-12), jnp.asarray(mu), jnp.asarray(lam)).any()
     beyond = epsilon.tree_prox(scaled * (1 + 1e-9), jnp.asarray(mu), jnp.asarray(lam))
-    assert (epsilon.sizes(beyond) > 0).all()
+    assert (epsilon.block_sizes(beyond) > 0).all()
 
 
 def test_dual_norm_bounds_inner_products_and_has_its_derivative():

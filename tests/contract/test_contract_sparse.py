@@ -125,7 +125,7 @@ def parts(case, problems):
     seen = problem
     if method in NOISES:
         noise = NOISES[method].prepare(problem)
-        seen = dataclasses.replace(problem, data=noise.pulled(problem.data))
+        seen = dataclasses.replace(problem, data=noise.gradient(problem.data))
     if penalty in ("L21", "L1", "power"):
         largest = select.alpha_max(seen, L21(1.0))
     else:

@@ -30,8 +30,8 @@ from esijax.inference.method import Method, Setup, State
 from esijax.posterior import Posterior
 from esijax.problem import Problem
 
-PICKS = (None, "normal", "max-power", "vector")
-NORMS = (None, "unit-noise-gain", "unit-noise-gain-invariant", "nai")
+ORIENT_PICKS = (None, "normal", "max-power", "vector")
+WEIGHT_NORMS = (None, "unit-noise-gain", "unit-noise-gain-invariant", "nai")
 Filters = Float[Array, "locations _ rank"]
 
 
@@ -48,11 +48,11 @@ class FilterPosterior(Posterior):
     data: Data
 
     def mean(self, scale=1.0) -> Float[Array, "*trials locations orients times"]:
-        """W Y."""
-        return _apply(self.weights * scale, self.data)
+        """Filter outputs, W Y."""
+        return _filter_data(self.weights * scale, self.data)
 
     def kernel(self) -> Filters:
-        """The filters."""
+        """Filters of all locations."""
         return self.weights
 
     def cov(self) -> Float[Array, "locations orients orients"]:
@@ -63,7 +63,7 @@ class FilterPosterior(Posterior):
         """Filters applied to fresh sensor noise around the data."""
         data = self.data[..., times]
         noise = jax.random.normal(key, (n, *data.shape))
-        return _apply(self.weights[locations], data + noise)
+        return _filter_data(self.weights[locations], data + noise)
 
     def combine(self, weights: Float[Array, "courses locations orients"]):
         """Mean and variance of combinations of filter outputs."""
@@ -71,11 +71,12 @@ class FilterPosterior(Posterior):
         return filters @ self.data, jnp.sum(filters**2, axis=-1)
 
     def fitted(self) -> None:
-        """Nothing: filter outputs do not add up to the data."""
+        """None: filter outputs do not add up to the data."""
         return None
 
 
-def _apply(weights: Filters, data: Float[Array, "*lead rank times"]):
+def _filter_data(weights: Filters, data: Float[Array, "*lead rank times"]):
+    """Filter outputs, (..., locations, orients, times)."""
     out = weights.reshape(-1, weights.shape[-1]) @ data
     return out.reshape(*out.shape[:-2], *weights.shape[:2], out.shape[-1])
 
@@ -97,7 +98,7 @@ class LCMV(Method):
     Raises
     ------
     InputError
-        For an unknown choice, a model, a data covariance that is none or lacks channels.
+        For an unknown choice, a model, an invalid data covariance or one that lacks channels.
 
     Notes
     -----
@@ -135,10 +136,12 @@ class LCMV(Method):
         self.weight_norm = weight_norm
 
     def __check_init__(self):
-        if self.pick_ori not in PICKS:
-            raise InputError(f"pick_ori must be one of {PICKS}, got {self.pick_ori!r}.")
-        if self.weight_norm not in NORMS:
-            raise InputError(f"weight_norm must be one of {NORMS}, got {self.weight_norm!r}.")
+        if self.pick_ori not in ORIENT_PICKS:
+            raise InputError(f"pick_ori must be one of {ORIENT_PICKS}, got {self.pick_ori!r}.")
+        if self.weight_norm not in WEIGHT_NORMS:
+            raise InputError(
+                f"weight_norm must be one of {WEIGHT_NORMS}, got {self.weight_norm!r}."
+            )
         if not is_traced(self.reg) and not 0 <= float(self.reg) < np.inf:
             raise InputError(f"reg must be finite and not negative, got {self.reg}.")
 
@@ -164,7 +167,7 @@ class LCMV(Method):
             )
 
     def finish(self, state: State) -> Estimate:
-        """All filters at once."""
+        """Filters of all locations, applied to the data."""
         problem = state.setup.problem
         weights = self._filters(problem)
         has_unit = self.weight_norm is None
@@ -178,6 +181,7 @@ class LCMV(Method):
         )
 
     def _whitened_cov(self, problem: Problem) -> Float[Array, "rank rank"]:
+        """Covariance of the whitened data, given or measured, for one trial."""
         nave = problem.whitener.nave
         if self.data_cov is None:
             columns = trials_as_columns(problem.data) / jnp.sqrt(nave)
@@ -188,10 +192,11 @@ class LCMV(Method):
         return (cov + cov.T) / 2
 
     def _filters(self, problem: Problem) -> Filters:
+        """Filters of all locations, some at a time."""
         cov, n_channels = self._whitened_cov(problem), problem.whitener.matrix.shape[1]
         loading = self.reg * jnp.trace(cov) / n_channels
         inverse = symmetric_power(cov + loading * jnp.eye(len(cov)), -1.0, rtol=1e-15)
-        frames, trial = _native(problem), 1.0 / jnp.sqrt(problem.whitener.nave)
+        frames, trial = _field_frames(problem), 1.0 / jnp.sqrt(problem.whitener.nave)
         unit = trial
         if self.weight_norm == "nai":
             unit = unit / jnp.sqrt(jnp.maximum(jnp.linalg.eigvalsh(cov)[0], loading))
@@ -210,15 +215,18 @@ class LCMV(Method):
         if columns.shape[1] == 3 and self.pick_ori == "normal":
             columns, numer = columns[:, 2:], numer[:, 2:]
         if self.pick_ori == "max-power":
-            direction = _strongest(columns, numer, self.weight_norm, native)[:, None]
-            columns, numer = _mixed(direction, columns), _mixed(direction, numer)
+            direction = _max_power_direction(columns, numer, self.weight_norm, native)[:, None]
+            columns, numer = (
+                _combine_orients(direction, columns),
+                _combine_orients(direction, numer),
+            )
         if self.weight_norm == "unit-noise-gain-invariant":
-            return _mixed(symmetric_power(_products(numer, numer), -0.5), numer)
-        weights = _mixed(_inverse(_products(numer, columns)), numer)
+            return _combine_orients(symmetric_power(_row_products(numer, numer), -0.5), numer)
+        weights = _combine_orients(_location_inverses(_row_products(numer, columns)), numer)
         return weights if self.weight_norm is None else _unit_rows(weights, native)
 
 
-def _products(left: Filters, right: Filters) -> Blocks:
+def _row_products(left: Filters, right: Filters) -> Blocks:
     """Inner products of rows within each location; sums, as batched products of 3 rows crawl."""
     return jnp.stack(
         [
@@ -229,33 +237,34 @@ def _products(left: Filters, right: Filters) -> Blocks:
     )
 
 
-def _mixed(mix: Float[Array, "locations kept orients"], rows: Filters) -> Filters:
+def _combine_orients(mix: Float[Array, "locations kept orients"], rows: Filters) -> Filters:
     """Linear combinations of the rows of each location."""
     terms = [mix[:, :, k, None] * rows[:, None, k] for k in range(rows.shape[1])]
     return functools.reduce(jnp.add, terms)
 
 
-def _inverse(blocks: Blocks) -> Blocks:
+def _location_inverses(blocks: Blocks) -> Blocks:
+    """Inverse of each location's matrix; 1 where a single entry is not positive."""
     if blocks.shape[-1] > 1:
         return symmetric_power(blocks, -1.0)
     positive = blocks > 0
     return jnp.where(positive, 1.0 / jnp.where(positive, blocks, 1.0), 1.0)
 
 
-def _native(problem: Problem) -> Float[Array, "locations 3 3"] | None:
+def _field_frames(problem: Problem) -> Float[Array, "locations 3 3"] | None:
     """Frames that lead from orient axes to those in which the lead field came; None: the same."""
     frames = problem.geometry.frames
     moved = problem.n_orients == 3 and frames is not None and not problem.labels.surf_ori
     return frames if moved else None
 
 
-def _strongest(columns: Filters, numer: Filters, weight_norm, native):
+def _max_power_direction(columns: Filters, numer: Filters, weight_norm, native):
     """Direction of most power, (locations, orients)."""
-    power = _products(numer, columns)
+    power = _row_products(numer, columns)
     if weight_norm is None:  # largest eigenvector of the unit-gain output power
         root, inner = symmetric_power(power, -0.5), jnp.eye(3)[None]
     else:  # largest ratio of output power to noise gain, Sekihara and Nagarajan 2008, eq. 4.47
-        root, inner = symmetric_power(_products(numer, numer), -0.5), power
+        root, inner = symmetric_power(_row_products(numer, numer), -0.5), power
     _, vectors = jnp.linalg.eigh(root @ inner @ root)
     direction = (root @ vectors[..., -1:])[..., 0]
     direction = direction / jnp.maximum(jnp.linalg.norm(direction, axis=1, keepdims=True), 1e-300)
@@ -268,10 +277,10 @@ def _unit_rows(weights: Filters, native) -> Filters:
     """Unit noise gain of each row, along the axes in which the lead field came."""
     native = native if weights.shape[1] == 3 else None
     if native is not None:
-        weights = _mixed(jnp.swapaxes(native, 1, 2), weights)
+        weights = _combine_orients(jnp.swapaxes(native, 1, 2), weights)
     size = jnp.linalg.norm(weights, axis=-1, keepdims=True)
     weights = divide(weights, size)
-    return weights if native is None else _mixed(native, weights)
+    return weights if native is None else _combine_orients(native, weights)
 
 
 class _ChannelCov(eqx.Module):
@@ -282,6 +291,7 @@ class _ChannelCov(eqx.Module):
 
     @classmethod
     def of(cls, cov) -> "_ChannelCov | None":
+        """From what the user gave: an MNE covariance, an array, or None."""
         if cov is None or isinstance(cov, cls):
             return cov
         if hasattr(cov, "ch_names"):  # an mne.Covariance, diagonal or full
@@ -292,6 +302,7 @@ class _ChannelCov(eqx.Module):
         return cls(jnp.asarray(cov, dtype=float), None)
 
     def ordered(self, ch_names: tuple[str, ...]) -> "_ChannelCov":
+        """Covariance of these channels, in their order, checked."""
         data = self.data
         if self.ch_names is not None:
             missing = [name for name in ch_names if name not in self.ch_names]

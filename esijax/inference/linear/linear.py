@@ -19,7 +19,7 @@ from esijax.inference.method import Method, Setup, State
 from esijax.models.posteriors.gaussian import GaussianPosterior
 from esijax.models.priors.gaussian import GaussianPrior
 
-NORMS = (None, "dSPM", "sLORETA")
+NOISE_NORMS = (None, "dSPM", "sLORETA")
 
 
 class Linear(Method):
@@ -55,8 +55,8 @@ class Linear(Method):
     differentiable: ClassVar[bool] = True
 
     def __check_init__(self):
-        if self.noise_norm not in NORMS:
-            raise InputError(f"noise_norm must be one of {NORMS}, got {self.noise_norm!r}.")
+        if self.noise_norm not in NOISE_NORMS:
+            raise InputError(f"noise_norm must be one of {NOISE_NORMS}, got {self.noise_norm!r}.")
 
     def check(self, setup: Setup) -> None:
         """Take Gaussian priors of the minimum norm family."""
@@ -67,7 +67,7 @@ class Linear(Method):
             )
 
     def finish(self, state: State) -> Estimate:
-        """One Cholesky factor in sensor space."""
+        """Posterior from one Cholesky factor in sensor space."""
         problem, model = state.setup.problem, state.setup.model
         hyper = model.hyper({})
         shape, sensor = model.normalised(problem)
@@ -87,6 +87,7 @@ class Linear(Method):
         )
 
     def _norm(self, posterior: GaussianPosterior) -> Float[Array, " locations"] | None:
+        """Deviation that the map of each location is divided by."""
         if self.noise_norm is None:
             return None
         power = posterior.explained(squared=self.noise_norm == "dSPM")

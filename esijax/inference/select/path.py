@@ -43,7 +43,7 @@ def alphas_of(problem: Problem, penalty: Penalty, fractions: Any) -> np.ndarray:
 def steps(problem: Problem, penalty: Penalty, alphas: Any, method: MAP) -> Iterator[Estimate]:
     """Estimates at the given weights, each started at the last; empty answers are not warned of."""
     models = [dataclasses.replace(penalty, alpha=float(alpha)) for alpha in alphas]
-    answers = _followed if _follows(problem, models, method) else _started
+    answers = _by_following if _follows(problem, models, method) else _by_restarts
     solved = answers(problem, models, method)
     for _ in models:
         with warnings.catch_warnings():
@@ -56,15 +56,15 @@ def steps(problem: Problem, penalty: Penalty, alphas: Any, method: MAP) -> Itera
 
 
 def _follows(problem: Problem, models: list[Penalty], method: MAP) -> bool:
-    """Whether a solve can go on from the working set of the last one."""
+    """Tell whether a solve can go on from the working set of the last one."""
     if not models or is_traced((problem, models, method)):
         return False
     _, setup = prepare_inputs(problem, models[0], method)
-    return method.by_rounds(setup) and method.turns(setup.model) == 1
+    return method.follows(setup)
 
 
-def _followed(problem: Problem, models: list[Penalty], method: MAP) -> Iterator[Estimate]:
-    """Where the last one ended nothing is computed anew: a round each, if alpha changes little."""
+def _by_following(problem: Problem, models: list[Penalty], method: MAP) -> Iterator[Estimate]:
+    """Go on where the last one ended: a round each, if alpha changes little."""
     state = None
     for model in models:
         _, setup = prepare_inputs(problem, model, method)
@@ -74,8 +74,8 @@ def _followed(problem: Problem, models: list[Penalty], method: MAP) -> Iterator[
         yield finish_estimate(problem, setup, finished(method, state))
 
 
-def _started(problem: Problem, models: list[Penalty], method: MAP) -> Iterator[Estimate]:
-    """Each a solve of its own."""
+def _by_restarts(problem: Problem, models: list[Penalty], method: MAP) -> Iterator[Estimate]:
+    """Solve each by itself, from the last answer."""
     last = None
     for model in models:
         last = solve(problem, model, method, init=last)

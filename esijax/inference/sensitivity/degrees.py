@@ -2,9 +2,9 @@ r"""Degrees of freedom of a sparse estimate, exactly: the trace of its derivativ
 
 .. math:: \operatorname{df} = \operatorname{tr} \frac{\partial\, G \hat X(Y)}{\partial Y}
 
-For a sum of norms it is closed (`_block_newton.degrees`), for reweighted norms of locations it
-nearly is (`_turned_degrees`). For other penalties the trace needs the derivative along the columns
-of the active gain, because the answer depends on the data through :math:`G_S^\top Y`, S the
+For a sum of norms it is closed (`block_newton.hessian_trace`), for reweighted norms of locations it
+nearly is (`degrees_reweighted`). For other penalties the trace needs the derivative along the
+columns of the active gain, because the answer depends on the data through :math:`G_S^\top Y`, S the
 support (of the first turn, where there are several).
 """
 
@@ -23,11 +23,11 @@ from esijax._types import EsijaxWarning, InputError, Scalar, Sources
 from esijax.estimate import Estimate
 from esijax.inference.sensitivity.degrees_reweighted import degrees_of_turns
 from esijax.inference.solve import solve
-from esijax.inference.sparse.base.task import Task
+from esijax.inference.sparse.families import family_of
 from esijax.inference.sparse.map import MAP
-from esijax.inference.sparse.newton.working_set import degrees_of_freedom as closed
+from esijax.inference.sparse.newton.support import norm_degrees
 from esijax.inference.sparse.reweighted import Reweighted
-from esijax.models.penalties import L1, L21, Lrq, Penalty
+from esijax.models.penalties import Lrq, Penalty
 from esijax.models.posteriors.point import PointPosterior
 from esijax.problem import Problem
 
@@ -79,47 +79,52 @@ def degrees_of_freedom(estimate: Estimate, penalty: Penalty, method: MAP | None 
     method = MAP() if method is None else method
     sources = estimate.posterior.sources
     if problem.data.ndim == 2:
-        return _one(problem, penalty, method, problem.data, sources)
+        return _degrees_of_recording(problem, penalty, method, problem.data, sources)
     pairs = zip(problem.data, sources, strict=True)
-    return jnp.sum(jnp.stack([_one(problem, penalty, method, y, x) for y, x in pairs]))
+    found = [_degrees_of_recording(problem, penalty, method, y, x) for y, x in pairs]
+    return jnp.sum(jnp.stack(found))
 
 
-def _one(problem: Problem, penalty: Penalty, method: MAP, data, sources) -> Scalar:
-    plain = method.turns(penalty) == 1 and not penalty.by_entry
-    if plain and isinstance(penalty, L1 | L21):
-        return _norms(problem, penalty, data, sources)
+def _degrees_of_recording(problem: Problem, penalty: Penalty, method: MAP, data, sources) -> Scalar:
+    if is_plain_norm(penalty, method):
+        return _degrees_of_norm(problem, penalty, data, sources)
     small = reduced(problem, penalty, method, data, sources)
-    earlier = _earlier(penalty, method)
-    if earlier is not None:
-        z = jnp.where(small.there[:, None, None], normalised(problem, sources)[small.index], 0.0)
-        active = padded(np.flatnonzero(np.any(np.asarray(z) != 0, axis=(1, 2))))
-        return degrees_of_turns(small.problem, small.penalty, earlier, z, *active)
+    turns = _last_turn(penalty, method)
+    if turns is not None:
+        z = in_prior_units(problem, sources)[small.index]
+        z = jnp.where(small.there[:, None, None], z, 0.0)
+        active = pad_indices(np.flatnonzero(np.any(np.asarray(z) != 0, axis=(1, 2))))
+        return degrees_of_turns(small.problem, small.penalty, *turns, z, *active)
     start = (small.problem, small.penalty, method, small.start)
-    return _trace(*start, *entries_of(*start))
+    return _jacobian_trace(*start, *entries_of(*start))
 
 
-def _earlier(penalty: Penalty, method: MAP) -> Reweighted | None:
-    """All turns but the last, of a given number of mixed norms one after the other."""
-    by_location = isinstance(penalty, L21) or (isinstance(penalty, Lrq) and penalty.r == 2)
-    turns = method.turns(penalty)
-    if not by_location or penalty.by_entry or turns is None or turns == 1:
+def is_plain_norm(penalty: Penalty, method: MAP) -> bool:
+    """Tell whether it is one convex problem with a norm of locations or of entries."""
+    return penalty.block is not None and not penalty.by_entry and method.turns(penalty) == 1
+
+
+def _last_turn(penalty: Penalty, method: MAP) -> tuple[Lrq, Reweighted] | None:
+    """Power and all turns but the last, of a given number of mixed norms; None: another case."""
+    power, turns = family_of(penalty).power(penalty), method.turns(penalty)
+    if power is None or power.r != 2 or penalty.by_entry or turns is None or turns == 1:
         return None
-    return Reweighted(turns - 1, method.solver, method.tol, method.max_iter)
+    return power, Reweighted(turns - 1, method.solver, method.tol, method.max_iter)
 
 
-def normalised(problem: Problem, sources: Sources) -> Sources:
-    """In units of the prior's scale."""
+def in_prior_units(problem: Problem, sources: Sources) -> Sources:
+    """Sources over the prior's scale; zero where that is."""
     scale = problem.prior_scale[..., None]
     return divide(sources, scale)
 
 
 @eqx.filter_jit
-def _norms(problem: Problem, penalty: L1 | L21, data, sources) -> Scalar:
-    z = normalised(problem, sources)
-    if isinstance(penalty, L1):  # the support: entries have no direction to turn
+def _degrees_of_norm(problem: Problem, penalty: Penalty, data, sources) -> Scalar:
+    """Degrees of freedom of a plain norm, in closed form."""
+    z = in_prior_units(problem, sources)
+    if penalty.block == "entry":  # the support: entries have no direction to turn
         return jnp.sum(z != 0).astype(data.dtype)
-    weight = penalty.location_weights(problem.n_locations)
-    return closed(Task(problem.gain, problem.prior_scale, data, weight), z, data.shape[1])
+    return norm_degrees(penalty.least_squares(problem, data), z, data.shape[1])
 
 
 class Reduced(NamedTuple):
@@ -138,14 +143,15 @@ def reduced(problem: Problem, penalty: Penalty, method: MAP, data, sources) -> R
     These are the active ones; of the first turn, where there are several.
     """
     whole = eqx.tree_at(lambda p: p.data, problem, data)
-    z = normalised(problem, sources)
-    turns = isinstance(penalty, Lrq) or method.turns(penalty) != 1
+    z = in_prior_units(problem, sources)
+    norm = family_of(penalty).convex_norm(penalty)
+    turns = norm is not penalty or method.turns(penalty) != 1
     if turns:
-        z = _first_turn(whole, penalty.majoriser if isinstance(penalty, Lrq) else penalty, method)
+        z = _convex_minimum(whole, norm, method)
     elif not penalty.separable:
         every = jnp.arange(problem.n_locations)
         return Reduced(whole, penalty, z, every, jnp.ones(len(every), dtype=bool))
-    index, count = padded(np.flatnonzero(np.any(np.asarray(z) != 0, axis=(1, 2))))
+    index, count = pad_indices(np.flatnonzero(np.any(np.asarray(z) != 0, axis=(1, 2))))
     there = jnp.arange(len(index)) < count
     small = eqx.tree_at(
         lambda p: (p.gain, p.data, p.prior_scale, p.orient_scale, p.geometry),
@@ -164,15 +170,15 @@ def reduced(problem: Problem, penalty: Penalty, method: MAP, data, sources) -> R
     )
 
 
-def _first_turn(problem: Problem, penalty: Penalty, method: MAP) -> Sources:
+def _convex_minimum(problem: Problem, penalty: Penalty, method: MAP) -> Sources:
     """Minimum of the convex norm, on the host."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", EsijaxWarning)
         plain = MAP(method.solver, method.tol, method.max_iter)
-        return normalised(problem, solve(problem, penalty, plain).posterior.mean())
+        return in_prior_units(problem, solve(problem, penalty, plain).posterior.mean())
 
 
-def padded(found: np.ndarray) -> tuple[Int[Array, " n"], Int[Array, ""]]:
+def pad_indices(found: np.ndarray) -> tuple[Int[Array, " n"], Int[Array, ""]]:
     """Indices in arrays of few lengths, and how many they are."""
     size = BATCH
     while size < len(found):
@@ -182,25 +188,27 @@ def padded(found: np.ndarray) -> tuple[Int[Array, " n"], Int[Array, ""]]:
 
 
 @eqx.filter_jit
-def answered(problem: Problem, penalty: Penalty, method: MAP, start: Array) -> Array:
+def _minimiser(problem: Problem, penalty: Penalty, method: MAP, start: Array) -> Array:
     """Minimiser in units of the prior's scale."""
-    return method.answer(problem, penalty, problem.data, start).z
+    return method.minimise(problem, penalty, problem.data, start).z
 
 
 def entries_of(
     problem: Problem, penalty: Penalty, method: MAP, start: Array
 ) -> tuple[Int[Array, " n"], Int[Array, ""]]:
     """Entries that are not zero, padded, and how many they are."""
-    return padded(np.flatnonzero(np.asarray(answered(problem, penalty, method, start))))
+    return pad_indices(np.flatnonzero(np.asarray(_minimiser(problem, penalty, method, start))))
 
 
 @eqx.filter_jit
-def _trace(problem: Problem, penalty: Penalty, method: MAP, start, entries, n_entries) -> Scalar:
+def _jacobian_trace(
+    problem: Problem, penalty: Penalty, method: MAP, start, entries, n_entries
+) -> Scalar:
     """Trace of J G over the entries of the small problem that are not zero."""
     gain = problem.gain * problem.prior_scale[None]
 
     def answer(data: Float[Array, "rank times"]) -> Array:
-        return method.answer(problem, penalty, data, start).z
+        return method.minimise(problem, penalty, data, start).z
 
     z, linear = jax.linearize(answer, problem.data)
 

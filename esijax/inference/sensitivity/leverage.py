@@ -18,9 +18,9 @@ from jaxtyping import Array, Float
 from esijax._ops.safe import divisor
 from esijax._types import InputError
 from esijax.estimate import Estimate
-from esijax.inference.sensitivity.degrees import entries_of, reduced
+from esijax.inference.sensitivity.degrees import entries_of, is_plain_norm, reduced
 from esijax.inference.sparse.map import MAP
-from esijax.models.penalties import L21, Penalty
+from esijax.models.penalties import Penalty
 from esijax.models.posteriors.point import PointPosterior
 from esijax.problem import Problem
 
@@ -75,16 +75,17 @@ def leverage(
         raise InputError("leverage is of one recording: take an average, or one trial.")
     method = MAP() if method is None else method
     penalty = dataclasses.replace(penalty, alpha=estimate.hyper["alpha"]).prepare(problem)
-    if isinstance(penalty, L21) and not penalty.by_entry and method.turns(penalty) == 1:
-        white = _of_norms(problem, penalty, np.asarray(estimate.posterior.sources))
+    if penalty.block == "location" and is_plain_norm(penalty, method):
+        white = _hat_matrix_of_norm(problem, penalty, np.asarray(estimate.posterior.sources))
     else:
-        white = np.asarray(_by_derivative(problem, penalty, method, estimate))
+        white = np.asarray(_hat_matrix_by_derivative(problem, penalty, method, estimate))
     whitener = problem.whitener
     channels = np.asarray(whitener.colorer) @ white @ np.asarray(whitener.matrix)
     return jnp.asarray(np.diagonal(channels) / problem.n_times)
 
 
-def _of_norms(problem: Problem, penalty: L21, sources: np.ndarray) -> np.ndarray:
+def _hat_matrix_of_norm(problem: Problem, penalty: Penalty, sources: np.ndarray) -> np.ndarray:
+    """Sum over times of the derivative of the whitened fit, in closed form."""
     active = np.flatnonzero(np.any(sources != 0, axis=(1, 2)))
     rank, n_times = problem.data.shape
     if not active.size:
@@ -103,27 +104,32 @@ def _of_norms(problem: Problem, penalty: L21, sources: np.ndarray) -> np.ndarray
     return n_times * gain @ inverse @ gain.T + bent
 
 
-def _by_derivative(problem: Problem, penalty: Penalty, method: MAP, estimate: Estimate) -> Array:
+def _hat_matrix_by_derivative(
+    problem: Problem, penalty: Penalty, method: MAP, estimate: Estimate
+) -> Array:
     """Rows of the Jacobian of the entries that are not zero, times their columns of the gain."""
     sources = estimate.posterior.sources  # ty: ignore[missing-attribute]
     small = reduced(problem, penalty, method, problem.data, sources)
     start = (small.problem, small.penalty, method, small.start)
-    return _summed(*start, *entries_of(*start))
+    return _sum_of_rows(*start, *entries_of(*start))
 
 
 @eqx.filter_jit
-def _summed(problem: Problem, penalty: Penalty, method: MAP, start, entries, n_entries) -> Array:
+def _sum_of_rows(
+    problem: Problem, penalty: Penalty, method: MAP, start, entries, n_entries
+) -> Array:
+    """Add up the outer products of columns of the gain and rows of the Jacobian."""
     gain = problem.gain * problem.prior_scale[None]
     shape = start.shape
 
     def answer(data):
-        return method.answer(problem, penalty, data, start).z
+        return method.minimise(problem, penalty, data, start).z
 
-    z, pull = jax.vjp(answer, problem.data)
+    z, row_of = jax.vjp(answer, problem.data)
 
     def one(k):
         unit = jnp.zeros(z.size).at[k].set(1.0).reshape(shape)
-        row = pull(unit)[0]
+        row = row_of(unit)[0]
         location, orient, time = jnp.unravel_index(k, shape)
         return jnp.outer(gain[:, location, orient], row[:, time])
 

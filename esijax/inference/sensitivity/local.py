@@ -78,11 +78,11 @@ def point_spread(
     >>> [int(i) for i in np.flatnonzero(abs(change[:, 0, 0]) > 1e-6)]
     [3]
     """
-    course = _course(problem, method, location, orient, course)
+    course = _check_course(problem, method, location, orient, course)
     model = resolved(problem, model)
     topography = problem.whitener.colorer @ problem.gain[:, location, orient]
     move = topography[:, None] * course[None]
-    return _moved(problem, model, method, noise, move)
+    return _along_recording(problem, model, method, noise, move)
 
 
 def cross_talk(
@@ -125,37 +125,43 @@ def cross_talk(
     >>> int(abs(leakage[:, 0]).argmax())
     3
     """
-    course = _course(problem, method, location, orient, course)
+    course = _check_course(problem, method, location, orient, course)
     model = resolved(problem, model)
     index = jnp.asarray([location, orient % problem.n_orients])
-    return _pulled(problem, model, method, noise, index, course)
+    return _leakage(problem, model, method, noise, index, course)
 
 
-def _mean(problem: Problem, model, method, noise, recording):
+def _mean_of(problem: Problem, model, method, noise, recording):
+    """Sources of another recording."""
     moved = problem.with_data(recording)
     return solve(moved, model, method, noise=noise).posterior.mean()
 
 
 @eqx.filter_jit
-def _moved(problem: Problem, model, method, noise, move):
+def _along_recording(problem: Problem, model, method, noise, move):
+    """Derivative of the sources along a change of the recording."""
+
     def mean(recording):
-        return _mean(problem, model, method, noise, recording)
+        return _mean_of(problem, model, method, noise, recording)
 
     return jax.jvp(mean, (problem.recording,), (move,))[1]
 
 
 @eqx.filter_jit
-def _pulled(problem: Problem, model, method, noise, index, course):
+def _leakage(problem: Problem, model, method, noise, index, course):
+    """Derivative of one location's amplitude along all sources."""
+
     def amplitude(recording):
-        mean = _mean(problem, model, method, noise, recording)
+        mean = _mean_of(problem, model, method, noise, recording)
         return jnp.sum(mean[index[0], index[1]] * course) / jnp.sum(course**2)
 
-    slope = jax.grad(amplitude)(problem.recording)  # channels x times
-    back = problem.whitener.colorer.T @ (slope @ course)
+    gradient = jax.grad(amplitude)(problem.recording)  # channels x times
+    back = problem.whitener.colorer.T @ (gradient @ course)
     return jnp.tensordot(problem.gain, back, axes=(0, 0))
 
 
-def _course(problem: Problem, method: Method, location: int, orient: int, course) -> Array:
+def _check_course(problem: Problem, method: Method, location: int, orient: int, course) -> Array:
+    """Time course of a source; InputError for what the functions of this file cannot take."""
     if is_traced(problem):
         raise InputError("call it outside jit, vmap and grad: it takes derivatives itself.")
     if not method.differentiable:

@@ -41,8 +41,8 @@ def debias(estimate: Estimate, how: str = "scale") -> Estimate:
     Raises
     ------
     InputError
-        For an estimate that is no point, an unknown `how`, too many active sources for "refit",
-        a call inside jit or grad.
+        For an estimate that is no point estimate, an unknown `how`, too many active sources for
+        "refit", a call inside jit or grad.
 
     References
     ----------
@@ -68,11 +68,13 @@ def debias(estimate: Estimate, how: str = "scale") -> Estimate:
         )
     sources = np.asarray(estimate.posterior.sources)
     data = np.asarray(estimate.problem.data)
-    correct = _scaled if how == "scale" else _refitted
+    correct = _scale_courses if how == "scale" else _refit_courses
     if data.ndim == 2:
-        new, fitted = _corrected(correct, estimate, sources, data)
+        new, fitted = _correct_recording(correct, estimate, sources, data)
     else:
-        parts = [_corrected(correct, estimate, s, y) for s, y in zip(sources, data, strict=True)]
+        parts = [
+            _correct_recording(correct, estimate, s, y) for s, y in zip(sources, data, strict=True)
+        ]
         new, fitted = (np.stack(x) for x in zip(*parts, strict=True))
     note = f'amplitudes debiased ("{how}"): the diagnostics are those of the biased estimate'
     posterior = PointPosterior(jnp.asarray(new), jnp.asarray(fitted))
@@ -81,7 +83,8 @@ def debias(estimate: Estimate, how: str = "scale") -> Estimate:
     )
 
 
-def _corrected(correct, estimate: Estimate, sources: np.ndarray, data: np.ndarray):
+def _correct_recording(correct, estimate: Estimate, sources: np.ndarray, data: np.ndarray):
+    """New sources of one recording, and what they explain."""
     active = np.flatnonzero(np.any(sources != 0, axis=(1, 2)))
     if active.size == 0:
         return sources, np.zeros_like(data)
@@ -91,8 +94,8 @@ def _corrected(correct, estimate: Estimate, sources: np.ndarray, data: np.ndarra
     return new, np.tensordot(gain, new[active], 2)
 
 
-def _scaled(gain: np.ndarray, sources: np.ndarray, data: np.ndarray) -> np.ndarray:
-    """Non-negative least squares for d - 1."""
+def _scale_courses(gain: np.ndarray, sources: np.ndarray, data: np.ndarray) -> np.ndarray:
+    """Factor d of each course, by non-negative least squares for d - 1."""
     parts = np.einsum("rlo,lot->lrt", gain, sources).reshape(len(sources), -1)
     left = (data - parts.sum(axis=0).reshape(data.shape)).ravel()
     norms = np.linalg.norm(parts, axis=1)
@@ -103,7 +106,8 @@ def _scaled(gain: np.ndarray, sources: np.ndarray, data: np.ndarray) -> np.ndarr
     return sources * (1.0 + more / norms)[:, None, None]
 
 
-def _refitted(gain: np.ndarray, sources: np.ndarray, data: np.ndarray) -> np.ndarray:
+def _refit_courses(gain: np.ndarray, sources: np.ndarray, data: np.ndarray) -> np.ndarray:
+    """Least squares on the active locations; InputError where they are more than sensors."""
     columns = gain.reshape(len(gain), -1)
     if columns.shape[1] > len(columns):
         raise InputError(

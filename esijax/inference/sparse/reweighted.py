@@ -10,8 +10,9 @@ import equinox as eqx
 
 from esijax._types import InputError, scalar
 from esijax.inference.method import Setup
+from esijax.inference.sparse.families import family_of
 from esijax.inference.sparse.map import MAP
-from esijax.models.penalties import Penalty, TimeFrequency
+from esijax.models.penalties import Penalty
 
 
 class Reweighted(MAP):
@@ -63,13 +64,13 @@ class Reweighted(MAP):
         self.n, self.solver, self.tol, self.max_iter = n, solver, scalar(tol), max_iter
 
     def check(self, setup: Setup) -> None:
-        """Take norms."""
+        """Take the norms that reweighting makes sparser."""
         super().check(setup)
-        if self.by_prox(setup.model) and not isinstance(setup.model, TimeFrequency):
+        if self.solver == "fista" or not family_of(setup.model).reweights:
             raise InputError(
                 "Reweighted is for L21, L1 and Lrq, solved by Newton's method, and TimeFrequency."
             )
 
     def turns(self, model: Penalty) -> int | None:  # noqa: ARG002
-        """As many as were asked for."""
+        """Convex problems that were asked for."""
         return self.n

@@ -17,14 +17,17 @@ from jaxtyping import Array, Float
 
 from esijax._ops.safe import divisor
 from esijax._types import InputError, Scalar, check_positive, is_traced, scalar
-from esijax.models.noise.noise import Noise
-from esijax.problem import Problem, Whitener
+from esijax.problem import Problem
 
-Residual = Float[Array, "*trials channels times"]
+ChannelResidual = Float[Array, "*trials channels times"]
+WhiteResidual = Float[Array, "*trials rank times"]
 
 
-class Robust(Noise):
-    r"""Data terms other than squares, for `MAP`; a new one is `value`, `influence`, `curvature`.
+class Robust(eqx.Module):
+    r"""Data terms other than squares; a new one is `value`, `influence`, `curvature`.
+
+    `solve` takes it as `noise=` for methods with `takes_robust` (`MAP`). It is no `Noise`: it has
+    neither parameters to learn nor a covariance.
 
     Parameters
     ----------
@@ -43,11 +46,11 @@ class Robust(Noise):
         return eqx.tree_at(lambda n: n.axes, self, left @ right, is_leaf=lambda x: x is None)
 
     @abc.abstractmethod
-    def value(self, residual: Residual) -> Scalar:
+    def value(self, residual: ChannelResidual) -> Scalar:
         r""":math:`\sum \rho(r)` of residuals in standard deviations."""
 
     @abc.abstractmethod
-    def influence(self, residual: Residual) -> Residual:
+    def influence(self, residual: ChannelResidual) -> ChannelResidual:
         r"""Derivative :math:`\rho'(r)`."""
 
     @property
@@ -55,22 +58,25 @@ class Robust(Noise):
     def curvature(self) -> Scalar:
         r"""Largest :math:`\rho''`."""
 
-    def conjugate(self, dual: Residual) -> Scalar | None:  # noqa: ARG002
+    def conjugate(self, dual: ChannelResidual) -> Scalar | None:  # noqa: ARG002
         r""":math:`\sum \rho^*(u)` within its domain; None: unknown, and `MAP` has no gap."""
         return None
 
-    def pulled(self, residual: Float[Array, "*trials rank times"]):
-        r"""Slope of f in the whitened residual, :math:`V^\top \rho'(V R)`."""
-        assert self.axes is not None
-        return self.axes.T @ self.influence(self.axes @ residual)
+    def gradient(self, residual: WhiteResidual) -> WhiteResidual:
+        r"""Gradient of f in the whitened residual, :math:`V^\top \rho'(V R)`."""
+        return self.to_whitened(self.influence(self.to_channels(residual)))
 
-    def hyper(self) -> dict[str, Array]:
-        """Nothing to learn."""
-        return {}
+    def to_channels(self, residual: WhiteResidual) -> ChannelResidual:
+        """V R: a whitened residual in standard deviations of the channels."""
+        if self.axes is None:
+            raise InputError(f"{type(self).__name__} does not know the problem: `prepare` it.")
+        return self.axes @ residual
 
-    def covariance(self, hyper: dict[str, Array], whitener: Whitener) -> Array:  # noqa: ARG002
-        """There is none to use."""
-        raise InputError(f"{type(self).__name__} is a data term for MAP, not a covariance.")
+    def to_whitened(self, dual: ChannelResidual) -> WhiteResidual:
+        """V' U: the adjoint of `to_channels`."""
+        if self.axes is None:
+            raise InputError(f"{type(self).__name__} does not know the problem: `prepare` it.")
+        return self.axes.T @ dual
 
 
 class Huber(Robust):
@@ -114,22 +120,22 @@ class Huber(Robust):
     def __check_init__(self):
         check_positive(self.delta, "delta")
 
-    def value(self, residual: Residual) -> Scalar:
+    def value(self, residual: ChannelResidual) -> Scalar:
         """Squares, then absolute values."""
         inside = jnp.clip(residual, -self.delta, self.delta)
         return jnp.sum(inside * (residual - 0.5 * inside))
 
-    def influence(self, residual: Residual) -> Residual:
-        """Clipped."""
+    def influence(self, residual: ChannelResidual) -> ChannelResidual:
+        """Residual, clipped at delta."""
         return jnp.clip(residual, -self.delta, self.delta)
 
     @property
     def curvature(self) -> Scalar:
-        """That of the squares."""
+        """1, that of the squares."""
         return jnp.ones(())
 
-    def conjugate(self, dual: Residual) -> Scalar:
-        """Squares within delta."""
+    def conjugate(self, dual: ChannelResidual) -> Scalar:
+        """Half the sum of squares, for duals within delta."""
         return 0.5 * jnp.sum(dual**2)
 
 
@@ -166,17 +172,17 @@ class StudentTNoise(Robust):
     def __check_init__(self):
         check_positive(self.nu, "nu")
 
-    def value(self, residual: Residual) -> Scalar:
+    def value(self, residual: ChannelResidual) -> Scalar:
         """Minus the log density, zero at zero."""
         return 0.5 * (self.nu + 1) * jnp.sum(jnp.log1p(residual**2 / self.nu))
 
-    def influence(self, residual: Residual) -> Residual:
-        """Falls off again beyond the root of nu."""
+    def influence(self, residual: ChannelResidual) -> ChannelResidual:
+        """Grows up to the root of nu and falls off again beyond."""
         return (self.nu + 1) * residual / (self.nu + residual**2)
 
     @property
     def curvature(self) -> Scalar:
-        """That at zero."""
+        """Second derivative at zero."""
         return (self.nu + 1) / self.nu
 
 
@@ -216,16 +222,16 @@ class Lp(Robust):
         if not is_traced(self.p) and float(self.p) > 2:
             raise InputError(f"p must be at most 2, got {float(self.p)}.")
 
-    def value(self, residual: Residual) -> Scalar:
+    def value(self, residual: ChannelResidual) -> Scalar:
         """Rounded powers, zero at zero."""
         power = (residual**2 + self.epsilon**2) ** (self.p / 2)
         return jnp.sum(power - self.epsilon**self.p) / self.p
 
-    def influence(self, residual: Residual) -> Residual:
+    def influence(self, residual: ChannelResidual) -> ChannelResidual:
         """Residual over a power of its size."""
         return residual * (residual**2 + self.epsilon**2) ** (self.p / 2 - 1)
 
     @property
     def curvature(self) -> Scalar:
-        """That at zero."""
+        """Second derivative at zero."""
         return self.epsilon ** (self.p - 2)

@@ -64,7 +64,7 @@ class Concave(Penalty):
             check_positive(self.amplitude, "amplitude")
 
     def prepare(self, problem: Problem) -> Penalty:
-        """Find the amplitude."""
+        """Take the amplitude from the problem where none was given."""
         super().prepare(problem)
         if self.amplitude is not None:
             return self
@@ -73,7 +73,7 @@ class Concave(Penalty):
 
     @property
     def tau(self) -> Scalar:
-        """Amplitude, known once a problem is."""
+        """Amplitude; InputError before `prepare` where none was given."""
         if self.amplitude is None:
             raise InputError("the amplitude is not known yet: give one, or `prepare(problem)`.")
         return self.amplitude
@@ -85,14 +85,14 @@ class Concave(Penalty):
 
     @abc.abstractmethod
     def height(self, norms: Norms) -> Norms:
-        """The concave function."""
+        """Value of the concave function at each norm."""
 
     @abc.abstractmethod
     def candidates(self, norms: Norms, weight: Norms) -> tuple[Norms, ...]:
         """Where half the squared distance plus weight times the function may be least."""
 
     def value(self, x: Sources) -> Scalar:
-        """Weighted sum."""
+        """Weighted sum of the concave functions of the norms."""
         heights = self.height(block_norms(self.weighted(x)))
         return jnp.sum(self.location_weights(x.shape[-3]) * heights)
 
@@ -107,9 +107,9 @@ class Concave(Penalty):
         factor = divide(best, norms)
         return x * factor[:, None, None]
 
-    def polar(self, slope: Sources) -> Scalar:
-        """That of the mixed norm: above it zero is a stationary point."""
-        return self.majoriser.polar(slope)
+    def polar(self, gradient: Sources) -> Scalar:
+        """Dual norm of the mixed norm: above it zero is a stationary point."""
+        return self.majoriser.polar(gradient)
 
 
 class MCP(Concave):
@@ -149,7 +149,7 @@ class MCP(Concave):
     """
 
     def height(self, norms: Norms) -> Norms:
-        """Parabola, then constant."""
+        """A parabola up to the amplitude, then a constant."""
         low = jnp.minimum(norms, self.tau)
         return low - 0.5 * low**2 / self.tau
 
@@ -196,7 +196,7 @@ class LogSum(Concave):
     """
 
     def height(self, norms: Norms) -> Norms:
-        """Logarithm."""
+        """Logarithm of one plus the norm over the amplitude."""
         return self.tau * jnp.log1p(norms / self.tau)
 
     def candidates(self, norms: Norms, weight: Norms) -> tuple[Norms, ...]:

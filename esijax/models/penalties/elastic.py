@@ -63,7 +63,7 @@ class Elastic(Penalty):
             raise InputError("ratio must be above 0: without a norm it is MinimumNorm.")
 
     def value(self, x: Sources) -> Scalar:
-        """Weighted sum of both."""
+        """Weighted sum of norms and squares."""
         norms = block_norms(self.weighted(x))
         both = self.ratio * norms + 0.5 * (1.0 - self.ratio) * norms**2
         return jnp.sum(self.location_weights(x.shape[-3]) * both)
@@ -74,14 +74,14 @@ class Elastic(Penalty):
         shrunk = block_soft_threshold(x, weight * self.ratio)
         return shrunk / (1.0 + weight * (1.0 - self.ratio))[:, None, None]
 
-    def polar(self, slope: Sources) -> Scalar:
+    def polar(self, gradient: Sources) -> Scalar:
         """Largest norm of a location over its weight."""
-        return jnp.max(self.per_weight(block_norms(slope))) / self.ratio
+        return jnp.max(self.per_weight(block_norms(gradient))) / self.ratio
 
-    def conjugate(self, slope: Sources) -> Scalar | None:
+    def conjugate(self, gradient: Sources) -> Scalar | None:
         """Squares of what exceeds the norm's share; infinite without squares."""
-        weight = self.location_weights(slope.shape[-3])
-        excess = jnp.maximum(block_norms(slope) - weight * self.ratio, 0.0)
+        weight = self.location_weights(gradient.shape[-3])
+        excess = jnp.maximum(block_norms(gradient) - weight * self.ratio, 0.0)
         curved = weight * (1.0 - self.ratio)
         part = excess**2 / (2.0 * divisor(curved))
         return jnp.sum(jnp.where(curved > 0, part, jnp.where(excess > 0, jnp.inf, 0.0)))

@@ -88,7 +88,7 @@ class Learned(Concave):
             raise InputError(
                 f"slopes and knots must be as many: got {self.slopes.shape} and {self.knots.shape}."
             )
-        _check(self.slopes, self.knots)
+        _check_knots(self.slopes, self.knots)
 
     @property
     def _pieces(self) -> tuple[Array, Array, Array, Array]:
@@ -118,7 +118,7 @@ class Learned(Concave):
         return tuple(out)
 
 
-def _check(slopes: Array, knots: Array) -> None:
+def _check_knots(slopes: Array, knots: Array) -> None:
     if not is_traced(slopes):
         values = np.asarray(slopes)
         if not (np.isfinite(values).all() and (values >= 0).all()):

@@ -84,9 +84,9 @@ class Lrq(Penalty):
         return jnp.sum(self.location_weights(x.shape[-3]) * powers)
 
     def prox(self, x: Sources, step: Scalar) -> Sources:  # noqa: ARG002
-        """Not in closed form for every q: the solvers majorise instead."""
+        """Raise InputError: there is no closed form for every q, the solvers majorise instead."""
         raise InputError("Lrq is solved by majorisation: inference.MAP() or Reweighted(n).")
 
-    def polar(self, slope: Sources) -> Scalar:
-        """That of the convex norm, at which the first majoriser gives zero."""
-        return self.majoriser.polar(slope)
+    def polar(self, gradient: Sources) -> Scalar:
+        """Dual norm of the convex norm: from there on the first majoriser gives zero."""
+        return self.majoriser.polar(gradient)

@@ -52,9 +52,9 @@ class L21(Penalty):
         """Shrink each location's block."""
         return block_soft_threshold(x, step * self.location_weights(x.shape[-3]))
 
-    def polar(self, slope: Sources) -> Scalar:
+    def polar(self, gradient: Sources) -> Scalar:
         """Largest norm of a location over its weight."""
-        return jnp.max(self.per_weight(block_norms(slope)))
+        return jnp.max(self.per_weight(block_norms(gradient)))
 
 
 class L1(Penalty):
@@ -104,7 +104,7 @@ class L1(Penalty):
         """Shrink each entry."""
         return soft_threshold(x, step * self.location_weights(x.shape[-3])[:, None, None])
 
-    def polar(self, slope: Sources) -> Scalar:
+    def polar(self, gradient: Sources) -> Scalar:
         """Largest entry over its weight."""
-        size = jnp.max(jnp.abs(slope), axis=(-2, -1))
+        size = jnp.max(jnp.abs(gradient), axis=(-2, -1))
         return jnp.max(self.per_weight(size))

@@ -13,10 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from esijax._types import InputError, Scalar, Sources, check_positive, is_traced, scalar
+from esijax._types import Data, InputError, Scalar, Sources, check_positive, is_traced, scalar
+from esijax.models.penalties.least_squares import LeastSquares
 from esijax.problem import Problem
 
-Weights = Float[Array, " locations"] | Float[Array, "locations times"]
+GivenWeights = Float[Array, " locations"] | Float[Array, "locations times"]
 
 
 class Relative(eqx.Module):
@@ -61,12 +62,12 @@ def relative(fraction: Any) -> Relative:
 
 
 def weight_of(value: Any) -> Any:
-    """Alpha as a strong float, or what is resolved later."""
+    """Give alpha as a strong float; a share of alpha_max, which `solve` resolves, as it is."""
     return value if isinstance(value, Relative) else scalar(value)
 
 
 def weights_of(value: Any) -> Any:
-    """Weights per location as floats."""
+    """Give the weights of locations (and times) as an array of floats."""
     return None if value is None else jnp.asarray(value, dtype=float)
 
 
@@ -88,11 +89,11 @@ class Penalty(eqx.Module):
     """
 
     alpha: Any = eqx.field(converter=weight_of)
-    weights: Weights | None = eqx.field(converter=weights_of, default=None)
+    weights: GivenWeights | None = eqx.field(converter=weights_of, default=None)
     convex: ClassVar[bool] = True
     # whether it is a sum over locations: `MAP` then works on few of them
     sums_locations: ClassVar[bool] = False
-    # whose norms are added up: those of a "location", of an "entry", or None: something else
+    # of what the plain norms are added up: a "location" or an "entry"; None: it is another sum
     block: ClassVar[str | None] = None
 
     def __check_init__(self):
@@ -115,6 +116,15 @@ class Penalty(eqx.Module):
             )
         return self
 
+    def least_squares(self, problem: Problem, data: Data) -> LeastSquares:
+        """Pose the problem of one recording under this penalty."""
+        weight = self.location_weights(problem.n_locations)
+        return LeastSquares(problem.gain, problem.prior_scale, data, weight, self.spread())
+
+    def alpha_max(self, fit: LeastSquares) -> Scalar | None:
+        """Smallest alpha at which every source is zero; None where it is unknown."""
+        return self.even().polar(fit.adjoint(fit.data))
+
     @abc.abstractmethod
     def value(self, x: Sources) -> Scalar:
         """Weight times norm, alpha included."""
@@ -123,15 +133,15 @@ class Penalty(eqx.Module):
     def prox(self, x: Sources, step: Scalar) -> Sources:
         r""":math:`\arg\min_z \tfrac12 \lVert z - x \rVert^2 + step \cdot value(z)`."""
 
-    def polar(self, slope: Sources) -> Scalar | None:  # noqa: ARG002
+    def polar(self, gradient: Sources) -> Scalar | None:  # noqa: ARG002
         r"""Smallest alpha at which zero is the answer to this gradient; None where unknown.
 
         The dual norm of a norm: with it `MAP` gives a duality gap.
         """
         return None
 
-    def conjugate(self, slope: Sources) -> Scalar | None:  # noqa: ARG002
-        r""":math:`\max_z \langle slope, z \rangle - value(z)`; None where unknown or infinite.
+    def conjugate(self, gradient: Sources) -> Scalar | None:  # noqa: ARG002
+        r""":math:`\max_z \langle gradient, z \rangle - value(z)`; None where unknown or infinite.
 
         For penalties that are no norms, beside `polar`; with both `MAP` gives a duality gap.
         """
@@ -143,7 +153,7 @@ class Penalty(eqx.Module):
         return self.alpha * (jnp.ones(n_locations) if none else self.weights)
 
     def per_weight(self, sizes: Float[Array, "*lead locations"]) -> Float[Array, "*lead locations"]:
-        """Sizes over the weights of locations."""
+        """Divide sizes by the weights of locations, alpha left out."""
         none = self.weights is None or self.by_entry
         return sizes if none else sizes / self.weights
 
@@ -159,7 +169,7 @@ class Penalty(eqx.Module):
 
     @property
     def separable(self) -> bool:
-        """Whether `at` is meant."""
+        """Whether it is a sum over locations, so that `at` gives the penalty of some of them."""
         return self.sums_locations
 
     @property

@@ -87,7 +87,7 @@ class SparseGroup(Penalty):
         self.groups = jnp.asarray(groups)
 
     def prepare(self, problem: Problem) -> Penalty:
-        """Check the sizes."""
+        """Check the sizes of weights and groups against a problem."""
         super().prepare(problem)
         if self.groups is not None and self.groups.shape != (problem.n_locations,):
             raise InputError(f"groups must be ({problem.n_locations},), got {self.groups.shape}.")
@@ -95,12 +95,12 @@ class SparseGroup(Penalty):
 
     @property
     def separable(self) -> bool:
-        """Without groups."""
+        """Tell whether it is a sum over locations: without groups."""
         return self.groups is None
 
     @property
     def by_entry(self) -> bool:
-        """All weights multiply the sources."""
+        """Tell whether there are weights: all of them multiply the sources."""
         return self.weights is not None
 
     def spread(self) -> Float[Array, "#locations #times"]:
@@ -151,17 +151,17 @@ class SparseGroup(Penalty):
         factor = factor if self.groups is None else factor[self.groups]
         return inside * factor[:, None, None]
 
-    def polar(self, slope: Sources) -> Scalar:
+    def polar(self, gradient: Sources) -> Scalar:
         r"""Largest root over the groups, by halving and one Newton step.
 
-        .. math:: \lVert S_{\rho \lambda}(slope_g) \rVert = (1 - \rho) \lambda \sqrt{n_g}
+        .. math:: \lVert S_{\rho \lambda}(gradient_g) \rVert = (1 - \rho) \lambda \sqrt{n_g}
         """
 
-        def left(level, slope):
-            rest = self._outer(self._inner(slope, self.ratio * level))
+        def left(level, gradient):
+            rest = self._outer(self._inner(gradient, self.ratio * level))
             return rest - (1.0 - self.ratio) * level * self._sizes()
 
-        fixed = jax.lax.stop_gradient(slope)
+        fixed = jax.lax.stop_gradient(gradient)
         top = self._outer(fixed) * (1.0 + 1e-6)
         top = top / jnp.maximum((1.0 - self.ratio) * self._sizes(), self.ratio)
 
@@ -175,5 +175,5 @@ class SparseGroup(Penalty):
         level = 0.5 * (low + high)
         ahead, speed = jax.jvp(lambda v: left(v, fixed), (level,), (jnp.ones_like(level),))
         speed = jnp.where(speed < 0, speed, -1.0)
-        moved = left(level, slope) - ahead  # zero, with the derivative of the slope
+        moved = left(level, gradient) - ahead  # zero, with the derivative of the gradient
         return jnp.max(level - (ahead + moved) / speed)

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Int
 from esijax._ops.prox import block_norms
 from esijax._types import InputError, Scalar, Sources, check_positive, scalar
 
-NORMS = ("rows", "entries", "squares")
+TERM_NORMS = ("rows", "entries", "squares")
 Image = Float[Array, "rows orients columns"]
 
 
@@ -53,7 +53,7 @@ class Differences(Map):
         return u if self.weights is None else u * self.weights[:, None, None]
 
     def __call__(self, z: Sources) -> Image:
-        """Second end less the first."""
+        """Value at the second end of each edge less that at the first."""
         return self._weighted(z[self.edges[:, 1]] - z[self.edges[:, 0]])
 
     def transpose(self, u: Image, shape: tuple[int, ...]) -> Sources:
@@ -76,7 +76,7 @@ class Matrix(Map):
     matrix: Float[Array, "rows locations"]
 
     def __call__(self, z: Sources) -> Image:
-        """Applied to each orient and time."""
+        """Product with the matrix, for each orient and time."""
         return jnp.tensordot(self.matrix, z, axes=1)
 
 
@@ -86,7 +86,7 @@ class Own(Map):
     function: Callable[[Array], Array] = eqx.field(static=True)
 
     def __call__(self, z: Sources) -> Image:
-        """Call it."""
+        """Call the function."""
         return self.function(z)
 
 
@@ -100,7 +100,7 @@ class Operator(Map):
         self.arrays, self.rest = eqx.partition(operator, eqx.is_array)
 
     def __call__(self, z: Sources) -> Image:
-        """Its product."""
+        """Product with the operator."""
         return eqx.combine(self.arrays, self.rest).mv(z)
 
 
@@ -152,8 +152,8 @@ class Term(eqx.Module):
     norm: str = eqx.field(static=True, default="rows")
 
     def __check_init__(self):
-        if self.norm not in NORMS:
-            raise InputError(f"norm must be one of {NORMS}, got {self.norm!r}.")
+        if self.norm not in TERM_NORMS:
+            raise InputError(f"norm must be one of {TERM_NORMS}, got {self.norm!r}.")
         check_positive(self.share, "share")
 
     def value(self, z: Any, alpha: Any) -> Scalar:

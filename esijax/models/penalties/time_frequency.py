@@ -14,9 +14,9 @@ from esijax._types import InputError, Scalar, is_number, is_traced, scalar
 from esijax.models.penalties.penalty import Penalty, weight_of, weights_of
 from esijax.problem import Problem
 
-Coefs = Float[Array, "locations orients 2 coefs"]
-Slope = Float[Array, "locations orients times"]
-CHUNK = 128  # locations whose coefficients are in memory at once
+LocationCoefs = Float[Array, "locations orients 2 coefs"]
+TimeGradient = Float[Array, "locations orients times"]
+LOCATIONS_AT_ONCE = 128  # whose coefficients are in memory
 
 
 class TimeFrequency(Penalty):
@@ -77,7 +77,7 @@ class TimeFrequency(Penalty):
             raise InputError(f"l1_ratio must lie between 0 and 1, got {l1_ratio!r}.")
         self.alpha, self.weights = weight_of(alpha), weights_of(weights)
         self.l1_ratio = scalar(l1_ratio)
-        self.wsize, self.tstep = _several(wsize, "wsize"), _several(tstep, "tstep")
+        self.wsize, self.tstep = _integers(wsize, "wsize"), _integers(tstep, "tstep")
         if len(self.wsize) != len(self.tstep):
             raise InputError(f"wsize and tstep must be as many, got {self.wsize} and {self.tstep}.")
         for pair in zip(self.wsize, self.tstep, strict=True):
@@ -105,26 +105,26 @@ class TimeFrequency(Penalty):
         mu = weight[:, None] * self.l1_ratio * jnp.asarray(roots, dtype=weight.dtype)[None]
         return mu, weight * (1.0 - self.l1_ratio)
 
-    def value(self, x: Coefs) -> Scalar:
+    def value(self, x: LocationCoefs) -> Scalar:
         """Weighted norm of the coefficients."""
         return jnp.sum(tree_value(x, *self.thresholds(len(x), self._roots(x))))
 
-    def prox(self, x: Coefs, step: Scalar) -> Coefs:
+    def prox(self, x: LocationCoefs, step: Scalar) -> LocationCoefs:
         """Shrink each coefficient, then each location."""
         mu, lam = self.thresholds(len(x), self._roots(x))
         return tree_prox(x, step * mu, step * lam)
 
-    def polar(self, slope: Slope) -> Scalar:
+    def polar(self, gradient: TimeGradient) -> Scalar:
         """Largest dual norm of the coefficients of a gradient in time."""
-        frame = self.frame(slope.shape[-1])
+        frame = self.frame(gradient.shape[-1])
         unit = eqx.tree_at(lambda p: p.alpha, self, jnp.ones_like(self.l1_ratio))
-        mu, lam = unit.thresholds(len(slope), frame.roots())
-        fixed = jax.lax.stop_gradient((slope, mu, lam))
-        best = _strongest(frame, *fixed)
-        entries = moduli(frame.analysis(slope[best][None]))
+        mu, lam = unit.thresholds(len(gradient), frame.roots())
+        fixed = jax.lax.stop_gradient((gradient, mu, lam))
+        best = _largest_dual_location(frame, *fixed)
+        entries = moduli(frame.analysis(gradient[best][None]))
         return dual_norm(entries, mu[best][None], lam[best][None])[0]
 
-    def _roots(self, c: Coefs) -> np.ndarray:
+    def _roots(self, c: LocationCoefs) -> np.ndarray:
         """Weights of entries, from their number: it tells the length as far as they need it."""
         n_times = 1
         while self.frame(n_times).n_coefs < c.shape[-1]:
@@ -132,7 +132,8 @@ class TimeFrequency(Penalty):
         return self.frame(n_times).roots()
 
 
-def _several(value: Any, name: str) -> tuple[int, ...]:
+def _integers(value: Any, name: str) -> tuple[int, ...]:
+    """One integer, or several, as a tuple."""
     if isinstance(value, str) or (np.ndim(value) and not np.size(value)) or np.ndim(value) > 1:
         raise InputError(f"{name} must be an integer, or several, got {value!r}.")
     several = np.atleast_1d(np.asarray(value)).tolist()
@@ -141,16 +142,16 @@ def _several(value: Any, name: str) -> tuple[int, ...]:
     return tuple(several)
 
 
-def _strongest(frame: Frame, slope: Slope, mu: Array, lam: Array) -> Array:
+def _largest_dual_location(frame: Frame, gradient: TimeGradient, mu: Array, lam: Array) -> Array:
     """Location of the largest dual norm; those whose plain norm is below the best are left out."""
-    bound = jnp.sqrt(jnp.sum(slope**2, axis=(1, 2))) / (mu[:, 0] + lam)
+    bound = jnp.sqrt(jnp.sum(gradient**2, axis=(1, 2))) / (mu[:, 0] + lam)
     ordered, order = jax.lax.top_k(bound, len(bound))
-    size = min(CHUNK, len(bound))
+    size = min(LOCATIONS_AT_ONCE, len(bound))
 
     def body(carry):
         begin, nu, best = carry
         index = jax.lax.dynamic_slice(order, (begin,), (size,))
-        entries = moduli(frame.analysis(slope[index]))
+        entries = moduli(frame.analysis(gradient[index]))
         new = largest_dual_norm(entries, mu[index], lam[index], nu)
         mine = dual_norm(entries, mu[index], lam[index])
         return begin + size, new, jnp.where(new > nu, index[jnp.argmax(mine)], best)

@@ -10,11 +10,10 @@ import pytest
 import scipy.sparse
 
 import esijax as ej
+from esijax._ops.prox import tree_norm
 from esijax.inference import MAP, select
 from esijax.models import SISSY, TV, Analysis
 from esijax.models.penalties import InTime, Term
-from esijax.models.penalties._data_term import DataTerm
-from esijax.models.penalties.alpha_max import gathered, images, restored, size_of, unseen_fit
 
 TIGHT = MAP(tol=1e-9)
 CHAIN = np.diff(np.eye(30), axis=0)
@@ -119,21 +118,21 @@ def test_what_no_map_sees(problem):
 
 @pytest.mark.slow
 def test_the_dual_point_is_feasible_near_the_minimum(problem):
-    """There the part of the slope that no map sees is the small rest of a large number."""
+    """There the part of the gradient that no map sees is the small rest of a large number."""
     penalty = Analysis(3.0, CHAIN)
-    term = DataTerm(problem.gain, problem.prior_scale, problem.data, jnp.ones((1, 1)))
+    fit = penalty.least_squares(problem, problem.data)
     shape = (30, 1, 4)
 
     @jax.jit
     def lack(residual):
-        slope = term.pulled(residual - term.fitted(unseen_fit(term, penalty, residual)))
-        u = restored(penalty, images(penalty, jnp.zeros(shape)), slope)
-        return size_of(slope - gathered(penalty, u, shape)) / size_of(slope)
+        right = fit.adjoint(residual - fit.predict(penalty.unseen_fit(fit, residual)))
+        u = penalty.restore(penalty.images(jnp.zeros(shape)), right)
+        return tree_norm(right - penalty.transposed(u, shape)) / tree_norm(right)
 
-    rng, minimum = np.random.default_rng(0), unseen_fit(term, penalty, problem.data)
+    rng, minimum = np.random.default_rng(0), penalty.unseen_fit(fit, problem.data)
     for size in 10.0 ** rng.uniform(-13, -5, 80):
         z = minimum + size * jnp.asarray(rng.standard_normal(shape))
-        assert float(lack(problem.data - term.fitted(z))) < 1e-12
+        assert float(lack(problem.data - fit.predict(z))) < 1e-12
 
 
 @pytest.mark.slow

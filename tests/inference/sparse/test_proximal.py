@@ -254,14 +254,14 @@ def test_working_sets_grow(problem_factory):
     inside = loop(problem, model)
     np.testing.assert_allclose(inside, host.posterior.sources, atol=1e-6)
     rounds = []
-    import esijax.inference.sparse.map as module
+    import esijax.inference.sparse.newton.descent as module
 
-    original = module.round_of
-    module.round_of = lambda *a: rounds.append(a[0]) or original(*a)
+    original = module.working_set_step
+    module.working_set_step = lambda *a: rounds.append(a[0]) or original(*a)
     try:
         ej.solve(problem.with_data(2 * problem.recording), model, MAP(tol=1e-10))
     finally:
-        module.round_of = original
+        module.working_set_step = original
     assert len(set(rounds)) == len(rounds)  # each size is traced at most once
 
 

@@ -12,11 +12,15 @@ import pytest
 import esijax as ej
 from esijax._ops import epsilon
 from esijax.inference import MAP, Reweighted, select
-from esijax.inference.sparse.base.answer import Limits
-from esijax.inference.sparse.base.task import Task
-from esijax.inference.sparse.gabor import descent as inner
-from esijax.inference.sparse.gabor.rounds import Gabor
+from esijax.inference.sparse.base.gap import Limits
+from esijax.inference.sparse.gabor.reweighting import (
+    GaborTurn,
+    minimise_coefs,
+    minimise_coefs_again,
+)
+from esijax.inference.sparse.gabor.rounds import GaborFit
 from esijax.models import L21, TimeFrequency
+from esijax.models.penalties.least_squares import LeastSquares
 
 TIGHT = MAP(tol=1e-12)
 # sparse maps of a whole epoch explain little
@@ -235,7 +239,7 @@ def root_objective(problem, model, alpha, c):
     x = np.asarray(frame.synthesis(c)).reshape(-1, problem.n_times)
     residual = np.asarray(problem.data) - weighted(problem) @ x
     entries, roots = np.asarray(epsilon.moduli(c)), frame.roots()
-    penalty = (1 - share) * np.sqrt(np.asarray(epsilon.sizes(c))).sum()
+    penalty = (1 - share) * np.sqrt(np.asarray(epsilon.block_sizes(c))).sum()
     penalty += share * (roots**2 * np.sqrt(entries / roots)).sum()
     return 0.5 * np.sum(residual**2) + alpha * penalty
 
@@ -247,12 +251,14 @@ def test_reweighting_never_raises_its_objective(transients):
     model = TimeFrequency(1.0, 0.2, 16, 4)
     alpha = 0.2 * select.alpha_max(problem, model)
     frame, n = model.frame(problem.n_times), problem.n_locations
-    task = Task(problem.gain, problem.prior_scale, problem.data, jnp.full(n, alpha))
-    gabor, limits = Gabor(task, model.l1_ratio, frame), Limits(*map(jnp.asarray, (1e-10, 9999)))
-    blocks, columns = gabor.blocks(jnp.arange(n)), task.columns(jnp.arange(n))
+    fit = LeastSquares(problem.gain, problem.prior_scale, problem.data, jnp.full(n, alpha))
+    gabor, limits = GaborFit(fit, model.l1_ratio, frame), Limits(*map(jnp.asarray, (1e-10, 9999)))
+    blocks, columns = gabor.blocks(jnp.arange(n)), fit.columns(jnp.arange(n))
     start = jnp.zeros((n, 1, 2, frame.n_coefs))
-    turn = inner._Turn(*inner._solved(blocks, columns, task.data, task.weight, start, limits))
-    step = jax.jit(lambda t: inner._turned(gabor, blocks, columns, task.weight, t, limits))
+    some = (blocks, columns, fit.data, fit.weight, start)
+    turn = GaborTurn(*minimise_coefs(*some, limits))
+    fixed = (gabor, blocks, columns, fit.weight)
+    step = jax.jit(lambda t: minimise_coefs_again(*fixed, t, limits))
     values = [root_objective(problem, model, float(alpha), turn.c)]
     for _ in range(6):
         turn = step(turn)

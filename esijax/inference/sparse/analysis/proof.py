@@ -11,38 +11,24 @@ balls.
 
 import jax.numpy as jnp
 
-from esijax._ops.prox import block_norms
+from esijax._ops.prox import block_norms, tree_norm
 from esijax._ops.safe import divisor
-from esijax._types import Scalar
+from esijax._types import Scalar, Sources
 from esijax.inference.sparse.base.gap import Certificate
 from esijax.models.penalties import Analysis
-from esijax.models.penalties._data_term import DataTerm
-from esijax.models.penalties.alpha_max import (
-    Sources,
-    gathered,
-    images,
-    restored,
-    size_of,
-    unseen_fit,
-)
+from esijax.models.penalties.least_squares import LeastSquares
 
 
-def converged(proof: Certificate, tol: Scalar):
-    """Both; a gap that cannot be had is none."""
-    tight = jnp.isnan(proof.gap) | (proof.gap <= tol * proof.primal)
-    return tight & (proof.kkt <= 100 * tol)
-
-
-def certificate(term: DataTerm, penalty: Analysis, z: Sources, u: tuple) -> Certificate:
+def dual_certificate(fit: LeastSquares, penalty: Analysis, z: Sources, u: tuple) -> Certificate:
     """Gap, and the distance of the pair to the optimality conditions over alpha."""
     alpha = penalty.alpha
-    residual = term.data - term.fitted(z)
-    slope = term.pulled(residual)
-    seen, amplitude = images(penalty, z), jnp.maximum(jnp.max(block_norms(z)), _tiny(term))
+    residual = fit.data - fit.predict(z)
+    correlation = fit.adjoint(residual)
+    seen, amplitude = penalty.images(z), jnp.maximum(jnp.max(block_norms(z)), _negligible(fit))
     inside = tuple(
         t.dual_step(v, alpha, jnp.zeros(())) for t, v in zip(penalty.terms, u, strict=True)
     )
-    kkt = jnp.max(block_norms(slope - gathered(penalty, inside, z.shape))) / alpha
+    kkt = jnp.max(block_norms(correlation - penalty.transposed(inside, z.shape))) / alpha
     for t, v, m in zip(penalty.terms, inside, seen, strict=True):
         if t.norm == "squares":
             off = jnp.abs(v - alpha * t.share * m) / (alpha * t.share)
@@ -51,22 +37,22 @@ def certificate(term: DataTerm, penalty: Analysis, z: Sources, u: tuple) -> Cert
             off = jnp.abs(v - t.dual_step(v + step * m, alpha, step)) / (alpha * t.share)
         kkt = jnp.maximum(kkt, jnp.max(off))
     primal = 0.5 * jnp.sum(residual**2) + penalty.value(z)
-    return Certificate(primal, primal - _dual(term, penalty, residual, inside), kkt)
+    return Certificate(primal, primal - _dual_value(fit, penalty, residual, inside), kkt)
 
 
-def _tiny(term: DataTerm) -> Scalar:
+def _negligible(fit: LeastSquares) -> Scalar:
     """An amplitude below which sources are rounding: 1e-8 of what the data ask for."""
-    pulled = size_of(term.pulled(term.data))
-    return 1e-8 * jnp.sum(term.data**2) / divisor(pulled)
+    correlation = tree_norm(fit.adjoint(fit.data))
+    return 1e-8 * jnp.sum(fit.data**2) / divisor(correlation)
 
 
-def _dual(term: DataTerm, penalty: Analysis, residual, u: tuple) -> Scalar:
+def _dual_value(fit: LeastSquares, penalty: Analysis, residual, u: tuple) -> Scalar:
     """Value of a feasible dual point; NaN where the equation cannot be restored."""
-    theta = residual - term.fitted(unseen_fit(term, penalty, residual))
-    slope = term.pulled(theta)
-    u = restored(penalty, u, slope)
-    left = size_of(slope - gathered(penalty, u, slope.shape))
-    ok = left <= 1e-9 * jnp.maximum(size_of(slope), penalty.alpha)
+    theta = residual - fit.predict(penalty.unseen_fit(fit, residual))
+    correlation = fit.adjoint(theta)
+    u = penalty.restore(u, correlation)
+    left = tree_norm(correlation - penalty.transposed(u, correlation.shape))
+    ok = left <= 1e-9 * jnp.maximum(tree_norm(correlation), penalty.alpha)
     largest, square = jnp.zeros(()), jnp.sum(theta**2)
     for t, v in zip(penalty.terms, u, strict=True):
         if t.norm == "squares":
@@ -74,7 +60,7 @@ def _dual(term: DataTerm, penalty: Analysis, residual, u: tuple) -> Scalar:
         else:
             bound = penalty.alpha * t.share
             largest = jnp.maximum(largest, jnp.max(t.sizes(v)) / bound)
-    linear = jnp.sum(term.data * theta)
+    linear = jnp.sum(fit.data * theta)
     best = linear / divisor(square)
     s = jnp.minimum(best, 1.0 / jnp.maximum(largest, 1e-300))
     return jnp.where(ok, s * linear - 0.5 * s**2 * square, jnp.nan)

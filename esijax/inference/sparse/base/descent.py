@@ -1,10 +1,11 @@
-r"""A solve that can be left and taken up again.
+r"""A minimisation that can be left and taken up again: the protocol that `MAP` delegates to.
 
-A `Descent` is a loop in four parts: where it begins, whether it goes on, what a round does, and
-the answer that a state gives. Within a transformation it is one compiled loop (`run`); on the host
-`MAP` calls `ahead` until it is `over`, and in between there is progress, Ctrl-C and a checkpoint.
-A round has to be brief, about a second; those that are briefer are taken together. How many makes
-no difference to the last bit, since it is the same program that is run.
+A `Descent` is a loop in parts: where it begins (`opening`, `first`), whether it goes on (`go`),
+what a round does (`body`), and the answer that a state gives (`answer`). Within a transformation it
+is one compiled loop (`run`); on the host `MAP` calls `ahead` until it is `over`, and in between
+there is progress, Ctrl-C and a checkpoint. A round has to be brief, about a second; those that are
+briefer are taken together. How many makes no difference to the last bit, since it is the same
+program that is run.
 
 What is worked out once (a norm, a factorisation) is a field, computed where the descent is made;
 what changes from round to round is the carry.
@@ -21,7 +22,8 @@ from jaxtyping import Array, Float, Int
 
 from esijax._types import Data, Sources
 from esijax.inference._compiled import compiled
-from esijax.inference.sparse.base.answer import INFO, Answer, frozen
+from esijax.inference.sparse.base.answer import Found, SparseAnswer, stop_gradient, unsolved
+from esijax.problem import Problem
 
 SECONDS = 0.5  # after which no further rounds are begun before the host looks
 
@@ -35,9 +37,13 @@ class Descent(eqx.Module):
     def at(self, data: Data) -> "Descent":
         """The same for another recording."""
 
+    def opening(self, start: Sources) -> Sources:
+        """Where to begin, given an earlier answer (zeros: none)."""
+        return start
+
     @abc.abstractmethod
     def first(self, start: Sources) -> Any:
-        """State at an earlier answer; zeros: none."""
+        """State before the first round."""
 
     @abc.abstractmethod
     def go(self, carry: Any) -> Any:
@@ -48,64 +54,96 @@ class Descent(eqx.Module):
         """One round."""
 
     @abc.abstractmethod
-    def answer(self, carry: Any) -> Answer:
+    def answer(self, carry: Any) -> SparseAnswer:
         """What a state has found, with the derivative of the minimiser where there is a rule."""
 
-    def run(self, start: Sources) -> Answer:
+    def run(self, start: Sources) -> SparseAnswer:
         """All rounds in one compiled loop."""
-        fixed = frozen(self)
-        first = fixed.first(frozen(start))
+        fixed = stop_gradient(self)
+        first = fixed.first(stop_gradient(start))
         end = jax.lax.while_loop(lambda c: fixed.go(c), lambda c: fixed.body(c), first)
-        return self.answer(frozen(end))
+        return self.answer(stop_gradient(end))
+
+    def found(self, carry: Any, problem: Problem) -> Found:
+        """Sources of a state in the problem's units, and what they explain."""
+        z, info = self.answer(carry)
+        sources = z * problem.prior_scale[..., None]
+        lead = sources.ndim - 3
+        fitted = jnp.tensordot(problem.gain, sources, axes=((1, 2), (lead, lead + 1)))
+        return Found(sources, jnp.moveaxis(fitted, 0, -2), info, count_active(z))
 
     # ------------------------------------------------------------------ on the host
     def ahead(self, carry: Any) -> Any:
         """Rounds for about a second."""
         begin, n = time.monotonic(), 1
         while True:
-            carry, more = _rounds(self, carry, jnp.asarray(n))
+            carry, more = compiled_call(self._some_rounds, carry, jnp.asarray(n))
             if not bool(more) or time.monotonic() - begin > SECONDS:
                 return carry
             n *= 2
 
     def over(self, carry: Any) -> bool:
         """Tell whether the state is final."""
-        return not bool(_goes(self, carry))
+        return not bool(compiled_call(self.go, carry))
 
-    def kept(self, carry: Any) -> Any:
-        """What is left of a state that was interrupted."""
+    def truncate(self, carry: Any) -> Any:
+        """State that gives the answer of an interrupted one."""
+        return carry
+
+    def _some_rounds(self, carry, n: Int[Array, ""]):
+        """At most n rounds, and whether more are needed."""
+
+        def body(both):
+            count, carry = both
+            return count + 1, self.body(carry)
+
+        def go(both):
+            return (both[0] < n) & self.go(both[1])
+
+        carry = jax.lax.while_loop(go, body, (jnp.zeros_like(n), carry))[1]
+        return carry, self.go(carry)
+
+
+@compiled
+def compiled_call(method, *arguments):
+    """Call a descent's method as one compiled program; what it hands back is not copied."""
+    return method(*arguments)
+
+
+def count_active(z: Sources) -> Int[Array, ""]:
+    """Locations that are not zero, the most of any trial."""
+    return jnp.max(jnp.sum(jnp.any(z != 0, axis=(-2, -1)), axis=-1))
+
+
+class Final(Descent):
+    """A minimum that is found: the carry is the answer, and nothing is left to do."""
+
+    def at(self, data):  # noqa: ARG002
+        """The same answer."""
+        return self
+
+    def first(self, start):
+        """Take the start as the answer."""
+        return unsolved(start)
+
+    def go(self, carry):  # noqa: ARG002
+        """No round is needed."""
+        return jnp.zeros((), dtype=bool)
+
+    def body(self, carry):
+        """Leaves the answer as it is."""
+        return carry
+
+    def answer(self, carry: SparseAnswer) -> SparseAnswer:
+        """Give the carry."""
         return carry
 
 
-@compiled
-def _rounds(descent: Descent, carry, n: Int[Array, ""]):
-    def body(both):
-        count, carry = both
-        return count + 1, descent.body(carry)
-
-    def go(both):
-        return (both[0] < n) & descent.go(both[1])
-
-    carry = jax.lax.while_loop(go, body, (jnp.zeros_like(n), carry))[1]
-    return carry, descent.go(carry)
-
-
-@compiled
-def _goes(descent: Descent, carry):
-    return descent.go(carry)
-
-
-def unsolved(start: Sources) -> Answer:
-    """An answer before the first round."""
-    nothing = jnp.full(len(INFO), jnp.inf, dtype=start.dtype).at[4:].set(0.0)
-    return Answer(start, nothing)
-
-
-class Several(eqx.Module):
+class TrialsState(eqx.Module):
     """Where trials are: those before `count` are solved, the others hold their starts."""
 
     count: Int[Array, ""]
-    found: Answer
+    solved: SparseAnswer
     inner: Any
 
 
@@ -116,59 +154,61 @@ class Trials(Descent):
     data: Float[Array, "trials rank times"]
 
     def at(self, data):
-        """Other trials."""
+        """The same for other trials."""
         return Trials(self.one, data)
 
     def first(self, start):
         """All at their starts, the first one begun."""
         start = jnp.broadcast_to(start, (len(self.data), *start.shape[-3:]))
-        inner = self.one.at(self.data[0]).first(start[0])
-        return Several(jnp.zeros((), dtype=int), jax.vmap(unsolved)(start), inner)
+        zero = jnp.zeros((), dtype=int)
+        return TrialsState(zero, jax.vmap(unsolved)(start), self._begun(0, start[0]))
 
-    def go(self, carry: Several):
-        """Until the last one."""
+    def go(self, carry: TrialsState):
+        """Until the last one is solved."""
         return carry.count < len(self.data)
 
-    def body(self, carry: Several) -> Several:
+    def body(self, carry: TrialsState) -> TrialsState:
         """Keep what a trial has given, begin the next."""
-        found = self._with(carry)
+        solved = self._with_current(carry)
         after = jnp.minimum(carry.count + 1, len(self.data) - 1)
-        inner = self.one.at(self.data[after]).first(found.z[after])
-        return Several(carry.count + 1, found, inner)
+        return TrialsState(carry.count + 1, solved, self._begun(after, solved.z[after]))
 
-    def answer(self, carry: Several) -> Answer:
-        """All of them."""
-        return carry.found
+    def answer(self, carry: TrialsState) -> SparseAnswer:
+        """Answers of all trials."""
+        return carry.solved
 
     def run(self, start):
-        """All at once."""
+        """All trials at once."""
         start = jnp.broadcast_to(start, (len(self.data), *start.shape[-3:]))
-        return jax.vmap(lambda data, start: self.one.at(data).run(start))(self.data, start)
 
-    def ahead(self, carry: Several) -> Several:
+        def one(data, start):
+            descent = self.one.at(data)
+            return descent.run(descent.opening(start))
+
+        return jax.vmap(one)(self.data, start)
+
+    def ahead(self, carry: TrialsState) -> TrialsState:
         """The trial that is under way, or the next."""
         one = self.one.at(self.data[carry.count])
         if one.over(carry.inner):
-            return _next(self, carry)
-        return Several(carry.count, carry.found, one.ahead(carry.inner))
+            return compiled_call(self.body, carry)
+        return TrialsState(carry.count, carry.solved, one.ahead(carry.inner))
 
-    def kept(self, carry: Several) -> Several:
-        """With the trial that was under way."""
+    def truncate(self, carry: TrialsState) -> TrialsState:
+        """Take the answer of the trial that was under way."""
         if self.over(carry):
             return carry
-        inner = self.one.at(self.data[carry.count]).kept(carry.inner)
-        return _with(self, Several(carry.count, carry.found, inner))
+        inner = self.one.at(self.data[carry.count]).truncate(carry.inner)
+        carry = TrialsState(carry.count, carry.solved, inner)
+        return TrialsState(carry.count, compiled_call(self._with_current, carry), inner)
 
-    def _with(self, carry: Several) -> Answer:
+    def _begun(self, index, start: Sources) -> Any:
+        """First state of a trial."""
+        one = self.one.at(self.data[index])
+        return one.first(one.opening(start))
+
+    def _with_current(self, carry: TrialsState) -> SparseAnswer:
+        """The answers, that of the trial under way among them."""
         new = self.one.at(self.data[carry.count]).answer(carry.inner)
-        return Answer(*(a.at[carry.count].set(b) for a, b in zip(carry.found, new, strict=True)))
-
-
-@compiled
-def _next(trials: Trials, carry: Several) -> Several:
-    return trials.body(carry)
-
-
-@compiled
-def _with(trials: Trials, carry: Several) -> Several:
-    return Several(carry.count, trials._with(carry), carry.inner)
+        pairs = zip(carry.solved, new, strict=True)
+        return SparseAnswer(*(a.at[carry.count].set(b) for a, b in pairs))

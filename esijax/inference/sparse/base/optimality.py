@@ -1,4 +1,4 @@
-"""What a minimiser knows of its answer."""
+"""Diagnostics of a minimiser: gap, KKT distance, and whether they are within tolerance."""
 
 from typing import Any
 
@@ -48,7 +48,7 @@ class Optimality(Diagnostics):
         return jnp.where(self.primal > 0, self.gap / jnp.where(self.primal > 0, self.primal, 1), 0)
 
     def verdict(self) -> dict[str, Any]:
-        """Numbers by name."""
+        """What `estimate.verdict()` says of the minimum, by name."""
         gap = float(self.gap)
         return {
             "converged": bool(self.converged),
@@ -63,7 +63,7 @@ class Optimality(Diagnostics):
         }
 
     def doubts(self) -> tuple[str, ...]:
-        """Not converged, or nothing left to see."""
+        """Say where it has not converged, or where every source is zero."""
         said = []
         if not bool(self.converged):
             said.append(

@@ -1,4 +1,4 @@
-r"""TF-MxNE as a function: one convex problem or several reweighted ones, with their derivative.
+r"""TF-MxNE as a descent: one convex problem or several reweighted ones, with their derivative.
 
 Reweighting (irTF-MxNE) majorises square roots at the last coefficients, with m the count of
 `_ops.gabor`,
@@ -16,255 +16,169 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from esijax._ops.epsilon import largest_dual_norm, moduli, sizes
 from esijax._types import Scalar, Sources
-from esijax.inference._compiled import compiled
-from esijax.inference.sparse.base.answer import Answer, Limits, frozen
-from esijax.inference.sparse.base.descent import Descent
-from esijax.inference.sparse.base.gap import Certificate, certificate
-from esijax.inference.sparse.base.task import Task
-from esijax.inference.sparse.gabor.blocks import (
-    Blocks,
-    Coefs,
-    descend,
-    distances,
-    hessian,
-    inverse_hessian,
+from esijax.inference.sparse.base.answer import SparseAnswer, pack_info, stop_gradient
+from esijax.inference.sparse.base.descent import Descent, compiled_call
+from esijax.inference.sparse.base.gap import Limits
+from esijax.inference.sparse.gabor.reweighting import (
+    GaborTurn,
+    minimise_coefs_again,
+    minimiser_of_coefs,
 )
 from esijax.inference.sparse.gabor.rounds import (
-    Course,
-    Gabor,
-    first_course,
-    padded,
-    round_of,
-    rungs,
-    stopped,
+    GaborFit,
+    GaborSet,
+    gabor_finished,
+    gabor_round,
+    gabor_set_at,
+    gabor_sizes,
+    widen,
 )
 from esijax.models.penalties import TimeFrequency
-
-TRIES = 6
-EXACT = 3000  # conjugate gradients of a derivative
+from esijax.models.penalties.least_squares import LeastSquares
 
 
-class _Turn(NamedTuple):
-    """Coefficients of the working set, and what is known of them."""
-
-    c: Coefs
-    proof: Certificate
-    steps: Int[Array, ""]
-
-
-class Way(NamedTuple):
+class GaborState(NamedTuple):
     """Rounds of the convex problem, then the turns that are solved; alpha_max over alpha."""
 
-    course: Course
+    working: GaborSet
     turn: Int[Array, ""]  # 0: the convex problem is not solved yet
-    largest: Scalar
+    alpha_max: Scalar
 
 
 class GaborDescent(Descent):
     """Rounds on growing working sets, then the reweighted problems on the support.
 
-    Within a transformation sets have at most `_gabor_rounds.COLUMNS` columns, on the host any size.
+    Within a transformation sets have at most `rounds.LOOP_COLUMNS` columns, on the host any size.
     """
 
     grows: ClassVar[bool] = True
 
-    gabor: Gabor
+    gabor: GaborFit
     model: TimeFrequency
     limits: Limits
     turns: int = eqx.field(static=True)
 
     @classmethod
-    def of(cls, task: Task, model: TimeFrequency, limits: Limits, turns: int) -> "GaborDescent":
+    def of(
+        cls, fit: LeastSquares, model: TimeFrequency, limits: Limits, turns: int
+    ) -> "GaborDescent":
         """The rounds of one recording."""
-        frame = model.frame(task.data.shape[-1])
-        return cls(Gabor(task, model.l1_ratio, frame), model, limits, turns)
+        frame = model.frame(fit.data.shape[-1])
+        return cls(GaborFit(fit, model.l1_ratio, frame), model, limits, turns)
 
     def at(self, data):
-        """Another recording."""
-        return eqx.tree_at(lambda d: d.gabor.task.data, self, data)
+        """The same for another recording."""
+        return eqx.tree_at(lambda d: d.gabor.fit.data, self, data)
 
-    def first(self, start: Sources) -> Way:
-        """The first look at all locations."""
-        task = self.gabor.task
-        course = first_course(self.gabor, start)
-        known = jnp.all(start == 0) & (course.ratio > 1)
+    def first(self, start: Sources) -> GaborState:
+        """Coefficients at the start, and their certificate on all locations."""
+        fit = self.gabor.fit
+        working = gabor_set_at(self.gabor, start)
+        known = jnp.all(start == 0) & (working.ratio > 1)
         largest = jax.lax.cond(
             known,
-            lambda s: course.ratio,  # noqa: ARG005
+            lambda s: working.ratio,  # noqa: ARG005
             lambda s: self.model.polar(s) / self.model.alpha,
-            task.slope(task.data),
+            fit.adjoint(fit.data),
         )
-        return Way(course, stopped(course, *self.limits).astype(int), largest)
+        return self._state(working, largest)
 
-    def go(self, carry: Way):
+    def go(self, carry: GaborState):
         """Until the last turn is solved."""
         return carry.turn < self.turns
 
-    def body(self, carry: Way) -> Way:
+    def body(self, carry: GaborState) -> GaborState:
         """A round on a working set of the same size, or a turn."""
         return jax.lax.cond(
-            carry.turn == 0, lambda c: self._round(c), lambda c: self._turn(c), carry
+            carry.turn == 0, lambda c: self._round(c), lambda c: self._next_turn(c), carry
         )
 
-    def answer(self, carry: Way) -> Answer:
+    def answer(self, carry: GaborState) -> SparseAnswer:
         """Sources of the last coefficients."""
-        course = carry.course
-        turn = _Turn(course.c, course.proof, course.steps)
-        return _answered(self.gabor, course, turn, carry.largest)
+        now = carry.working
+        return self._answer(now, GaborTurn(now.c, now.proof, now.steps), carry.alpha_max)
 
-    def run(self, start: Sources) -> Answer:
+    def run(self, start: Sources) -> SparseAnswer:
         """All sizes in one compiled function."""
-        fixed = frozen(self)
-        ladder, limits = rungs(*self.gabor.task.scale.shape), self.limits
-        first = fixed.first(frozen(start))
+        fixed = stop_gradient(self)
+        sizes, limits = gabor_sizes(*self.gabor.fit.scale.shape), self.limits
+        first = fixed.first(stop_gradient(start))
 
-        def climbed(rung: int, course: Course) -> Answer:
-            size, last = ladder[rung], rung == len(ladder) - 1
+        def from_size(k: int, working: GaborSet) -> SparseAnswer:
+            size, last = sizes[k], k == len(sizes) - 1
 
-            def go(course):
-                return ~stopped(course, *limits) & (last | (course.wanted <= size))
+            def go(working):
+                return ~gabor_finished(working, limits) & (last | (working.wanted <= size))
 
-            def body(course):
-                return round_of(size, fixed.gabor, course, *limits)
+            def body(working):
+                return gabor_round(size, fixed.gabor, working, limits)
 
-            course = jax.lax.while_loop(go, body, course)
+            working = jax.lax.while_loop(go, body, working)
             if last:
-                return self._ended(course, first.largest)
+                return self._ended(working, first.alpha_max)
             return jax.lax.cond(
-                stopped(course, *limits),
-                lambda c: self._ended(c, first.largest),
-                lambda c: climbed(rung + 1, padded(c, ladder[rung + 1])),
-                course,
+                gabor_finished(working, limits),
+                lambda w: self._ended(w, first.alpha_max),
+                lambda w: from_size(k + 1, widen(w, sizes[k + 1])),
+                working,
             )
 
-        return climbed(0, first.course)
+        return from_size(0, first.working)
 
-    def ahead(self, carry: Way) -> Way:
+    def ahead(self, carry: GaborState) -> GaborState:
         """A round of the size that is wanted, or a turn."""
-        course = carry.course
-        turn, wanted, n = *jax.device_get((carry.turn, course.wanted)), len(course.index)
+        now = carry.working
+        turn, wanted, n = *jax.device_get((carry.turn, now.wanted)), len(now.index)
         if turn > 0:
-            return _next_turn(self, carry)
-        ladder = rungs(*self.gabor.task.scale.shape, limit=None)
-        size = max(n, next(s for s in ladder if s >= min(wanted, ladder[-1])))
+            return compiled_call(self._next_turn, carry)
+        sizes = gabor_sizes(*self.gabor.fit.scale.shape, limit=None)
+        size = max(n, next(s for s in sizes if s >= min(wanted, sizes[-1])))
         if size > n:
-            carry = carry._replace(course=padded(course, size))
-        return _next_round(self, carry)
+            carry = carry._replace(working=widen(now, size))
+        return compiled_call(self._round, carry)
 
-    def _round(self, carry: Way) -> Way:
-        size = len(carry.course.index)
-        course = round_of(size, self.gabor, carry.course, *self.limits)
-        return Way(course, stopped(course, *self.limits).astype(int), carry.largest)
+    # ------------------------------------------------------------------ rounds and turns
+    def _state(self, working: GaborSet, alpha_max: Scalar) -> GaborState:
+        """Put a working set together with whether the convex problem is solved."""
+        turn = gabor_finished(working, self.limits).astype(int)
+        return GaborState(working, turn, alpha_max)
 
-    def _turn(self, carry: Way) -> Way:
-        course = carry.course
-        index = course.index
-        parts = (self.gabor.blocks(index), self.gabor.task.columns(index))
-        turn = _Turn(course.c, course.proof, course.steps)
-        weight = self.gabor.task.weight[index]
-        turn = _turned(self.gabor, *parts, weight, turn, self.limits)
-        return Way(course._replace(**turn._asdict()), carry.turn + 1, carry.largest)
+    def _round(self, carry: GaborState) -> GaborState:
+        """One working set of the same size."""
+        size = len(carry.working.index)
+        working = gabor_round(size, self.gabor, carry.working, self.limits)
+        return self._state(working, carry.alpha_max)
 
-    def _ended(self, course: Course, largest: Scalar) -> Answer:
+    def _next_turn(self, carry: GaborState) -> GaborState:
+        """One reweighted problem on the support."""
+        now = carry.working
+        parts = (self.gabor.blocks(now.index), self.gabor.fit.columns(now.index))
+        turn = GaborTurn(now.c, now.proof, now.steps)
+        weight = self.gabor.fit.weight[now.index]
+        turn = minimise_coefs_again(self.gabor, *parts, weight, turn, self.limits)
+        return GaborState(now._replace(**turn._asdict()), carry.turn + 1, carry.alpha_max)
+
+    def _ended(self, working: GaborSet, alpha_max: Scalar) -> SparseAnswer:
         """Derivative of the convex answer, further turns, and the sources."""
-        gabor, index = self.gabor, course.index
+        gabor, index = self.gabor, working.index
         blocks = gabor.blocks(index)
-        turn = _Turn(minimiser(blocks, frozen(course.c)), course.proof, course.steps)
+        c = minimiser_of_coefs(blocks, stop_gradient(working.c))
+        turn = GaborTurn(c, working.proof, working.steps)
         if self.turns > 1:
-            columns, weight = gabor.task.columns(index), gabor.task.weight[index]
+            columns, weight = gabor.fit.columns(index), gabor.fit.weight[index]
 
             def body(turn, _):
-                return _turned(gabor, blocks, columns, weight, turn, self.limits), None
+                some = (gabor, blocks, columns, weight)
+                return minimise_coefs_again(*some, turn, self.limits), None
 
             turn = jax.lax.scan(body, turn, None, length=self.turns - 1)[0]
-        return _answered(gabor, course, turn, largest)
+        return self._answer(working, turn, alpha_max)
 
-
-@compiled
-def _next_round(descent: GaborDescent, way: Way) -> Way:
-    return descent._round(way)
-
-
-@compiled
-def _next_turn(descent: GaborDescent, way: Way) -> Way:
-    return descent._turn(way)
-
-
-def _answered(gabor: Gabor, course: Course, turn: _Turn, largest: Scalar) -> Answer:
-    x = gabor.frame.synthesis(turn.c)
-    z = jnp.zeros((*gabor.task.scale.shape, x.shape[-1]), dtype=x.dtype).at[course.index].add(x)
-    proof = turn.proof
-    info = (proof.primal, proof.gap, proof.kkt, largest, course.rounds, turn.steps)
-    return Answer(z, frozen(jnp.stack([jnp.asarray(i, dtype=x.dtype) for i in info])))
-
-
-def _turned(gabor: Gabor, blocks: Blocks, columns, weight, turn: _Turn, limits: Limits) -> _Turn:
-    """The majoriser at the last answer, on its support."""
-    entries, norm = moduli(turn.c), sizes(turn.c)
-    on, some = entries > 0, norm > 0
-    roots = jnp.asarray(gabor.frame.roots(), dtype=entries.dtype)[None]
-    bent = 1.0 / (2.0 * jnp.sqrt(jnp.where(on, entries / roots, 1.0)))
-    less = jnp.where(some, 1.0 / (2.0 * jnp.sqrt(jnp.where(some, norm, 1.0))), 1.0)
-    mu, lam = jnp.where(on, blocks.mu * bent, jnp.inf), blocks.lam * less
-    new = Blocks(blocks.gram, blocks.linear, mu, lam, blocks.frame)
-    c, proof, steps = _solved(
-        *frozen((new, columns, gabor.task.data, weight * less, turn.c)), limits
-    )
-    return _Turn(minimiser(new, frozen(c)), frozen(proof), turn.steps + steps)
-
-
-def _solved(blocks: Blocks, columns, data, weight, c: Coefs, limits: Limits):
-    """Minimise on what is not zero, ever more exactly until the certificate is good."""
-
-    def judged(c) -> Certificate:
-        x = blocks.frame.synthesis(c)
-        residual = data - columns @ x.reshape(-1, x.shape[-1])
-        slope = (columns.T @ residual).reshape(x.shape)
-        own = blocks.frame.analysis(slope)
-        kkt = jnp.max(distances(-own, c, blocks.mu, blocks.lam) / weight)
-        tiny = jnp.full((), jnp.finfo(c.dtype).tiny)
-        ratio = largest_dual_norm(moduli(own), blocks.mu, blocks.lam, tiny)
-        return certificate(residual, blocks.penalty(c), jnp.sum(x * slope), ratio, kkt)
-
-    def body(carry):
-        c, _, steps, tries = carry
-        target = jnp.maximum(limits.tol, 1e-16) * 0.1**tries
-        c, count = descend(blocks, c, weight, target, limits.max_iter)
-        return c, judged(c), steps + count, tries + 1
-
-    def go(carry):
-        _, proof, _, tries = carry
-        good = (proof.gap <= limits.tol * proof.primal) & (proof.kkt <= 100 * limits.tol)
-        return (tries < TRIES) & ~good
-
-    zero = jnp.zeros((), dtype=int)
-    return jax.lax.while_loop(go, body, (c, judged(c), zero, zero))[:3]
-
-
-@jax.custom_jvp
-def minimiser(blocks: Blocks, c: Coefs) -> Coefs:  # noqa: ARG001
-    """Give `c`, the minimum of the blocks, the derivative of the implicit function theorem."""
-    return c
-
-
-@minimiser.defjvp
-def _minimiser_jvp(primals, tangents):
-    blocks, c = primals
-    on = (moduli(c) > 0)[:, None, None]
-
-    def slope(blocks):
-        return jnp.where(on, jax.grad(blocks.value)(c), 0.0)
-
-    _, right = jax.jvp(slope, (blocks,), (tangents[0],))
-    fixed = frozen((blocks, c))
-    bound = fixed[0].curvatures()
-
-    def solve(_, b):
-        return inverse_hessian(fixed[0], bound, fixed[1], b, 1e-14, EXACT)
-
-    dc = jax.lax.custom_linear_solve(
-        lambda v: hessian(blocks, c, v), -right, solve=solve, symmetric=True
-    )
-    return c, dc
+    def _answer(self, working: GaborSet, turn: GaborTurn, alpha_max: Scalar) -> SparseAnswer:
+        """Sources of the coefficients of a turn."""
+        x = self.gabor.frame.synthesis(turn.c)
+        shape = (*self.gabor.fit.scale.shape, x.shape[-1])
+        z = jnp.zeros(shape, dtype=x.dtype).at[working.index].add(x)
+        info = pack_info(turn.proof, alpha_max, working.rounds, turn.steps, x.dtype)
+        return SparseAnswer(z, stop_gradient(info))

@@ -19,38 +19,92 @@ G'Y is computed once: where few locations are active, G'R is G'Y less their colu
 keep gain and data far from the ends of the range of single precision by their units.
 """
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from esijax._ops.prox import block_norms
-from esijax.inference.sparse.base.task import ROUGH, Data, Known, Task, Weights, _product, _rough
+from esijax._types import Data, Gain
+from esijax.models.penalties.least_squares import LeastSquares, LocationWeights
 
-FEWEST = 4  # active locations for which columns of G'G are tried
-MANY = 1024  # locations: with less, bounds take longer to compile than they save
-SHARES = (64, 16, 4)  # of all locations: so few are looked at by themselves
+SINGLE = jnp.float32
+ULP = float(jnp.finfo(SINGLE).eps)  # twice the unit roundoff: room for terms of second order
+MIN_ACTIVE = 4  # active locations for which columns of G'G are tried
+MIN_LOCATIONS = 1024  # with fewer, bounds take longer to compile than they save
+SHARES = (64, 16, 4)  # subsets whose gradients are exact: n / 64, n / 16, n / 4 locations
 SAFE = 0.98  # ratios below it cannot join
-ULP = float(jnp.finfo(ROUGH).eps)  # twice the unit roundoff: room for terms of second order
 
 
-def _reach(task: Task, known: Known) -> Weights:
-    """Norms of the columns of a location."""
-    return jnp.sqrt(jnp.sum(known.squares * task.scale**2, axis=-1))
+class GainProducts(NamedTuple):
+    """What is the same at all weights and scales."""
+
+    adjoint: Float[Array, "times locations orients"]  # G' Y, in single precision
+    squares: Float[Array, "locations orients"]  # of the norms of columns
+
+    def column_norms(self, fit: LeastSquares) -> LocationWeights:
+        """Frobenius norms of the scaled columns of each location."""
+        return jnp.sqrt(jnp.sum(self.squares * fit.scale**2, axis=-1))
 
 
-def _norms(task: Task, slope: Float[Array, "times locations orients"]) -> Weights:
-    """Norms of rough gradients, scaled."""
-    squares = jnp.sum(slope**2, axis=0).astype(task.data.dtype)
-    return jnp.sqrt(jnp.sum(squares * task.scale**2, axis=-1))
+def gain_products(fit: LeastSquares) -> GainProducts:
+    """Gradients at zero and norms of columns, not scaled."""
+    return GainProducts(_single_adjoint(fit.data, fit.gain), jnp.sum(fit.gain**2, axis=0))
 
 
-def rough(
-    task: Task,
-    known: Known,
+def ratios_at_zero(fit: LeastSquares, products: GainProducts) -> LocationWeights:
+    """Gradient norms over weights at X = 0; the largest is exact, the others are upper bounds."""
+    if not _subset_sizes(fit.scale.shape[0]):
+        return block_norms(fit.adjoint(fit.data)) / fit.weight
+    found = _scaled_norms(fit, products.adjoint) / fit.weight
+    rank, n_times = fit.data.shape
+    loss = (rank + 8) * jnp.linalg.norm(fit.data) * products.column_norms(fit) / fit.weight
+    margin = ULP * (loss + fit.scale.shape[1] * n_times * found)
+    return _exact_above(fit, fit.data, found + margin, jnp.max(found - margin))
+
+
+def gradient_ratios(
+    fit: LeastSquares,
+    products: GainProducts,
+    before: tuple[LocationWeights, Data] | None,
     index: Int[Array, " w"],
     x: Float[Array, "w orients times"],
     residual: Data,
-) -> tuple[Weights, Weights]:
+    own: Float[Array, " w"],
+) -> LocationWeights:
+    """Gradient norms over weights, or upper bounds of them that are below `SAFE`.
+
+    `before` holds those at an earlier residual, and that one; `own` those of `index`. The
+    certificate holds with bounds: the largest ratio is none.
+    """
+    counts = _subset_sizes(fit.scale.shape[0])
+    if not counts:
+        return (block_norms(fit.adjoint(residual)) / fit.weight).at[index].set(own)
+
+    def of_products() -> LocationWeights:
+        found, margin = single_precision_ratios(fit, products, index, x, residual)
+        return (found + margin).at[index].set(0.0)
+
+    def of_drift(ratio: LocationWeights, earlier: Data) -> LocationWeights:
+        drift = residual - earlier
+        size = jnp.sqrt(jnp.linalg.norm(drift.T @ drift))
+        bound = ratio + products.column_norms(fit) * size / fit.weight
+        bound = bound.at[index].set(0.0)
+        near = jnp.sum(bound >= SAFE)
+        return jax.lax.cond(near > counts[-2], of_products, lambda: bound)
+
+    bound = of_products() if before is None else of_drift(*before)
+    return _exact_above(fit, residual, bound, SAFE).at[index].set(own)
+
+
+def single_precision_ratios(
+    fit: LeastSquares,
+    products: GainProducts,
+    index: Int[Array, " w"],
+    x: Float[Array, "w orients times"],
+    residual: Data,
+) -> tuple[LocationWeights, LocationWeights]:
     """Ratios in single precision, and how wrong they may be.
 
     With k active columns, columns of G'G cost k (rank + times) for each location; where that is
@@ -58,88 +112,65 @@ def rough(
     """
     norms, (rank, n_times), n_orients = block_norms(x), residual.shape, x.shape[1]
     few = rank * n_times // (2 * (rank + n_times) * n_orients)
-    counts = [n for n in (few // 4, few // 2, few) if FEWEST <= n < len(index)]
+    counts = [n for n in (few // 4, few // 2, few) if MIN_ACTIVE <= n < len(index)]
 
-    def by_columns(n: int) -> tuple[Weights, Array]:
+    def by_columns(n: int) -> tuple[LocationWeights, Array]:
         _, at = jax.lax.top_k(norms, n)
-        columns, some = task.columns(index[at]), x[at].reshape(-1, n_times)
-        off = _product(some.astype(ROUGH), _rough(columns, task.gain))
+        columns, some = fit.columns(index[at]), x[at].reshape(-1, n_times)
+        off = _contract(some.astype(SINGLE), _single_adjoint(columns, fit.gain))
         terms = jnp.linalg.norm(columns, axis=0) @ jnp.linalg.norm(some, axis=1)
-        loss = (rank + n * n_orients + 8) * (jnp.linalg.norm(task.data) + terms)
-        return _norms(task, known.pulled - off), loss
+        loss = (rank + n * n_orients + 8) * (jnp.linalg.norm(fit.data) + terms)
+        return _scaled_norms(fit, products.adjoint - off), loss
 
-    def whole() -> tuple[Weights, Array]:
-        slope = _rough(residual, task.gain)
-        return _norms(task, slope), (rank + 8) * jnp.linalg.norm(residual)
+    def by_residual() -> tuple[LocationWeights, Array]:
+        gradient = _single_adjoint(residual, fit.gain)
+        return _scaled_norms(fit, gradient), (rank + 8) * jnp.linalg.norm(residual)
 
-    ways = [*(lambda n=n: by_columns(n) for n in counts), whole]
+    branches = [*(lambda n=n: by_columns(n) for n in counts), by_residual]
     which = jnp.searchsorted(jnp.asarray([*counts, len(index)]), jnp.sum(norms > 0))
-    found, loss = jax.lax.switch(which, ways)
-    margin = ULP * (loss * _reach(task, known) + n_orients * n_times * found)
-    return found / task.weight, margin / task.weight
+    found, loss = jax.lax.switch(which, branches)
+    margin = ULP * (loss * products.column_norms(fit) + n_orients * n_times * found)
+    return found / fit.weight, margin / fit.weight
 
 
-def first_ratios(task: Task, known: Known) -> Weights:
-    """Of zero; the largest is exact."""
-    if not _counts(task.scale.shape[0]):
-        return block_norms(task.slope(task.data)) / task.weight
-    found = _norms(task, known.pulled) / task.weight
-    rank, n_times = task.data.shape
-    loss = (rank + 8) * jnp.linalg.norm(task.data) * _reach(task, known) / task.weight
-    margin = ULP * (loss + task.scale.shape[1] * n_times * found)
-    return _exact(task, task.data, found + margin, jnp.max(found - margin))
-
-
-def ratios(
-    task: Task,
-    known: Known,
-    before: tuple[Weights, Data] | None,
-    index: Int[Array, " w"],
-    x: Float[Array, "w orients times"],
-    residual: Data,
-    own: Float[Array, " w"],
-) -> Weights:
-    """Gradient norms over weights, or upper bounds of them that are below `SAFE`.
-
-    `before` holds those at an earlier residual, and that one; `own` those of `index`. The
-    certificate holds with bounds: the largest ratio is none.
-    """
-    n_locations = task.scale.shape[0]
-    counts = _counts(n_locations)
-    if not counts:
-        return (block_norms(task.slope(residual)) / task.weight).at[index].set(own)
-
-    def of_products() -> Weights:
-        found, margin = rough(task, known, index, x, residual)
-        return (found + margin).at[index].set(0.0)
-
-    def of_drift(ratio: Weights, earlier: Data) -> Weights:
-        drift = residual - earlier
-        size = jnp.sqrt(jnp.linalg.norm(drift.T @ drift))
-        bound = (ratio + _reach(task, known) * size / task.weight).at[index].set(0.0)
-        near = jnp.sum(bound >= SAFE)
-        return jax.lax.cond(near > counts[-2], of_products, lambda: bound)
-
-    bound = of_products() if before is None else of_drift(*before)
-    return _exact(task, residual, bound, SAFE).at[index].set(own)
-
-
-def _counts(n_locations: int) -> list[int]:
-    return [n_locations // share for share in SHARES] if n_locations >= MANY else []
-
-
-def _exact(task: Task, residual: Data, bound: Weights, safe: Array | float) -> Weights:
+def _exact_above(
+    fit: LeastSquares, residual: Data, bound: LocationWeights, safe: Array | float
+) -> LocationWeights:
     """Ratios themselves, where the bounds are above what is safe."""
-    counts = _counts(len(bound))
+    counts = _subset_sizes(len(bound))
 
-    def some(n: int) -> Weights:
+    def on_subset(n: int) -> LocationWeights:
         near = jnp.nonzero(bound >= safe, size=n, fill_value=len(bound))[0]
-        slope = (task.columns(near).T @ residual).reshape(n, -1, residual.shape[1])
-        return bound.at[near].set(block_norms(slope) / task.weight[near], mode="drop")
+        gradient = (fit.columns(near).T @ residual).reshape(n, -1, residual.shape[1])
+        return bound.at[near].set(block_norms(gradient) / fit.weight[near], mode="drop")
 
-    def whole() -> Weights:
-        return block_norms(task.slope(residual)) / task.weight
+    def on_all() -> LocationWeights:
+        return block_norms(fit.adjoint(residual)) / fit.weight
 
-    ways = [*(lambda n=n: some(n) for n in counts), whole]
+    branches = [*(lambda n=n: on_subset(n) for n in counts), on_all]
     which = jnp.searchsorted(jnp.asarray([*counts, len(bound)]), jnp.sum(bound >= safe))
-    return jax.lax.switch(which, ways)
+    return jax.lax.switch(which, branches)
+
+
+def _subset_sizes(n_locations: int) -> list[int]:
+    """Sizes of subsets whose gradients are computed by themselves; none where there are few."""
+    return [n_locations // share for share in SHARES] if n_locations >= MIN_LOCATIONS else []
+
+
+def _scaled_norms(
+    fit: LeastSquares, gradient: Float[Array, "times locations orients"]
+) -> LocationWeights:
+    """Norms of gradients in single precision, scaled."""
+    squares = jnp.sum(gradient**2, axis=0).astype(fit.data.dtype)
+    return jnp.sqrt(jnp.sum(squares * fit.scale**2, axis=-1))
+
+
+def _single_adjoint(
+    right: Float[Array, "rank n"], gain: Gain
+) -> Float[Array, "n locations orients"]:
+    """Something times G, in single precision; in this order it is a third faster."""
+    return _contract(right.astype(SINGLE), gain.astype(SINGLE))
+
+
+def _contract(left, right):
+    return jnp.tensordot(left, right, axes=(0, 0), precision=jax.lax.Precision.HIGHEST)

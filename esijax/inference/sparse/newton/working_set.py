@@ -1,111 +1,129 @@
-r"""Least squares with a sum of location norms: Newton on a working set, proved on all locations.
+r"""Least squares with a sum of location norms: a working set of locations, proved on all of them.
 
 .. math:: \min_X \; \tfrac12 \lVert Y - G X \rVert_F^2 + \sum_l \lambda_l \lVert X_l \rVert_F
 
-A round solves the problem of the w locations whose gradients are largest relative to their
-weights (the active ones first) in Gram form, and looks at all others (`_gradients`). w doubles
-when the set overflows, so that few programs are ever compiled. Data that are longer than the rank
-are rotated first: with :math:`Y = B V^\top`, V orthonormal, :math:`X V` has the norms of X, and
-nothing else enters.
+A step solves the problem of the w locations whose gradients are largest relative to their weights
+(the active ones first) in Gram form, and screens all others (`gradients`). w doubles when the set
+overflows, so that few programs are ever compiled. Courses are kept for the working set alone: an
+array of all locations and times takes longer to fetch from the system than the arithmetic of a
+step.
 """
+
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Int
 
 from esijax._ops.prox import block_norms
-from esijax._types import Scalar
-from esijax.inference.sparse.base.task import Data, Known, Sources, Task
-from esijax.inference.sparse.newton import block_coordinates as _block_coordinates
-from esijax.inference.sparse.newton import block_newton as _block_newton
+from esijax._ops.safe import divisor
+from esijax._types import Data, Scalar, Sources
+from esijax.inference.sparse.base.gap import Certificate, Limits, duality_gap, goes_on
+from esijax.inference.sparse.base.sizes import FIRST_SIZE
+from esijax.inference.sparse.newton.block_coordinates import coordinate_descent
 from esijax.inference.sparse.newton.block_newton import (
-    Curvature,
+    BlockSources,
     Quadratic,
-    curvature,
-    degrees,
-    solved,
+    block_kkt,
+    newton_minimise,
 )
-from esijax.inference.sparse.newton.points import (
-    FIRST,
-    Point,
-    Some,
-    looked,
-    norms_of,
-    resized,
-    taken,
+from esijax.inference.sparse.newton.gradients import (
+    GainProducts,
+    gradient_ratios,
+    ratios_at_zero,
 )
+from esijax.models.penalties.least_squares import LeastSquares, LocationWeights
 
-LARGEST = 2048  # columns of a working set within a transformation
-INNER = {"newton": _block_newton.minimise, "bcd": _block_coordinates.minimise}
-STALLED = 4  # each time the working set is solved a hundred times more exactly
-
-
-def sizes(n_locations: int) -> tuple[int, ...]:
-    """Working sets that are compiled."""
-    out = [FIRST]
-    while out[-1] < n_locations:
-        out.append(2 * out[-1])
-    return (*out[:-1], n_locations)
+MOST_ACTIVE = 512  # active locations of a start that are looked at by themselves
+MOST_STALLED = 4  # each time the working set is solved a hundred times more exactly
+BLOCK_SOLVERS = {"newton": newton_minimise, "bcd": coordinate_descent}
 
 
-def rotation(
-    data: Data,
-) -> tuple[Float[Array, "rank columns"], Float[Array, "times columns"] | None]:
-    """Data in as few columns as they have rows, and the orthonormal rows they are made of."""
-    if data.shape[1] <= data.shape[0]:
-        return data, None
-    basis, triangle = jnp.linalg.qr(data.T)
-    return triangle.T, basis
+class WorkingSet(NamedTuple):
+    """Courses of a few locations, and what is known of all."""
+
+    index: Int[Array, " w"]  # beyond the last location: nobody
+    x: BlockSources
+    fitted: Data
+    ratio: LocationWeights  # gradient norms over weights, or bounds of them
+    proof: Certificate
+    alpha_max: Scalar  # largest ratio at zero
+    rounds: Int[Array, ""]
+    steps: Int[Array, ""]
+    wanted: Int[Array, ""]  # size of the next working set
+    stalled: Int[Array, ""]  # rounds that neither moved nor had anybody to add
+
+    def finished(self, limits: Limits) -> Bool[Array, ""]:
+        """Converged, out of steps, or at the end of what the number type can tell."""
+        return ~goes_on(self.proof, self.steps, limits) | (self.stalled >= MOST_STALLED)
+
+    def resized(self, size: int) -> "WorkingSet":
+        """Room for more locations, or for the strongest only."""
+        width = len(self.index)
+        if size < width:
+            _, strongest = jax.lax.top_k(block_norms(self.x), size)
+            return self._replace(index=self.index[strongest], x=self.x[strongest])
+        nobody = jnp.full(size - width, len(self.ratio), dtype=self.index.dtype)
+        more = jnp.zeros((size - width, *self.x.shape[1:]), dtype=self.x.dtype)
+        return self._replace(
+            index=jnp.concatenate([self.index, nobody]), x=jnp.concatenate([self.x, more])
+        )
+
+    def courses_of(self, index: Int[Array, " w"]) -> BlockSources:
+        """Courses of other locations; zero where there are none."""
+        width = len(self.index)
+        place = jnp.full(len(self.ratio), width)
+        place = place.at[self.index].set(jnp.arange(width), mode="drop")
+        return self.x.at[place[index]].get(mode="fill", fill_value=0.0)
 
 
-def converged(point: Point, tol: Scalar):
-    """Gap and distance to the subdifferential are both small; zero is proved at once."""
-    return (point.proof.gap <= tol * point.proof.primal) & (point.proof.kkt <= 100 * tol)
+def scatter_rows(x: BlockSources, index: Int[Array, " w"], n_locations: int) -> Sources:
+    """Courses of all locations, zero outside of the working set."""
+    return jnp.zeros((n_locations, *x.shape[1:]), x.dtype).at[index].set(x, mode="drop")
 
 
-def round_of(
+# ---------------------------------------------------------------------- one step
+def working_set_step(
     size: int,
-    task: Task,
-    known: Known,
-    point: Point,
-    tol: Scalar,
-    max_iter: Int[Array, ""],
+    fit: LeastSquares,
+    products: GainProducts,
+    now: WorkingSet,
+    limits: Limits,
     inner: str = "newton",
-) -> Point:
-    """Solve on the `size` most promising locations, look at all."""
-    active = norms_of(point) > 0
-    _, index = jax.lax.top_k(jnp.where(active, jnp.inf, point.ratio), size)
-    columns = task.columns(index)
-    linear, start, basis = _shortened(
-        (columns.T @ task.data).reshape(size, task.scale.shape[1], -1), taken(point, index)
+) -> WorkingSet:
+    """Solve on the `size` most promising locations, screen all others."""
+    norms = jnp.zeros_like(now.ratio).at[now.index].set(block_norms(now.x), mode="drop")
+    _, index = jax.lax.top_k(jnp.where(norms > 0, jnp.inf, now.ratio), size)
+    columns = fit.columns(index)
+    linear, start, basis = _rotate(
+        (columns.T @ fit.data).reshape(size, fit.scale.shape[1], -1), now.courses_of(index)
     )
-    quad = Quadratic(columns.T @ columns, linear, task.weight[index])
-    inside = jnp.minimum(10 * tol, 0.1) * 0.01**point.stalled
-    walk = INNER[inner](quad, start, inside, max_iter - point.steps)
-    x = walk.x if basis is None else walk.x @ basis.T
-    flat = x.reshape(columns.shape[1], -1)
-    residual = task.data - columns @ flat
-    before = point.ratio, task.data - point.fitted
-    look = looked(task, known, before, index, columns, x, residual)
+    quad = Quadratic(columns.T @ columns, linear, fit.weight[index])
+    target = jnp.minimum(10 * limits.tol, 0.1) * 0.01**now.stalled
+    end = BLOCK_SOLVERS[inner](quad, start, target, limits.max_iter - now.steps)
+    x = end.x if basis is None else end.x @ basis.T
+    residual = fit.data - columns @ x.reshape(columns.shape[1], -1)
+    before = now.ratio, fit.data - now.fitted
+    ratio, outside, proof = _screen(fit, products, before, index, columns, x, residual)
     count = jnp.sum(block_norms(x) > 0)
-    missing = jnp.sum(look.outside > 10 * tol)
-    wanted = count + jnp.minimum(missing, jnp.maximum(count, FIRST // 2))
-    idle = (walk.count <= 1) & (jnp.max(look.outside) <= 100 * tol)
-    return Point(
+    missing = jnp.sum(outside > 10 * limits.tol)
+    wanted = count + jnp.minimum(missing, jnp.maximum(count, FIRST_SIZE // 2))
+    idle = (end.count <= 1) & (jnp.max(outside) <= 100 * limits.tol)
+    return WorkingSet(
         index,
         x,
-        task.data - residual,
-        look.ratio,
-        look.proof,
-        point.alpha_max,
-        point.rounds + 1,
-        point.steps + walk.count,
-        jnp.maximum(wanted, jnp.minimum(size, wanted + FIRST)),
-        jnp.where(idle, point.stalled + 1, 0),
+        fit.data - residual,
+        ratio,
+        proof,
+        now.alpha_max,
+        now.rounds + 1,
+        now.steps + end.count,
+        jnp.maximum(wanted, jnp.minimum(size, wanted + FIRST_SIZE)),
+        jnp.where(idle, now.stalled + 1, 0),
     )
 
 
-def _shortened(linear: Some, start: Some):
+def _rotate(linear: BlockSources, start: BlockSources):
     """B and a start in as many columns as B has rows: the minimiser lies in their span."""
     n_rows = linear.shape[0] * linear.shape[1]
     if n_rows >= linear.shape[2]:
@@ -114,76 +132,112 @@ def _shortened(linear: Some, start: Some):
     return triangle.T.reshape(*linear.shape[:2], -1), start @ basis, basis
 
 
-def stopped(point: Point, tol: Scalar, max_iter):
-    """Converged, out of steps, or at the end of what the number type can tell."""
-    lost = ~jnp.isfinite(point.proof.primal)
-    return converged(point, tol) | (point.steps >= max_iter) | (point.stalled >= STALLED) | lost
+def _screen(
+    fit: LeastSquares, products: GainProducts, before, index, columns, x, residual: Data
+) -> tuple[LocationWeights, LocationWeights, Certificate]:
+    """Ratios of all locations, excess of those outside of `index`, certificate.
+
+    Active are some of `index` only; `before` as in `gradient_ratios`.
+    """
+    gradient = (columns.T @ residual).reshape(x.shape)
+    weight = fit.weight[index]
+    own = block_norms(gradient) / weight
+    ratio = gradient_ratios(fit, products, before, index, x, residual, own)
+    outside = jnp.maximum(ratio - 1.0, 0.0).at[index].set(0.0)
+    return ratio, outside, _certify(weight, x, gradient, residual, ratio, jnp.max(outside))
 
 
-def rungs(n_locations: int, n_orients: int) -> tuple[int, ...]:
-    """The few sizes that are branches of one compiled loop; all their memory is taken at once."""
-    largest = min(n_locations, LARGEST // n_orients)
-    return (*(n for n in (FIRST, 8 * FIRST) if n < largest), largest)
+def _certify(weight, x, gradient, residual: Data, ratio, outside: Scalar) -> Certificate:
+    """Certificate of locations `x`; `gradient` is G'R, `outside` the excess of all others."""
+    kkt = jnp.maximum(jnp.max(block_kkt(-gradient, x, weight)), outside)
+    penalty = jnp.sum(weight * block_norms(x))
+    return duality_gap(residual, penalty, jnp.sum(x * gradient), jnp.max(ratio), kkt)
 
 
-def rounds(
-    task: Task,
-    known: Known,
-    point: Point,
-    tol: Scalar,
-    max_iter: Int[Array, ""],
-    inner: str = "newton",
-) -> Point:
-    """All rounds within one compiled loop."""
-    ladder = rungs(*task.scale.shape)
-    room = ladder[-1]
-    branches = [
-        lambda p, n=n: resized(room, round_of(n, task, known, p, tol, max_iter, inner))
-        for n in ladder
-    ]
-
-    def body(point: Point) -> Point:
-        return jax.lax.switch(_rung(ladder, point.wanted), branches, point)
-
-    start = resized(room, point)
-    return jax.lax.while_loop(lambda p: ~stopped(p, tol, max_iter), body, start)
+# ---------------------------------------------------------------------- where to begin
+def at_zero(fit: LeastSquares, products: GainProducts) -> WorkingSet:
+    """No location is active: the gradient shows whom to begin with."""
+    ratio = ratios_at_zero(fit, products)
+    largest = jnp.max(ratio)
+    none, zero = jnp.zeros_like(largest), jnp.zeros((), dtype=int)
+    index = jnp.arange(min(FIRST_SIZE, len(ratio)), dtype=jnp.int32)  # as top_k gives them
+    x = jnp.zeros((len(index), fit.scale.shape[1], fit.data.shape[1]), dtype=fit.data.dtype)
+    proof = duality_gap(fit.data, none, none, largest, jnp.maximum(largest - 1, 0))
+    fitted, wanted = jnp.zeros_like(fit.data), zero + FIRST_SIZE
+    return WorkingSet(index, x, fitted, ratio, proof, largest, zero, zero, wanted, zero)
 
 
-def _rung(ladder: tuple[int, ...], wanted: Int[Array, ""]) -> Int[Array, ""]:
-    return jnp.searchsorted(jnp.asarray(ladder), jnp.minimum(wanted, ladder[-1]))
+def at_answer(fit: LeastSquares, products: GainProducts, x: Sources) -> WorkingSet:
+    """An earlier answer; one that is not sparse only ranks the locations."""
+    room = min(len(x), max(FIRST_SIZE, (len(x) + 3) // 4))
+    zero = at_zero(fit, products).resized(room)
+    strength = block_norms(x)
+    count = jnp.sum(strength > 0)
+    top = jnp.max(strength)
+    ranked = zero.ratio + strength * (zero.alpha_max / divisor(top))
+    fitted, ratio, proof = certify_sources(fit, products, x)
+    _, index = jax.lax.top_k(strength, room)
+    there = zero._replace(
+        index=index,
+        x=x[index],
+        fitted=fitted,
+        ratio=ratio,
+        proof=proof,
+        wanted=_first_wanted(count, ratio),
+    )
+    better = (4 * count <= len(x) + 3) & (proof.primal <= zero.proof.primal)
+    return jax.tree.map(lambda a, b: jnp.where(better, a, b), there, zero._replace(ratio=ranked))
 
 
-def on_support(task: Task, x: Sources, use):
-    """Call `use(index, quad, x[index])` on a working set that holds the support."""
-    norms = block_norms(x)
-    ladder = rungs(*x.shape[:2])
+def certify_sources(
+    fit: LeastSquares, products: GainProducts, x: Sources
+) -> tuple[Data, LocationWeights, Certificate]:
+    """What any sources explain, the ratios of all locations, the certificate."""
+    n = min(len(x), MOST_ACTIVE)
 
-    def branch(size: int):
-        _, index = jax.lax.top_k(norms, size)
-        columns = task.columns(index)
-        linear = jnp.zeros_like(x[index])
-        quad = Quadratic(columns.T @ columns, linear, task.weight[index])
-        return use(index, quad, x[index])
+    def few():
+        _, index = jax.lax.top_k(block_norms(x), n)
+        columns = fit.columns(index)
+        fitted = columns @ x[index].reshape(columns.shape[1], -1)
+        residual = fit.data - fitted
+        ratio, _, proof = _screen(fit, products, None, index, columns, x[index], residual)
+        return fitted, ratio, proof
 
-    count = jnp.sum(norms > 0)
-    out = jax.lax.switch(_rung(ladder, count), [lambda n=n: branch(n) for n in ladder])
-    return jnp.where(count <= ladder[-1], out, jnp.nan)  # rather none than half a derivative
+    def many():
+        fitted = fit.predict(x)
+        residual = fit.data - fitted
+        gradient = fit.adjoint(residual)
+        ratio = block_norms(gradient) / fit.weight
+        none = jnp.zeros_like(fit.data[0, 0])
+        return fitted, ratio, _certify(fit.weight, x, gradient, residual, ratio, none)
 
-
-def inverse_hessian(task: Task, x: Sources, right: Sources, bend: Scalar | float = 1.0) -> Sources:
-    """Solve with the Hessian on the support of `x`; zero elsewhere."""
-
-    def use(index, quad, some):
-        out = solved(_curve(quad, some, bend), right[index])
-        return jnp.zeros_like(right).at[index].set(out)
-
-    return on_support(task, x, use)
+    return few() if n == len(x) else jax.lax.cond(jnp.sum(block_norms(x) > 0) <= n, few, many)
 
 
-def degrees_of_freedom(task: Task, x: Sources, n_times: int) -> Scalar:
-    """Trace of the derivative of the fitted data with respect to the data."""
-    return on_support(task, x, lambda _, quad, some: degrees(_curve(quad, some), n_times))
+def at_other_alpha(fit: LeastSquares, now: WorkingSet, share: Scalar) -> WorkingSet:
+    """From the minimum for other weights, of which those of `fit` are `share`.
+
+    No pass over the gain: zero is proved there and then, of any other place the next step tells.
+    """
+    ratio, norms = now.ratio / share, block_norms(now.x)
+    residual, count = fit.data - now.fitted, jnp.sum(norms > 0)
+    largest = jnp.max(ratio)
+    kkt = jnp.where(count > 0, jnp.inf, jnp.maximum(largest - 1, 0))
+    agreement = jnp.sum(residual * now.fitted)
+    weight = fit.weight.at[now.index].get(mode="fill", fill_value=0.0)
+    proof = duality_gap(residual, jnp.sum(weight * norms), agreement, largest, kkt)
+    none = jnp.zeros((), dtype=int)
+    return now._replace(
+        ratio=ratio,
+        proof=proof,
+        alpha_max=now.alpha_max / share,
+        rounds=none,
+        steps=none,
+        wanted=_first_wanted(count, ratio),
+        stalled=none,
+    )
 
 
-def _curve(quad: Quadratic, x: Sources, bend: Scalar | float = 1.0) -> Curvature:
-    return curvature(quad, x, 1e-14 * jnp.trace(quad.gram) / len(quad.gram), bend)
+def _first_wanted(count: Int[Array, ""], ratio: LocationWeights) -> Int[Array, ""]:
+    """Size of the first working set: who is active, and some whose gradient is beyond 1."""
+    return jnp.maximum(count + jnp.minimum(jnp.sum(ratio > 1), FIRST_SIZE // 2), FIRST_SIZE)

@@ -18,15 +18,15 @@ from jaxtyping import Array, Float, Int
 
 from esijax._ops.prox import block_norms
 from esijax._types import Scalar, Sources
-from esijax.inference.sparse.base.gap import Certificate, certificate
+from esijax.inference.sparse.base.gap import Certificate, duality_gap
 from esijax.models.penalties import Penalty
-from esijax.models.penalties._data_term import DataTerm, GramTerm
+from esijax.models.penalties.least_squares import GramTerm, LeastSquares
 
 CHECK_EVERY = 10
 
 
-class Glide(NamedTuple):
-    """A point with momentum."""
+class ProxIterate(NamedTuple):
+    """Sources with momentum, between two proximal steps."""
 
     x: Sources
     ahead: Sources
@@ -36,11 +36,11 @@ class Glide(NamedTuple):
 
 
 def prox_step(term: Any, penalty: Penalty, x: Sources, bound: Scalar) -> Sources:
-    """One proximal gradient step by the term's `slope`; the minimiser is its fixed point."""
-    return penalty.prox(x - term.slope(x) / bound, 1.0 / bound)
+    """One proximal gradient step by the term's `gradient`; the minimiser is its fixed point."""
+    return penalty.prox(x - term.gradient(x) / bound, 1.0 / bound)
 
 
-def distances(new, x, after, before, bound: Scalar) -> Float[Array, " locations"]:
+def subgradient_norms(new, x, after, before, bound: Scalar) -> Float[Array, " locations"]:
     r"""Norms of a subgradient of the objective at the new point, per location.
 
     For :math:`x^+ = \operatorname{prox}(x - \nabla f(x) / L)` the vector
@@ -49,39 +49,39 @@ def distances(new, x, after, before, bound: Scalar) -> Float[Array, " locations"
     return block_norms(bound * (x - new) + after - before)
 
 
-def proved(
-    term: DataTerm, penalty: Penalty, x: Sources, bound: Scalar
+def certified_step(
+    term: LeastSquares, penalty: Penalty, x: Sources, bound: Scalar
 ) -> tuple[Sources, Certificate, Float[Array, " locations"]]:
-    """One more step, its certificate, and how far each location was from resting."""
-    before = term.slope(x)
+    """One more step, its certificate, and how far it moved each location, times the bound."""
+    before = term.gradient(x)
     new = penalty.prox(x - before / bound, 1.0 / bound)
-    residual = term.data - term.fitted(new)
-    slope = term.pulled(residual)
-    kkt = jnp.max(distances(new, x, -slope, before, bound)) / penalty.alpha
+    residual = term.data - term.predict(new)
+    correlation = term.adjoint(residual)
+    kkt = jnp.max(subgradient_norms(new, x, -correlation, before, bound)) / penalty.alpha
     moved = bound * block_norms(x - new)
     value = penalty.value(new)
-    agreement = jnp.sum(new * slope)
+    agreement = jnp.sum(new * correlation)
     primal = 0.5 * jnp.sum(residual**2) + value
-    polar = penalty.polar(slope)
+    polar = penalty.polar(correlation)
     if penalty.convex and polar is not None:
         polar = polar / penalty.alpha
-        if penalty.conjugate(slope) is None:
-            return new, certificate(residual, value, agreement, polar, kkt), moved
-        gap = _gap(penalty, residual, slope, new, polar)
+        if penalty.conjugate(correlation) is None:
+            return new, duality_gap(residual, value, agreement, polar, kkt), moved
+        gap = _gap(penalty, residual, correlation, new, polar)
         return new, Certificate(primal, gap, kkt), moved
     return new, Certificate(primal, jnp.full_like(primal, jnp.nan), kkt), moved
 
 
-def _gap(penalty: Penalty, residual, slope: Sources, x: Sources, polar: Scalar) -> Scalar:
+def _gap(penalty: Penalty, residual, correlation: Sources, x: Sources, polar: Scalar) -> Scalar:
     r"""Gap of a penalty that is no norm: at the residual, and where zero would be the answer.
 
     .. math:: \Omega(X) + \Omega^*(s\, G^\top R) - s \langle X, G^\top R \rangle
        + \tfrac12 (1 - s)^2 \lVert R \rVert^2
     """
-    value, agreement, square = penalty.value(x), jnp.sum(x * slope), jnp.sum(residual**2)
+    value, agreement, square = penalty.value(x), jnp.sum(x * correlation), jnp.sum(residual**2)
 
     def at(s):
-        conjugate = penalty.conjugate(s * slope)
+        conjugate = penalty.conjugate(s * correlation)
         assert conjugate is not None
         return value + conjugate - s * agreement + 0.5 * (1 - s) ** 2 * square
 
@@ -89,20 +89,14 @@ def _gap(penalty: Penalty, residual, slope: Sources, x: Sources, polar: Scalar) 
     return jnp.minimum(at(jnp.ones_like(inside)), at(inside))
 
 
-def converged(proof: Certificate, tol: Scalar):
-    """Small distance to the subdifferential, and a small gap where there is one."""
-    tight = jnp.isnan(proof.gap) | (proof.gap <= tol * proof.primal)
-    return tight & (proof.kkt <= 100 * tol)
-
-
-def glide(
-    term: DataTerm | GramTerm,
+def accelerated_gradient(
+    term: LeastSquares | GramTerm,
     penalty: Penalty,
     start: Sources,
     bound: Scalar,
     target: Scalar,
     max_iter: int,
-) -> Glide:
+) -> ProxIterate:
     """Iterate until the distance to the subdifferential, over alpha, is below the target."""
 
     def step(x):
@@ -123,17 +117,17 @@ def glide(
         ahead = new + jnp.where(back, 0.0, (momentum - 1) / grown) * (new - x)
         return (new, ahead, grown), None
 
-    def some(state: Glide) -> Glide:
-        carry = (state.x, state.ahead, state.momentum)
+    def some(at: ProxIterate) -> ProxIterate:
+        carry = (at.x, at.ahead, at.momentum)
         (x, ahead, momentum), _ = jax.lax.scan(once, carry, None, length=CHECK_EVERY)
-        before = term.slope(x)
+        before = term.gradient(x)
         new = penalty.prox(x - before / bound, 1.0 / bound)
-        far = jnp.max(distances(new, x, term.slope(new), before, bound)) / penalty.alpha
-        return Glide(new, ahead, momentum, far, state.steps + CHECK_EVERY + 1)
+        far = jnp.max(subgradient_norms(new, x, term.gradient(new), before, bound)) / penalty.alpha
+        return ProxIterate(new, ahead, momentum, far, at.steps + CHECK_EVERY + 1)
 
-    def go(state: Glide):
-        return (state.steps < max_iter) & ~(state.far <= target) & ~jnp.isnan(state.far)
+    def go(at: ProxIterate):
+        return (at.steps < max_iter) & ~(at.far <= target) & ~jnp.isnan(at.far)
 
     one = jnp.ones((), dtype=start.dtype)
-    begin = Glide(start, start, one, one * jnp.inf, jnp.zeros((), dtype=int))
+    begin = ProxIterate(start, start, one, one * jnp.inf, jnp.zeros((), dtype=int))
     return jax.lax.while_loop(go, some, begin)
