@@ -56,10 +56,11 @@ def prune(folder: Path, max_bytes: int | float, max_age_days: int | float) -> No
     max_age_days : int or float
         Days since an entry was last used, as far as the file system notes it, or written.
     """
-    _delete_damaged(folder)
+    entries = _entries(folder)
+    _delete_damaged(folder, entries)
     oldest = time.time() - max_age_days * DAY
     room = max_bytes
-    for used, size, path in sorted(_entries(folder), reverse=True):  # the latest first
+    for used, size, path in sorted(entries, reverse=True):  # the latest first
         room -= size
         if used < oldest or room < 0:
             _delete(path)
@@ -93,7 +94,7 @@ def _entries(folder: Path) -> list[tuple[float, int, Path]]:
     return found
 
 
-def _delete_damaged(folder: Path) -> None:
+def _delete_damaged(folder: Path, entries: list[tuple[float, int, Path]]) -> None:
     """Delete entries that a killed process left cut: JAX would warn of them for ever.
 
     Each entry is read once, by the process that starts after it was written.
@@ -103,7 +104,7 @@ def _delete_damaged(folder: Path) -> None:
     stamp = folder / CHECKED
     now = time.time()
     before = stamp.stat().st_mtime - CLOCK_SLACK if stamp.exists() else 0.0
-    for _, _, path in _entries(folder):
+    for _, _, path in entries:
         with contextlib.suppress(OSError):
             if path.stat().st_mtime >= before and not _is_whole(path.read_bytes()):
                 _delete(path)
