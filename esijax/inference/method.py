@@ -59,6 +59,12 @@ class Method(eqx.Module):
     learns_noise: ClassVar[bool] = False
     takes_robust: ClassVar[bool] = False
     grows: ClassVar[bool] = False  # whether arrays of the state do
+    takes_data_cov: ClassVar[bool] = False  # as a field `data_cov`
+
+    @property
+    def direct(self) -> bool:
+        """Whether `finish` is all there is: no steps to show, nothing to keep in a checkpoint."""
+        return type(self).done is Method.done
 
     @property
     def no_gradient(self) -> str | None:
