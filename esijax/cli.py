@@ -13,6 +13,9 @@ from cyclopts import App, CycloptsError, Parameter
 from esijax import __version__
 from esijax.registry import METHODS
 
+PROGRAM_BYTES = 500e6  # compiled programs that are kept on disk
+PROGRAM_DAYS = 60  # since they were last used
+
 Flag = Annotated[bool, Parameter(negative="")]
 Several = Annotated[tuple[str, ...], Parameter(negative="", show_default=False)]
 
@@ -298,13 +301,15 @@ def _keep_programs() -> None:
     if {"JAX_COMPILATION_CACHE_DIR", "JAX_ENABLE_COMPILATION_CACHE"} & set(os.environ):
         return
     import jax
-    from platformdirs import user_cache_path
 
-    folder = user_cache_path("esijax") / "programs"
+    from esijax import _programs
+
+    folder = _programs.folder("programs")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:
         return  # a home that cannot be written: compiled anew each time
+    _programs.prune(folder.parent, PROGRAM_BYTES, PROGRAM_DAYS)
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)

@@ -17,6 +17,8 @@ class Posterior(eqx.Module):
 
     steady: ClassVar[bool] = True  # the spread is the same at all times
     spread: ClassVar[bool] = True  # there is one
+    # it says how far off the sources may be, not only how much noise passes a filter
+    spread_is_posterior: ClassVar[bool] = True
 
     @abc.abstractmethod
     def mean(self, scale: Any = 1.0) -> Float[Array, "*trials locations orients times"]:

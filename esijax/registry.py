@@ -1,4 +1,9 @@
-"""Methods that the command line offers, by name; nothing heavy is imported until one is made."""
+"""The methods that users call by name, each entered once.
+
+An entry here is a `--method` of `esijax localize`, a row of `esijax benchmark`, of the demo where
+it says so, and of the table in docs/choosing.md (`python -m esijax.registry` prints it). Nothing
+heavy is imported until a method is made.
+"""
 
 import warnings
 from collections.abc import Callable
@@ -52,7 +57,7 @@ def _linear(prior: str, noise_norm: str | None) -> Callable[[Any], Recipe]:
     return make
 
 
-def _lcmv(pick_ori: str | None) -> Callable[[Any], Recipe]:
+def _beamformer(pick_ori: str | None) -> Callable[[Any], Recipe]:
     def make(_lambda2):
         from esijax import inference
 
@@ -62,7 +67,7 @@ def _lcmv(pick_ori: str | None) -> Callable[[Any], Recipe]:
     return make
 
 
-def _sparse(prior: str) -> Callable[[Any], Recipe]:
+def _learned_variances(prior: str) -> Callable[[Any], Recipe]:
     def make(_lambda2):
         from esijax import inference, models
 
@@ -94,13 +99,13 @@ def _penalty(name: str, method: str) -> Callable[[Any], Recipe]:
     return make
 
 
-def _robust(_lambda2) -> Recipe:
+def _robust_mixed_norm(_lambda2) -> Recipe:
     from esijax import inference, models
 
     return Recipe(models.L21(models.relative(0.4)), inference.MAP(), models.noise.Huber())
 
 
-def _patchy(name: str, share: float) -> Callable[[Any], Recipe]:
+def _extended(name: str, share: float) -> Callable[[Any], Recipe]:
     def make(_lambda2):
         from esijax import inference, models
 
@@ -109,26 +114,154 @@ def _patchy(name: str, share: float) -> Callable[[Any], Recipe]:
     return make
 
 
-METHODS: dict[str, Callable[[Any], Recipe]] = {
-    "MNE": _linear("MinimumNorm", None),
-    "dSPM": _linear("MinimumNorm", "dSPM"),
-    "sLORETA": _linear("MinimumNorm", "sLORETA"),
-    "eLORETA": _linear("ELORETA", None),
-    "LORETA": _linear("LORETA", None),
-    "LCMV": _lcmv(None),
-    "LCMV-max-power": _lcmv("max-power"),
-    "Champagne": _sparse("ARD"),
-    "StudentT": _sparse("StudentT"),
-    "MxNE": _penalty("L21", "MAP"),
-    "MxNE-Huber": _robust,
-    "irMxNE": _penalty("L21", "Reweighted"),
-    "MCE": _penalty("L1", "MAP"),
-    "TF-MxNE": _penalty("TimeFrequency", "MAP"),
-    "irTF-MxNE": _penalty("TimeFrequency", "Reweighted"),
-    "SISSY": _patchy("SISSY", 0.003),
-    "TV": _patchy("TV", 0.01),
-    "patches": _patches(sampled=False),
-    "patches-NUTS": _patches(sampled=True),
-}
-# minutes per map: a benchmark runs them only where they are named
-SAMPLERS = ("patches-NUTS",)
+LAMBDA2 = 1 / 9  # where nothing else is said
+
+
+class Entry(NamedTuple):
+    """One method, as it is known by name.
+
+    Parameters
+    ----------
+    name : str
+    when : str
+        One sentence: when to choose it.
+    make : callable
+        From lambda2 (which some methods have no use for) to a `Recipe`.
+    slow : bool
+        Minutes a map: a benchmark runs it only where it is named.
+    compared : tuple
+        Each lambda2 that a benchmark compares: a number, or "evidence".
+    in_demo : tuple
+        Each lambda2 with which the demo has it; empty: not in the demo.
+    """
+
+    name: str
+    when: str
+    make: Callable[[Any], Recipe]
+    slow: bool = False
+    compared: tuple[float | str, ...] = (LAMBDA2,)
+    in_demo: tuple[float | str, ...] = ()
+
+    def variant(self, lambda2: float | str) -> str:
+        """Name where several lambda2 stand side by side: "MNE, evidence"."""
+        return f"{self.name}, {lambda2}" if isinstance(lambda2, str) else self.name
+
+
+_BOTH = (LAMBDA2, "evidence")
+_ENTRIES = (
+    Entry(
+        "MNE",
+        "how strong the activity is, in A m, with its uncertainty (with `--lambda2 evidence`)",
+        _linear("MinimumNorm", None),
+        compared=_BOTH,
+        in_demo=_BOTH,
+    ),
+    Entry(
+        "dSPM",
+        "where activity stands out from the noise",
+        _linear("MinimumNorm", "dSPM"),
+        in_demo=(LAMBDA2,),
+    ),
+    Entry(
+        "sLORETA",
+        "where the strongest activity is: no localisation error for one dipole, fixed orientation",
+        _linear("MinimumNorm", "sLORETA"),
+        in_demo=(LAMBDA2,),
+    ),
+    Entry(
+        "eLORETA",
+        "the same for a dipole of any orientation",
+        _linear("ELORETA", None),
+        in_demo=(LAMBDA2,),
+    ),
+    Entry(
+        "LORETA",
+        "an extended, smooth source; needs a mesh or neighbours",
+        _linear("LORETA", None),
+        compared=_BOTH,
+        in_demo=("evidence",),
+    ),
+    Entry(
+        "LCMV",
+        "oscillations and long recordings; cancels sources that are correlated",
+        _beamformer(None),
+        in_demo=(LAMBDA2,),
+    ),
+    Entry(
+        "LCMV-max-power",
+        "the same along the orientation of most power; needs free orientations",
+        _beamformer("max-power"),
+    ),
+    Entry(
+        "Champagne",
+        "few sources with a posterior, their variances known no better than at their mode",
+        _learned_variances("ARD"),
+    ),
+    Entry(
+        "StudentT",
+        "the same, less sparse: a few strong sources over weak ones",
+        _learned_variances("StudentT"),
+    ),
+    Entry(
+        "MxNE",
+        "few locations, each with one course over the window",
+        _penalty("L21", "MAP"),
+    ),
+    Entry(
+        "MxNE-Huber",
+        "the same where there are artefacts or the noise covariance is in doubt",
+        _robust_mixed_norm,
+    ),
+    Entry(
+        "irMxNE",
+        "fewer locations than MxNE, amplitudes less shrunk",
+        _penalty("L21", "Reweighted"),
+    ),
+    Entry(
+        "MCE",
+        "each sample by itself: minimum current estimate",
+        _penalty("L1", "MAP"),
+    ),
+    Entry(
+        "TF-MxNE",
+        "bursts, sources that come and go",
+        _penalty("TimeFrequency", "MAP"),
+    ),
+    Entry(
+        "irTF-MxNE",
+        "the same with fewer sources, amplitudes less shrunk",
+        _penalty("TimeFrequency", "Reweighted"),
+    ),
+    Entry(
+        "SISSY",
+        "patches with sharp borders, silence between them",
+        _extended("SISSY", 0.003),
+    ),
+    Entry(
+        "TV",
+        "patches with sharp borders, activity everywhere",
+        _extended("TV", 0.01),
+    ),
+    Entry(
+        "patches",
+        "patches of cortex with a posterior, and a noise level learned for each sensor type",
+        _patches(sampled=False),
+    ),
+    Entry(
+        "patches-NUTS",
+        "the same with draws of the variances too, and a verdict on them",
+        _patches(sampled=True),
+        slow=True,
+    ),
+)
+METHODS: dict[str, Entry] = {entry.name: entry for entry in _ENTRIES}
+
+
+def method_table() -> str:
+    """Markdown table of all entries, as docs/choosing.md has it."""
+    rows = [f"| `{e.name}` | {e.when} | {'minutes' if e.slow else ''} |" for e in _ENTRIES]
+    return "\n".join(["| `--method` | for | a map takes |", "|---|---|---|", *rows])
+
+
+if __name__ == "__main__":
+    print(method_table())

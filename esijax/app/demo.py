@@ -1,5 +1,6 @@
 """The main job on a head that needs no download: `esijax demo`."""
 
+import functools
 import time as clock
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,12 +10,14 @@ import jax
 import mne
 import numpy as np
 
-from esijax import inference, io, metrics, models, simulate
+from esijax import io, metrics, simulate
 from esijax.app.output import claimed
 from esijax.arrays import ledoit_wolf
 from esijax.estimate import Estimate
 from esijax.io.template_head import Template
 from esijax.problem import Problem
+from esijax.registry import METHODS as ENTRIES
+from esijax.registry import Recipe
 from esijax.viz import figures
 from esijax.viz.report import report
 
@@ -56,14 +59,10 @@ LONG = {  # headings where there is room
     "active": "active in 90 % interval",
     "inactive": "inactive in 90 % interval",
 }
-METHODS: dict[str, Callable[[], tuple]] = {
-    "MNE": lambda: (models.MinimumNorm(), inference.Linear()),
-    "MNE, evidence": lambda: (models.MinimumNorm("evidence"), inference.Linear()),
-    "dSPM": lambda: (models.MinimumNorm(), inference.Linear("dSPM")),
-    "sLORETA": lambda: (models.MinimumNorm(), inference.Linear("sLORETA")),
-    "eLORETA": lambda: (models.ELORETA(), inference.Linear()),
-    "LORETA, evidence": lambda: (models.LORETA("evidence"), inference.Linear()),
-    "LCMV": lambda: (None, inference.LCMV(weight_norm="unit-noise-gain-invariant")),
+METHODS: dict[str, Callable[[], Recipe]] = {
+    entry.variant(lambda2): functools.partial(entry.make, lambda2)
+    for entry in ENTRIES.values()
+    for lambda2 in entry.in_demo
 }
 
 
@@ -157,9 +156,9 @@ def _gathered(moments: np.ndarray, positions: np.ndarray, head: Template) -> np.
 def reconstruct(problem: Problem) -> Iterator[tuple[str, Estimate, float]]:
     """Solve with each method; yields name, estimate, seconds (with compilation)."""
     for name, make in METHODS.items():
-        model, method = make()
+        recipe = make()
         start = clock.perf_counter()
-        estimate = inference.solve(problem, model, method)
+        estimate = recipe.solve(problem)
         jax.block_until_ready((estimate.mean, estimate.std))
         yield name, estimate, clock.perf_counter() - start
 
@@ -189,7 +188,7 @@ def scores(name: str, estimate: Estimate, truth: Truth, seconds: float) -> dict[
     }
     for who, where in (("active", active), ("inactive", ~active)):
         share = float(metrics.coverage(low, high, true, where[:, None]))
-        row[who] = "-" if estimate.method.startswith("LCMV") else f"{100 * share:.0f} %"
+        row[who] = f"{100 * share:.0f} %" if estimate.posterior.spread_is_posterior else "-"
     row["time"] = f"{seconds:.2f} s"
     return row
 

@@ -14,7 +14,7 @@ import numpy as np
 from rich.console import Console
 from rich.markup import escape
 
-from esijax import inference, io
+from esijax import io
 from esijax._types import EsijaxWarning, InputError
 from esijax.app.console import console, listed, mark_bad, spoken
 from esijax.app.output import Output, claimed, usable
@@ -75,7 +75,7 @@ def run(wanted: Wanted) -> Estimate:
         If it was interrupted, after what had been computed was written.
     """
     screen = console()
-    recipe = METHODS[wanted.method](wanted.lambda2)
+    recipe = METHODS[wanted.method].make(wanted.lambda2)
     out = claimed(wanted.out, "localize", wanted.arguments, WRITES, wanted.overwrite)
     if wanted.checkpoint is not None:
         usable(wanted.checkpoint, "--checkpoint")
@@ -86,7 +86,7 @@ def run(wanted: Wanted) -> Estimate:
         problem = _within(_posed(wanted, response, screen), wanted.window)
         screen.log(f"solving with {wanted.method}")
         status.stop()  # the bar of the steps takes its line
-        direct = isinstance(recipe.method, inference.Linear | inference.LCMV)
+        direct = recipe.method.direct
         checkpoint = None if direct else _checkpoint(wanted, response.comment)
         estimate = recipe.solve(problem, progress=not direct, checkpoint=checkpoint)
         estimate = jax.block_until_ready(estimate)

@@ -1,28 +1,34 @@
-"""The methods of esijax that a benchmark compares: those of the command line, one line each."""
+"""The methods of esijax that a benchmark compares: those of the registry, by name."""
 
+import dataclasses
 from collections.abc import Callable
 
-from esijax import inference
 from esijax.benchmark.case import Case
 from esijax.estimate import Estimate
-from esijax.registry import METHODS as OFFERED
-from esijax.registry import SAMPLERS
+from esijax.registry import METHODS as ENTRIES
+from esijax.registry import Entry
+
+Solver = Callable[[Case], Estimate]
 
 
-def _method(name: str, lambda2: float | str = 1 / 9) -> Callable[[Case], Estimate]:
+def _solver(entry: Entry, lambda2: float | str) -> Solver:
     def run(case: Case) -> Estimate:
-        recipe = OFFERED[name](lambda2)
-        how = recipe.method
-        if isinstance(how, inference.LCMV):
-            how = inference.LCMV(case.data_cov, how.reg, how.pick_ori, how.weight_norm)
-        return recipe._replace(method=how).solve(case.problem)
+        recipe = entry.make(lambda2)
+        if recipe.method.takes_data_cov:
+            given = dataclasses.replace(recipe.method, data_cov=case.data_cov)
+            recipe = recipe._replace(method=given)
+        return recipe.solve(case.problem)
 
     return run
 
 
-METHODS: dict[str, Callable[[Case], Estimate]] = {
-    **{name: _method(name) for name in OFFERED if name not in SAMPLERS},
-    "MNE, evidence": _method("MNE", "evidence"),
-    "LORETA, evidence": _method("LORETA", "evidence"),
-}
-SLOW_METHODS = {name: _method(name) for name in SAMPLERS}
+def _solvers(slow: bool) -> dict[str, Solver]:
+    """Each entry with each lambda2 that it is compared at; the first of each come first."""
+    chosen = [e for e in ENTRIES.values() if e.slow is slow]
+    pairs = [(e, e.compared[0]) for e in chosen]
+    pairs += [(e, lambda2) for e in chosen for lambda2 in e.compared[1:]]
+    return {e.variant(lambda2): _solver(e, lambda2) for e, lambda2 in pairs}
+
+
+METHODS = _solvers(slow=False)
+SLOW_METHODS = _solvers(slow=True)

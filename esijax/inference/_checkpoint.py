@@ -25,7 +25,7 @@ from esijax._types import InputError
 from esijax.models._in_order import InOrder
 
 FAMILY = b"esijax checkpoint "
-MARK = FAMILY + b"3\n"
+MARK = FAMILY + b"4\n"
 DIGEST = hashlib.sha256().digest_size
 REMOVE = "remove it, or give another path"
 
@@ -44,11 +44,12 @@ class Checkpoint:
     Raises
     ------
     InputError
-        For a path that can be no file.
+        For a path that can be no file, or a file of another version of esijax.
     """
 
     def __init__(self, path: Any, method: Any, setup: Any, grows: bool = False):
-        self.path = _file(path)
+        self.path = _file_path(path)
+        self._refuse_other_files()
         self.key = fingerprint((method, setup))
         self.grows = grows
 
@@ -78,6 +79,14 @@ class Checkpoint:
             ) from error
         return eqx.tree_at(lambda s: s.carry, state, carry)
 
+    def _refuse_other_files(self) -> None:
+        """Look at the mark: before anything is compiled, and whatever was solved then."""
+        if self.path.exists():
+            with self.path.open("rb") as file:
+                ours = file.read(len(MARK)) == MARK
+            if not ours:
+                self._body()
+
     def _body(self) -> bytes:
         content = read_whole(self.path, limit_bytes())
         whole, start = content.startswith(MARK), len(MARK) + DIGEST
@@ -89,7 +98,7 @@ class Checkpoint:
         raise InputError(f"{self.path} is truncated, corrupt or no checkpoint: {REMOVE}.")
 
 
-def _file(path: Any) -> Path:
+def _file_path(path: Any) -> Path:
     """Refuse what can be no file of ours before anything is computed."""
     if not isinstance(path, str | Path):
         raise TypeError(f"checkpoint must be a path, got {path!r}.")
@@ -196,7 +205,9 @@ def _feed(h: Any, value: Any, within: tuple[int, ...]) -> None:
 def _parts(value: Any) -> tuple[str, list[tuple[Any, Any]]]:
     """Name of an object's class, and what it is made of, in an order of its own."""
     cls = value if isinstance(value, type) or hasattr(value, "__qualname__") else type(value)
-    name = f"{cls.__module__}.{cls.__qualname__}"
+    # our own files may move: a class is known by its name, and by what it holds
+    module = "esijax" if cls.__module__.startswith("esijax.") else cls.__module__
+    name = f"{module}.{cls.__qualname__}"
     if isinstance(value, type):
         return name, []
     if isinstance(value, InOrder):

@@ -83,6 +83,8 @@ class Method(eqx.Module):
         Whether noise models with parameters, and robust data terms, are taken.
     grows : bool
         Whether arrays of the state may become larger from step to step (on the host).
+    takes_data_cov : bool
+        Whether a field `data_cov` takes the covariance of the data (beamformers).
     """
 
     differentiable: ClassVar[bool] = False
@@ -90,6 +92,12 @@ class Method(eqx.Module):
     learns_noise: ClassVar[bool] = False
     takes_robust: ClassVar[bool] = False
     grows: ClassVar[bool] = False
+    takes_data_cov: ClassVar[bool] = False
+
+    @property
+    def direct(self) -> bool:
+        """Whether `finish` is all there is: no steps to show, nothing to keep in a checkpoint."""
+        return type(self).done is Method.done
 
     @property
     def no_gradient(self) -> str | None:

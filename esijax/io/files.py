@@ -1,13 +1,12 @@
 """Estimates on disk: one npz file, no pickle, checksum over every byte, replaced atomically.
 
 The file is a plain npz (`numpy.load` opens it): the arrays, and ``header``, a JSON text that says
-which esijax object each belongs to. The zip comment holds the format version and the SHA-256 of
-all that stands before it.
+which esijax object each belongs to (classes by their names in `_classes`). The zip comment holds
+the format version and the SHA-256 of all that stands before it.
 """
 
 import dataclasses
 import hashlib
-import importlib
 import io
 import json
 import math
@@ -26,6 +25,7 @@ from esijax._ops.memory import limit_bytes
 from esijax._types import InputError
 from esijax.estimate import RESULT, Estimate
 from esijax.io import _well_formed
+from esijax.io._classes import class_named, fill_defaults, stored_name
 from esijax.models._in_order import InOrder
 from esijax.models.hyperpriors import as_arrays
 
@@ -160,13 +160,11 @@ def _encode(value: Any, arrays: dict[str, np.ndarray]) -> Any:
     if isinstance(value, InOrder):
         return _encode_distribution(value.law, arrays)
     if dataclasses.is_dataclass(value):
-        cls = type(value)
-        if not cls.__module__.startswith("esijax."):
-            raise InputError(
-                f"cannot store an object of the class {cls.__qualname__}, which is not of esijax."
-            )
-        fields = {f.name: _encode(getattr(value, f.name), arrays) for f in dataclasses.fields(cls)}
-        return {"class": f"{cls.__module__}:{cls.__qualname__}", "fields": fields}
+        name = stored_name(type(value))
+        fields = {
+            f.name: _encode(getattr(value, f.name), arrays) for f in dataclasses.fields(value)
+        }
+        return {"class": name, "fields": fields}
     if isinstance(value, tuple | list):
         return {"tuple": [_encode(v, arrays) for v in value]}
     if isinstance(value, dict):
@@ -214,12 +212,9 @@ def _decode(node: Any, arrays: dict[str, np.ndarray]) -> Any:
         return jnp.asarray(value) if rest[0][1] else value
     if kind == "class":
         fields = {k: _decode(v, arrays) for k, v in node["fields"].items()}
-        cls = _our_class(content)
+        cls = class_named(content)
         made = object.__new__(cls)  # as stored: some classes are made from other arguments
-        known = {f.name for f in dataclasses.fields(cls)}
-        if known != set(fields):
-            raise InputError(f"{content} has other fields in this version of esijax.")
-        for field, value in fields.items():
+        for field, value in fill_defaults(cls, fields).items():
             object.__setattr__(made, field, value)
         return made
     if kind == "distribution":
@@ -232,14 +227,3 @@ def _decode(node: Any, arrays: dict[str, np.ndarray]) -> Any:
         names = ("successful", "interrupted", "not_converged", "doubtful")
         return next(getattr(RESULT, n) for n in names if RESULT[getattr(RESULT, n)] == content)
     return content
-
-
-def _our_class(name: str) -> Any:
-    """Look up one of esijax's own dataclasses; nothing else is ever imported or called."""
-    module, _, cls_name = name.partition(":")
-    if not module.startswith("esijax."):
-        raise InputError(f"the file names the foreign class {name!r}.")
-    cls = getattr(importlib.import_module(module), cls_name, None)
-    if not (isinstance(cls, type) and dataclasses.is_dataclass(cls)):
-        raise InputError(f"the file names {name!r}, which this version of esijax does not have.")
-    return cls

@@ -9,7 +9,7 @@ from esijax import _checks
 from esijax._types import InputError
 from esijax.forward import LeadField
 from esijax.forward._host import as_array
-from esijax.io.measured.agreement import forward_fits
+from esijax.io.measured.consistency import check_parts
 from esijax.io.measured.picks import channel_types
 
 FREE, FIXED, HEAD = 2, 1, 4  # FIFFV_MNE_FREE_ORI, FIFFV_MNE_FIXED_ORI, FIFFV_COORD_HEAD
@@ -40,7 +40,7 @@ def leadfield(forward: mne.Forward) -> LeadField:
     """
     if not isinstance(forward, mne.Forward):
         raise TypeError(f"forward must be an mne.Forward, got {type(forward).__name__}.")
-    forward_fits(forward)
+    check_parts(forward)
     names = list(forward["sol"]["row_names"])
     kinds = dict(zip(forward["info"]["ch_names"], channel_types(forward["info"]), strict=True))
     types = [kinds[name] for name in names]
@@ -122,7 +122,11 @@ def to_forward(leadfield: LeadField, info: mne.Info, src=None, trans: Any = None
         raise InputError("a free mne.Forward has the axes of the head: compute it along those.")
     if orients not in (1, 3):
         raise InputError(f"an mne.Forward has one or three orients, not {orients}.")
-    src = _discrete(positions, axes) if src is None else _in_head(src, mri_head, positions)
+    src = (
+        _discrete(positions, axes)
+        if src is None
+        else _source_spaces_in_head(src, mri_head, positions)
+    )
     info = mne.pick_info(info, [info["ch_names"].index(name) for name in names])
     data = np.array(leadfield.gain, dtype=float).reshape(len(names), n * orients)
     sol = dict(data=data, nrow=data.shape[0], ncol=data.shape[1], row_names=names, col_names=[])
@@ -173,7 +177,7 @@ def _discrete(positions, axes) -> mne.SourceSpaces:
     return src
 
 
-def _in_head(src, mri_head, positions) -> mne.SourceSpaces:
+def _source_spaces_in_head(src, mri_head, positions) -> mne.SourceSpaces:
     """The source space in head coordinates, checked against the locations."""
     src = src.copy()
     for s in src:

@@ -223,7 +223,7 @@ def _when(at: Any, problem: Problem) -> int | None:
 
 
 def _spread(estimate: Estimate, shape: tuple) -> np.ndarray | None:
-    if estimate.std is None or estimate.method.startswith("LCMV"):
+    if estimate.std is None or not estimate.posterior.spread_is_posterior:
         return None
     return np.broadcast_to(np.asarray(estimate.std), shape)
 

@@ -211,13 +211,13 @@ def test_a_folder_that_cannot_be_written(esijax, line, tmp_path, monkeypatch, co
 @pytest.fixture
 def in_steps(monkeypatch):
     """A method that takes a few steps even on the smallest problem."""
-    from esijax import inference, models
-    from esijax.app import methods as _cli_methods
+    from esijax import inference, models, registry
 
-    def recipe(_lambda2):
-        return _cli_methods.Recipe(models.ARD(), inference.EM("mm", tol=1e-9, accelerate=False))
+    def make(_lambda2):
+        return registry.Recipe(models.ARD(), inference.EM("mm", tol=1e-9, accelerate=False))
 
-    monkeypatch.setitem(_cli_methods.METHODS, "Champagne", recipe)
+    entry = registry.METHODS["Champagne"]._replace(make=make)
+    monkeypatch.setitem(registry.METHODS, "Champagne", entry)
 
 
 @pytest.fixture
@@ -322,15 +322,15 @@ def test_names_of_checkpoints_differ_where_conditions_do():
 def test_a_start_that_is_stopped_is_what_there_is(esijax, line, light, tmp_path, monkeypatch):
     """Two solves, two files; the second begins only where the first was finished."""
     way = [*line[:-2], "--method", "patches-NUTS", "--checkpoint", tmp_path / "kept"]
-    from esijax import inference, models
-    from esijax.app import methods as _cli_methods
+    from esijax import inference, models, registry
 
-    def recipe(_lambda2):
+    def make(_lambda2):
         start, method = inference.Laplace(num_maps=1), inference.NUTS(num_warmup=20, num_samples=20)
         prior = models.Components(components=models.components.IID())
-        return _cli_methods.Recipe(prior, method, models.noise.Scalar(), start)
+        return registry.Recipe(prior, method, models.noise.Scalar(), start)
 
-    monkeypatch.setitem(_cli_methods.METHODS, "patches-NUTS", recipe)
+    entry = registry.METHODS["patches-NUTS"]._replace(make=make)
+    monkeypatch.setitem(registry.METHODS, "patches-NUTS", entry)
     with monkeypatch.context() as patch:
         stopping(patch, 0, interrupt)
         code, _, err = esijax(*way, "--out", tmp_path / "out")

@@ -101,6 +101,19 @@ def test_what_differs_has_another_fingerprint(one, other):
     assert fingerprint(Thing(one)) == fingerprint(Thing(one))
 
 
+def test_our_classes_may_move_others_may_not(monkeypatch):
+    class Other(eqx.Module):
+        size: int
+
+    before = {}
+    for name in ("esijax.models.here", "mine.here"):
+        monkeypatch.setattr(Other, "__module__", name)
+        before[name] = fingerprint(Other(1))
+    for name, same in (("esijax.there", True), ("mine.there", False)):
+        monkeypatch.setattr(Other, "__module__", name)
+        assert (fingerprint(Other(1)) in before.values()) is same
+
+
 def test_order_within_a_dict_does_not_matter():
     assert fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
 

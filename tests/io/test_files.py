@@ -63,7 +63,7 @@ def test_what_was_saved_comes_back(estimates, kind, tmp_path):
 def test_the_file_is_a_plain_npz(saved):
     with np.load(saved) as content:
         header = json.loads(content["header"].tobytes())
-        assert header["class"] == "esijax.estimate:Estimate"
+        assert header["class"] == "Estimate"
         assert len(content.files) > 5
 
 

@@ -77,7 +77,7 @@ def load_with(written, path, where, value):
     return ej.load(sealed(path, arrays, tree))
 
 
-NOTHING = {"class": "esijax.models.source_cov:Added", "fields": {"terms": {"tuple": []}}}
+NOTHING = {"class": "Added", "fields": {"terms": {"tuple": []}}}
 
 
 def nan_first(x):

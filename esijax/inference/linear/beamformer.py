@@ -46,6 +46,7 @@ class FilterPosterior(Posterior):
 
     weights: Filters
     data: Data
+    spread_is_posterior: ClassVar[bool] = False
 
     def mean(self, scale=1.0) -> Float[Array, "*trials locations orients times"]:
         """Filter outputs, W Y."""
@@ -128,6 +129,7 @@ class LCMV(Method):
     pick_ori: str | None = eqx.field(static=True, default=None)
     weight_norm: str | None = eqx.field(static=True, default="unit-noise-gain")
     differentiable: ClassVar[bool] = True
+    takes_data_cov: ClassVar[bool] = True
 
     def __init__(self, data_cov=None, reg=0.05, pick_ori=None, weight_norm="unit-noise-gain"):
         self.data_cov = _ChannelCov.of(data_cov)

@@ -9,68 +9,17 @@ from esijax._types import InputError
 from esijax.io.measured.channels import Channels
 
 
-def forward_fits(forward: mne.Forward) -> None:
-    """Refuse a forward whose parts do not fit together: a FIF file has no checksum."""
-    _check_frames(forward)
-    n_orients = 1 if forward["source_ori"] == 1 else 3
-    n_sources = sum(int(s["nuse"]) for s in forward["src"])
-    sol = forward["sol"]
-    fits = {
-        "the lead field": sol["data"].shape == (len(sol["row_names"]), n_sources * n_orients),
-        "the number of sources": forward["nsource"] == n_sources,
-        "the positions": np.shape(forward["source_rr"]) == (n_sources, 3),
-        "the orientations": _are_unit(forward["source_nn"]),
-    }
-    for i, s in enumerate(forward["src"]):
-        fits[f"source space {i}"] = _fits(s)
-    wrong = [what for what, fit in fits.items() if not fit]
-    if wrong:
-        raise InputError(
-            f"the forward does not fit together ({_checks.names(wrong)}): a corrupt file? Compute "
-            "it again."
-        )
+def check_agreement(
+    channels: Channels, forward: mne.Forward, noise_cov: mne.Covariance | None
+) -> None:
+    """Refuse a forward or a noise covariance of another measurement."""
+    _same_head(channels, forward)
+    _same_compensation(channels, forward)
+    _projectors_known(channels, noise_cov)
+    _plausible_lead_field(channels, forward)
 
 
-def _fits(s) -> bool:
-    """Whether vertices, normals and triangles of a source space refer to each other."""
-    n = int(s["np"])
-    triangles = [s.get("tris"), s.get("use_tris")] if s["type"] == "surf" else []
-    return (
-        len(s["rr"]) == len(s["nn"]) == n
-        and len(s["vertno"]) == s["nuse"]
-        and all(_within(index, n) for index in (s["vertno"], *triangles))
-        and bool(np.isfinite(s["rr"]).all())
-        and _are_unit(s["nn"][s["vertno"]])
-    )
-
-
-def _within(index: np.ndarray | None, n: int) -> bool:
-    return index is None or np.size(index) == 0 or bool(np.min(index) >= 0 and np.max(index) < n)
-
-
-def _are_unit(vectors: np.ndarray) -> bool:
-    """Whether all are finite unit vectors."""
-    length = np.sum(np.asarray(vectors, dtype=float) ** 2, axis=-1)
-    return bool((np.abs(length - 1.0) < 0.1).all())
-
-
-def _check_frames(forward: mne.Forward) -> None:
-    """Refuse other coordinates than head or MRI, and source spaces that claim others."""
-    frame = forward["coord_frame"]
-    if frame not in (4, 5):
-        raise InputError(
-            f"the forward is in coordinate frame {int(frame)}; it must be head (4) or MRI (5)."
-        )
-    wrong = [i for i, s in enumerate(forward["src"]) if s["coord_frame"] != frame]
-    if wrong:
-        raise InputError(
-            f"the forward claims coordinate frame {int(frame)}, its source space {wrong[0]} "
-            f"{int(forward['src'][wrong[0]]['coord_frame'])}: one of the flags is wrong, compute "
-            "the forward again."
-        )
-
-
-def same_head(channels: Channels, forward: mne.Forward) -> None:
+def _same_head(channels: Channels, forward: mne.Forward) -> None:
     """Refuse a device that sat elsewhere when the forward was computed."""
     here, there = channels.info["dev_head_t"], forward["info"].get("dev_head_t")
     if here is None or there is None or not (channels.types != "eeg").any():
@@ -86,9 +35,10 @@ def same_head(channels: Channels, forward: mne.Forward) -> None:
         )
 
 
-def lead_field(channels: Channels, forward: mne.Forward) -> None:
+def _plausible_lead_field(channels: Channels, forward: mne.Forward) -> None:
     """Finite, in SI units, and each row strongest near its own sensor."""
-    rows, types = channels.rows(forward["sol"]["row_names"]), channels.types
+    _checks.few(len(channels.names), forward["nsource"])
+    rows, types = channels.forward_rows, channels.types
     _checks.lead_field(forward["sol"]["data"], rows, channels.names, types)
     places = _checks.spread_out(np.asarray(forward["source_rr"], dtype=float))
     if forward["source_ori"] == 1 or places is None:
@@ -98,7 +48,7 @@ def lead_field(channels: Channels, forward: mne.Forward) -> None:
     sources = np.asarray(forward["source_rr"], dtype=float)[places]
     if forward["coord_frame"] == 5:
         sources = mne.transforms.apply_trans(forward["mri_head_t"], sources)
-    sensors = _sensor_positions(channels)
+    sensors = _sensors_in_head(channels)
     astray: list[str] = []
     for kind in dict.fromkeys(types):
         use = np.flatnonzero((types == kind) & np.isfinite(sensors).all(axis=1))
@@ -111,7 +61,7 @@ def lead_field(channels: Channels, forward: mne.Forward) -> None:
         )
 
 
-def _sensor_positions(channels: Channels) -> np.ndarray:
+def _sensors_in_head(channels: Channels) -> np.ndarray:
     """Head coordinates (channels, 3); NaN where unknown."""
     out = np.array([ch["loc"][:3] for ch in channels.chs], dtype=float)
     out[~out.any(axis=1)] = np.nan
@@ -123,7 +73,7 @@ def _sensor_positions(channels: Channels) -> np.ndarray:
     return out
 
 
-def same_compensation(channels: Channels, forward: mne.Forward) -> None:
+def _same_compensation(channels: Channels, forward: mne.Forward) -> None:
     """Refuse gradient compensation that differs between measurement and forward."""
 
     def grade(chs) -> set[int]:
@@ -139,7 +89,7 @@ def same_compensation(channels: Channels, forward: mne.Forward) -> None:
         )
 
 
-def projectors_known(channels: Channels, noise_cov: mne.Covariance | None) -> None:
+def _projectors_known(channels: Channels, noise_cov: mne.Covariance | None) -> None:
     """Projectors that shaped the covariance must be known to the measurement as well."""
     if noise_cov is None:
         return

@@ -10,7 +10,7 @@ import numpy as np
 from esijax import _checks
 from esijax._types import InputError
 from esijax.io.measured.dead import with_noise
-from esijax.io.measured.picks import channel_types, wanted
+from esijax.io.measured.picks import channel_types, chosen_channels
 
 logger = logging.getLogger("esijax")
 
@@ -67,6 +67,8 @@ class Channels:
         Of the whole measurement; only read.
     projs : list of mne.Projection
         Those that touch one of the channels.
+    forward_rows : (channels,) of int
+        Their rows in the lead field of the forward.
     """
 
     names: list[str]
@@ -74,6 +76,7 @@ class Channels:
     index: list[int]
     info: mne.Info
     projs: list
+    forward_rows: np.ndarray
 
     @property
     def chs(self) -> list:
@@ -82,8 +85,7 @@ class Channels:
 
     def rows(self, names: list[str]) -> np.ndarray:
         """Their places among other names."""
-        position = {name: i for i, name in enumerate(names)}
-        return np.array([position[name] for name in self.names])
+        return _places_among(names, self.names)
 
     def picked(self) -> mne.Info:
         """Make the Info of these channels alone, for functions of MNE-Python that need one."""
@@ -93,44 +95,53 @@ class Channels:
         return info
 
 
+def _places_among(names: list[str], wanted: list[str]) -> np.ndarray:
+    """Where each of the wanted names stands among the names."""
+    position = {name: i for i, name in enumerate(names)}
+    return np.array([position[name] for name in wanted])
+
+
 def common_channels(
-    data: Measurement, forward: Any, noise_cov: mne.Covariance | None, picks: Any
+    data: Measurement, row_names: list[str], noise_cov: mne.Covariance | None, picks: Any
 ) -> Channels:
-    """Good shared channels in the order of the measurement."""
+    """Good channels in the order of the measurement that lead field and covariance have as well.
+
+    `row_names` are those of the lead field.
+    """
     info = data.inst.info
     kinds = dict(zip(info["ch_names"], channel_types(info), strict=True))
-    chosen = wanted(info, picks)
+    chosen = chosen_channels(info, picks)
     bads = set(info["bads"]) | (set() if noise_cov is None else set(noise_cov["bads"]))
     good = [name for name in chosen if name not in bads]
     if not good:
         raise InputError(f"all channels are marked bad: {_checks.names(sorted(bads))}.")
-    names = _shared(kinds, good, forward, noise_cov)
+    names = _shared(kinds, good, row_names, noise_cov)
     if bads & set(chosen):
         logger.info("bad channels left out: %s", sorted(bads & set(chosen)))
     if noise_cov is not None:
         names = with_noise(names, kinds, noise_cov)
-    _checks.few(len(names), forward["nsource"])
     index = [info["ch_names"].index(name) for name in names]
     present = set(names)
     projs = [p for p in info["projs"] if present.intersection(p["data"]["col_names"])]
-    return Channels(names, np.array([kinds[n] for n in names]), index, info, projs)
+    types = np.array([kinds[n] for n in names])
+    return Channels(names, types, index, info, projs, _places_among(row_names, names))
 
 
-def _shared(kinds: dict[str, str], good: list[str], forward, noise_cov) -> list[str]:
+def _shared(kinds: dict[str, str], good: list[str], row_names: list[str], noise_cov) -> list[str]:
     """Good channels that the forward and the covariance have as well."""
-    row_names = set(forward["sol"]["row_names"])
-    cov_names = row_names if noise_cov is None else set(noise_cov.ch_names)
-    names = [name for name in good if name in row_names and name in cov_names]
+    seen = set(row_names)
+    cov_names = seen if noise_cov is None else set(noise_cov.ch_names)
+    names = [name for name in good if name in seen and name in cov_names]
     if not names:
         raise InputError(
             "no channel is shared: the measurement has "
-            f"{_checks.names(good, 3)}; the forward has {_checks.names(sorted(row_names), 3)}; "
+            f"{_checks.names(good, 3)}; the forward has {_checks.names(sorted(seen), 3)}; "
             f"noise_cov has {_checks.names(sorted(cov_names), 3)}."
         )
     missing = [name for name in good if name not in set(names)]
     if not missing:
         return names
-    where = "forward" if any(m not in row_names for m in missing) else "noise_cov"
+    where = "forward" if any(m not in seen for m in missing) else "noise_cov"
     message = f"{len(missing)} good channels are missing in {where}: {_checks.names(missing)}"
     if len(names) < 0.9 * len(good):
         left = list(dict.fromkeys(kinds[n] for n in names))

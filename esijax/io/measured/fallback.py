@@ -18,7 +18,7 @@ from esijax.io.measured.channels import Channels, Measurement
 MIN_BASELINE = 20
 SCALE = {"mag": 1e-15, "grad": 1e-13, "eeg": 1e-6}  # fT, fT/cm, uV: MNE-Python shrinks in those
 FILLED = 1e-12  # share of the largest eigenvalue; rounding to float32 leaves about 1e-15
-CHUNK = 10_000  # samples
+SAMPLES = 10_000  # at a time
 
 
 class Group(NamedTuple):
@@ -61,10 +61,10 @@ def fallback(
         projector = make_projector(channels.projs, channels.names)[0]
     projector = projector * scale / scale[:, None]
     cov, ranks = np.zeros((len(scale), len(scale))), []
-    for kind, rows, basis, _ in _groups(recording, channels, scale, projector):
+    for kind, rows, basis, _ in _noise_groups(recording, channels, scale, projector):
         inner = np.eye(basis.shape[1])
         if baseline is not None:
-            inner = _shrunk(basis.T @ projector[rows] @ baseline) * data.nave
+            inner = _ledoit_wolf_cov(basis.T @ projector[rows] @ baseline) * data.nave
         colour = scale[rows, None] * basis
         cov[np.ix_(rows, rows)] = colour @ inner @ colour.T
         ranks.append(f"rank {len(inner)} of {len(rows)} in {kind}")
@@ -73,7 +73,7 @@ def fallback(
     return cov, f"noise_cov: {how}; {' and '.join(ranks)}"
 
 
-def _shrunk(samples: np.ndarray) -> np.ndarray:
+def _ledoit_wolf_cov(samples: np.ndarray) -> np.ndarray:
     """Covariance of (dimensions, times) samples by Ledoit and Wolf, for the degrees of freedom."""
     from sklearn.covariance import ledoit_wolf
 
@@ -81,7 +81,7 @@ def _shrunk(samples: np.ndarray) -> np.ndarray:
     return ledoit_wolf(samples.T)[0] * n_times / (n_times - 1)
 
 
-def _groups(recording, channels: Channels, scale, projector) -> list[Group]:
+def _noise_groups(recording, channels: Channels, scale, projector) -> list[Group]:
     """Each type by itself; magnetometers and gradiometers together where one tells of the other."""
     gram, n_free = _scatter(recording, scale)
     gram = projector @ gram @ projector.T
@@ -91,7 +91,7 @@ def _groups(recording, channels: Channels, scale, projector) -> list[Group]:
         rows = np.flatnonzero(np.isin(channels.types, types))
         block, room = gram[np.ix_(rows, rows)], projector[rows] @ projector[rows].T
         limit = len(rows) if kind == "eeg" or most is None else most
-        return _group(kind, rows, block, room, limit, n_free)
+        return _noise_group(kind, rows, block, room, limit, n_free)
 
     single = [group(str(kind), (str(kind),)) for kind in dict.fromkeys(channels.types)]
     meg = [g for g in single if g.kind != "eeg"]
@@ -104,7 +104,7 @@ def _groups(recording, channels: Channels, scale, projector) -> list[Group]:
     return [both, *(g for g in single if g.kind == "eeg")]
 
 
-def _group(kind: str, rows, gram, room, limit: int, n_free: int) -> Group:
+def _noise_group(kind: str, rows, gram, room, limit: int, n_free: int) -> Group:
     """Basis of what the data fill; of what the projectors leave where samples are too few."""
     rank, basis = _filled(gram)
     most, whole = _filled(room)
@@ -133,8 +133,8 @@ def _scatter(recording: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, int]
     gram = np.zeros((len(scale), len(scale)))
     for trial in trials:
         mean = trial.mean(axis=1, keepdims=True)
-        for start in range(0, trial.shape[1], CHUNK):
-            part = (trial[:, start : start + CHUNK] - mean) / scale[:, None]
+        for start in range(0, trial.shape[1], SAMPLES):
+            part = (trial[:, start : start + SAMPLES] - mean) / scale[:, None]
             gram += part @ part.T
     return gram, len(trials) * (trials.shape[2] - 1)
 

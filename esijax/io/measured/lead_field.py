@@ -11,20 +11,18 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from esijax.io.measured.noise import Noise
+from esijax.io.measured.noise import HostWhitener
 
-CHUNK = 768  # columns
+COLUMNS = 768  # at a time
 
 
-class LeadField(NamedTuple):
-    """What the pass reads.
+class StoredField(NamedTuple):
+    """The lead field of a forward, and what leads to its frames.
 
     Parameters
     ----------
     stored : (rows, locations, 1 or 3)
         As the forward has it, float32 or float64.
-    rows : (channels,) of int
-        Row of each channel.
     turn : (locations, 1 or 3, 3) | None
         Axes to project on; None: they are the stored ones.
     single : bool
@@ -32,7 +30,6 @@ class LeadField(NamedTuple):
     """
 
     stored: np.ndarray
-    rows: np.ndarray
     turn: np.ndarray | None
     single: bool
 
@@ -41,9 +38,9 @@ class LeadField(NamedTuple):
         """Orients after the turn."""
         return self.stored.shape[2] if self.turn is None else self.turn.shape[1]
 
-    def columns(self, here: slice) -> np.ndarray:
+    def columns(self, rows: np.ndarray, here: slice) -> np.ndarray:
         """Lead fields of some locations, (locations, orients, channels) in float64."""
-        part = self.stored[self.rows, here]
+        part = self.stored[rows, here]
         return part.transpose(1, 2, 0).astype(float, order="C")
 
     def turned(self, columns: np.ndarray, start: int) -> np.ndarray:
@@ -55,9 +52,10 @@ class LeadField(NamedTuple):
 
 
 def assemble(
-    noise: Noise,
+    noise: HostWhitener,
     unit: float,
-    field: LeadField,
+    field: StoredField,
+    rows: np.ndarray,
     depth: np.ndarray | None,
     turned_first: bool = False,
 ) -> tuple[jax.Array, np.ndarray, np.ndarray | None]:
@@ -65,10 +63,12 @@ def assemble(
 
     Parameters
     ----------
-    noise : Noise
+    noise : HostWhitener
     unit : float
         A m per unit of source amplitude.
-    field : LeadField
+    field : StoredField
+    rows : (channels,) of int
+        Row of each channel in the stored field.
     depth : (some,) of int | (some, channels) | None
         Channels that tell how deep a source is, or a map to them.
     turned_first : bool
@@ -88,11 +88,11 @@ def assemble(
     power = np.empty(flat_out.shape[1])
     blocks = None if depth is None else np.empty((n, seen_orients, seen_orients))
     parts = [
-        (rows, _as_slice(seen), noise.matrix[rows][:, seen] * unit) for rows, seen in noise.parts
+        (part, _as_slice(seen), noise.matrix[part][:, seen] * unit) for part, seen in noise.parts
     ]
-    size = max(1, CHUNK // own)
+    size = max(1, COLUMNS // own)
     for start in range(0, n, size):
-        columns = field.columns(slice(start, start + size))
+        columns = field.columns(rows, slice(start, start + size))
         turned = field.turned(columns, start)
         if depth is not None and blocks is not None:
             seen = turned if turned_first else columns
@@ -100,8 +100,8 @@ def assemble(
             np.einsum("loc,lpc->lop", seen, seen, out=blocks[start : start + size])
         flat = turned.reshape(-1, turned.shape[2]).T
         there = slice(start * field.n_orients, start * field.n_orients + flat.shape[1])
-        for rows, seen, block in parts:
-            np.matmul(block, flat[seen], out=flat_out[rows, there])
+        for part, seen, block in parts:
+            np.matmul(block, flat[seen], out=flat_out[part, there])
         np.einsum("rc,rc->c", flat_out[:, there], flat_out[:, there], out=power[there])
     return jax.device_put(out, may_alias=True), power.reshape(n, -1), blocks
 

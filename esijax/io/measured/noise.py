@@ -21,7 +21,7 @@ RANK_SCALE = {"mag": 1e12, "grad": 1e11, "eeg": 1e5}  # brings V and T to like s
 
 
 @dataclasses.dataclass(frozen=True)
-class Noise:
+class HostWhitener:
     """Whitener of the average on the host.
 
     `parts` tells which rows of the matrix see which channels: MEG and EEG are whitened apart.
@@ -39,7 +39,9 @@ class Noise:
         return Whitener(*(jnp.asarray(x, dtype=float) for x in numbers))
 
 
-def noise_of(noise_cov, recording, channels: Channels, rank, data) -> tuple[Noise, tuple[str, ...]]:
+def noise_of(
+    noise_cov, recording, channels: Channels, rank, data
+) -> tuple[HostWhitener, tuple[str, ...]]:
     """Whitener for the channels; says where the covariance came from if it was missing."""
     rank = _check_rank_argument(rank, channels)
     notes: tuple[str, ...] = ()
@@ -52,7 +54,7 @@ def noise_of(noise_cov, recording, channels: Channels, rank, data) -> tuple[Nois
     index = channels.rows(noise_cov.ch_names)
     square = np.diag(noise_cov.data) if noise_cov["diag"] else np.asarray(noise_cov.data)
     square = square[np.ix_(index, index)]
-    for rows in _groups(channels).values():  # MEG together, EEG apart: checks need one scale
+    for rows in _rows_by_group(channels).values():  # MEG together, EEG apart: checks need one scale
         noisy = rows[np.diag(square)[rows] != 0]  # a reference electrode has no noise as yet
         _checks.covariance(square[np.ix_(noisy, noisy)], [names[i] for i in noisy])
     # a private copy: MNE's own would share projectors with the caller's
@@ -61,10 +63,10 @@ def noise_of(noise_cov, recording, channels: Channels, rank, data) -> tuple[Nois
     rank = _checked_rank(cov, square, channels, rank, is_given)
     matrix, colorer, parts = _whitening(square, channels, rank)
     root = np.sqrt(data.nave)
-    return Noise(matrix * root, colorer / root, data.nave, parts), notes
+    return HostWhitener(matrix * root, colorer / root, data.nave, parts), notes
 
 
-def _groups(channels: Channels) -> dict[str, np.ndarray]:
+def _rows_by_group(channels: Channels) -> dict[str, np.ndarray]:
     """Rows of MEG and EEG, in the order in which they come."""
     kinds = np.where(channels.types == "eeg", "eeg", "meg")
     return {str(kind): np.flatnonzero(kinds == kind) for kind in dict.fromkeys(kinds)}
@@ -76,7 +78,7 @@ def _whitening(square: np.ndarray, channels: Channels, rank: dict):
     The same as `mne.cov.compute_whitener(pca=True)` for a rank that is known already.
     """
     whiteners, colorers, parts, start = [], [], [], 0
-    for kind, rows in _groups(channels).items():
+    for kind, rows in _rows_by_group(channels).items():
         keep = sum(n for k, n in rank.items() if (k == "eeg") == (kind == "eeg"))
         values, vectors = np.linalg.eigh(square[np.ix_(rows, rows)])
         values, vectors = values[len(rows) - keep :], vectors[:, len(rows) - keep :]
@@ -135,30 +137,30 @@ def _checked_rank(
         info = channels.picked()
         return mne.compute_rank(cov, how, info=info, on_rank_mismatch="ignore", verbose="ERROR")
 
-    groups = _groups(channels)
+    groups = _rows_by_group(channels)
     found = {kind: _estimated_rank(square, channels, rows) for kind, rows in groups.items()}
     use = found if rank is None else compute(rank)
-    for kind, n in _by_group(use).items():
+    for kind, n in _sum_by_group(use).items():
         if n > found.get(kind, n) and _unstable(square, groups[kind], n):
             raise InputError(
                 f"rank of {kind} is set to {n}, but noise_cov has only {found[kind]} dimensions: "
                 "the whitener would amplify rounding errors; pass rank=None."
             )
     if is_given:
-        _warn_if_filtered(rank_of_sss(channels), _by_group(use).get("meg", 0))
+        _warn_if_filtered(rank_of_sss(channels), _sum_by_group(use).get("meg", 0))
         if any(n <= 0.9 * len(groups[kind]) for kind, n in found.items()):
-            _warn_if_low(found, _by_group(compute("info")))
+            _warn_if_low(found, _sum_by_group(compute("info")))
     return use
 
 
-def _group(kind: str) -> str:
+def _meg_or_eeg(kind: str) -> str:
     return "eeg" if kind == "eeg" else "meg"
 
 
-def _by_group(rank: dict[str, int]) -> dict[str, int]:
+def _sum_by_group(rank: dict[str, int]) -> dict[str, int]:
     total: Counter = Counter()
     for kind, n in rank.items():
-        total[_group(kind)] += int(n)
+        total[_meg_or_eeg(kind)] += int(n)
     return dict(total)
 
 

@@ -1,51 +1,54 @@
-"""Orientations and their prior: surface frames, loose constraint, depth weighting.
+"""Orientations and their prior: surface frames and the loose constraint.
 
-The arithmetic is MNE-Python's (`compute_depth_prior`, `compute_orient_prior`), on arrays, so that
-a problem is ready in a fraction of the time that copying the source spaces takes.
+The arithmetic is MNE-Python's (`compute_orient_prior`), on arrays, so that a problem is ready in a
+fraction of the time that copying the source spaces takes.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import mne
 import numpy as np
 
 from esijax._types import InputError
-from esijax.io.measured.channels import Channels
-from esijax.io.measured.lead_field import LeadField
-from esijax.io.measured.noise import Noise
-from esijax.io.measured.spaces import KINDS
-
-DEPTH = {
-    "exp": 0.8,
-    "limit": 10.0,
-    "limit_depth_chs": True,
-    "combine_xyz": "spectral",
-    "allow_fixed_depth": False,
-}
+from esijax.io.measured.lead_field import StoredField
+from esijax.io.measured.spaces import SPACE_KINDS
 
 
-def orient(
-    forward: mne.Forward, channels: Channels, loose: dict[str, float]
-) -> tuple[LeadField, np.ndarray]:
-    """Lead field with what leads to its frames, and the frames.
+class Oriented(NamedTuple):
+    """A forward solution in the axes that its problem has.
 
-    Returns
-    -------
-    field : LeadField
+    Parameters
+    ----------
+    field : StoredField
     frames : (locations, 1 or 3, 3)
         Orient axes in the frame of the forward; the normal last.
+    scale : (locations, 1 or 3)
+        Standard deviation that the orientation constraint leaves.
     """
+
+    field: StoredField
+    frames: np.ndarray
+    scale: np.ndarray
+
+
+def oriented(forward: mne.Forward, loose: Any) -> Oriented:
+    """Bring a forward into surface frames, or along its normals where `loose` is 0."""
+    by_kind = _loose_by_kind(forward, loose)
+    field, frames = _field_and_frames(forward, is_fixed=not any(by_kind.values()))
+    return Oriented(field, frames, _orient_scale(forward, field.n_orients, by_kind))
+
+
+def _field_and_frames(forward: mne.Forward, is_fixed: bool) -> tuple[StoredField, np.ndarray]:
+    """Lead field with what leads to its frames, and the frames."""
     gain = forward["sol"]["data"]
-    rows = channels.rows(forward["sol"]["row_names"])
     if forward["source_ori"] == 1:
-        return LeadField(gain[:, :, None], rows, None, False), frames_of(forward)
+        return StoredField(gain[:, :, None], None, False), frames_of(forward)
     gain = gain.reshape(len(gain), -1, 3)
-    if all(v == 0 for v in loose.values()):
-        return _along_normals(forward, gain, rows)
+    if is_fixed:
+        return _along_normals(forward, gain)
     frames = frames_of(forward)
-    if forward["surf_ori"]:
-        return LeadField(gain, rows, None, False), frames
-    return LeadField(gain, rows, frames, False), frames
+    turn = None if forward["surf_ori"] else frames
+    return StoredField(gain, turn, False), frames
 
 
 def frames_of(forward: mne.Forward) -> np.ndarray:
@@ -66,7 +69,7 @@ def frames_of(forward: mne.Forward) -> np.ndarray:
     return frames
 
 
-def _along_normals(forward, gain, rows) -> tuple[LeadField, np.ndarray]:
+def _along_normals(forward, gain) -> tuple[StoredField, np.ndarray]:
     """Fixed orientations: the lead field along the normals.
 
     MNE-Python starts from the lead field as it was computed, along the axes of the head, even where
@@ -77,13 +80,13 @@ def _along_normals(forward, gain, rows) -> tuple[LeadField, np.ndarray]:
     if any(_has_patches(s) for s in forward["src"]):
         normals = normals / np.linalg.norm(normals, axis=2, keepdims=True)
     if not forward["surf_ori"]:
-        return LeadField(gain, rows, normals, True), normals
+        return StoredField(gain, normals, True), normals
     own = frames_of(forward)[:, 2:]
     first = _as_computed(forward, gain, normals)
     if first is not None:
-        return LeadField(first, rows, normals, True), normals
+        return StoredField(first, normals, True), normals
     turn = np.broadcast_to([[0.0, 0.0, 1.0]], own.shape)
-    return LeadField(gain, rows, turn, True), own
+    return StoredField(gain, turn, True), own
 
 
 def _as_computed(forward, gain: np.ndarray, normals: np.ndarray) -> np.ndarray | None:
@@ -119,82 +122,43 @@ def surface_frames(normals: np.ndarray) -> np.ndarray:
     return np.stack([first, np.cross(normals, first), normals], axis=1)
 
 
-def orient_scales(forward: mne.Forward, n_orients: int, loose: dict[str, float]) -> np.ndarray:
+def _orient_scale(forward: mne.Forward, n_orients: int, loose: dict[str, float]) -> np.ndarray:
     """Standard deviation that the orientation constraint leaves, (locations, orients)."""
     if n_orients == 1:
         return np.ones((forward["nsource"], 1))
-    kinds = [KINDS[s["type"]] for s in forward["src"]]
+    kinds = [SPACE_KINDS[s["type"]] for s in forward["src"]]
     each = np.repeat([np.sqrt(loose[k]) for k in kinds], [int(s["nuse"]) for s in forward["src"]])
     return np.stack([each, each, np.ones(len(each))], axis=1)
 
 
-def depth_options(depth: Any) -> dict:
-    """Options of the depth weighting as MNE names them; InputError for others."""
-    given = depth if isinstance(depth, dict) else {"exp": depth}
-    unknown = [key for key in given if key not in DEPTH]
-    if unknown:
-        raise InputError(f"depth does not know {unknown}; it knows {sorted(DEPTH)}.")
-    options = {**DEPTH, **given}
-    exp = options["exp"]
-    if exp is not None and not (isinstance(exp, int | float | np.number) and 0 <= exp < np.inf):
-        raise InputError(f"the depth exponent must be None or a number >= 0, got {exp!r}.")
-    by = options["limit_depth_chs"]
-    if not (isinstance(by, bool | np.bool_) or (isinstance(by, str) and by == "whiten")):
-        raise InputError(f"limit_depth_chs must be True, False or 'whiten', got {by!r}.")
-    options["limit_depth_chs"] = by if isinstance(by, str) else bool(by)
-    limit = options["limit"]
-    if limit is not None and not (isinstance(limit, int | float | np.number) and limit > 0):
-        raise InputError(f"the depth limit must be None or a number > 0, got {limit!r}.")
-    xyz = options["combine_xyz"]
-    if not (isinstance(xyz, str) and xyz in ("spectral", "fro")):
-        raise InputError(f"combine_xyz must be 'spectral' or 'fro', got {xyz!r}.")
-    return options
+def _loose_by_kind(forward: mne.Forward, loose: Any) -> dict[str, float]:
+    """The orientation constraint of each kind of source space, checked."""
+    kinds = {SPACE_KINDS[s["type"]] for s in forward["src"]}
+    if isinstance(loose, str):
+        if loose != "auto":
+            raise InputError(f"loose must be 'auto', a number or a dict, got {loose!r}.")
+        # MNE's rule: 0.2 only where every source space is a surface
+        loose = 0.2 if kinds == {"surface"} else 1.0
+    if not isinstance(loose, dict):
+        loose = dict.fromkeys(kinds, loose)
+    if set(loose) != kinds:
+        raise InputError(f"loose must have the keys {sorted(kinds)}, got {list(loose)}.")
+    for kind, value in loose.items():
+        if not (isinstance(value, int | float | np.number) and 0 <= value <= 1):
+            raise InputError(
+                f"loose must lie between 0 (fixed) and 1 (free), got {value!r} ({kind})."
+            )
+        if kind == "volume" and value != 1:
+            raise InputError(f"a volume source space has no normals: loose must be 1, got {value}.")
+    _check_free(forward, loose)
+    return {k: float(v) for k, v in loose.items()}
 
 
-def depth_channels(
-    forward: mne.Forward, channels: Channels, options: dict, noise: Noise
-) -> np.ndarray | None:
-    """Channels that tell how deep a source is, or the map to them; None without depth weighting."""
-    if not options["exp"]:
-        return None
-    if forward["source_ori"] == 1 and not options["allow_fixed_depth"]:
+def _check_free(forward: mne.Forward, loose: dict[str, float]) -> None:
+    """Refuse a loose constraint on a forward that has one orientation."""
+    fixed = forward["source_ori"] == 1
+    if fixed and any(v > 0 for v in loose.values()):
         raise InputError(
-            "depth weighting needs the lead field of all three orientations and this forward has "
-            "fixed ones: pass depth=None, depth=dict(allow_fixed_depth=True), or a free forward."
+            f"the forward has fixed orientations, loose={loose} needs free ones: pass loose=0 and "
+            "depth=None, or a forward made with force_fixed=False."
         )
-    if options["limit_depth_chs"] == "whiten":
-        return noise.matrix
-    if not options["limit_depth_chs"]:
-        return np.arange(len(channels.names))
-    kind = next(k for k in ("grad", "mag", "eeg") if (channels.types == k).any())
-    return np.flatnonzero(channels.types == kind)
-
-
-def depth_scale(blocks: np.ndarray, options: dict) -> np.ndarray:
-    """Standard deviation by depth, (locations,): 1 / sensitivity^exp, limited.
-
-    Parameters
-    ----------
-    blocks : (locations, o, o)
-        Products of the lead fields of each location.
-    options : dict
-    """
-    if options["combine_xyz"] == "fro" or blocks.shape[1] == 1:
-        power = np.trace(blocks, axis1=1, axis2=2)
-    else:
-        power = np.linalg.eigvalsh(blocks)[:, -1]
-    power = np.where(power > 0, power, power[power > 0].min())
-    weight = _limited(1.0 / power, options["limit"], options["limit_depth_chs"])
-    return np.sqrt(weight ** options["exp"])
-
-
-def _limited(weight: np.ndarray, limit: float | None, limit_depth_chs) -> np.ndarray:
-    """Cap the ratio of weights at limit^2, counted as MNE-Python (and MNE-C) do."""
-    if limit is None:
-        return weight
-    ordered = np.sort(weight)
-    top = limit**2 * ordered[0]
-    if limit_depth_chs is not False:
-        above = ordered[ordered > top]
-        top = above[0] if len(above) else ordered[-1]
-    return np.minimum(weight / top, 1.0)

@@ -9,7 +9,7 @@ from esijax import _checks
 from esijax._types import InputError
 
 LOCALISABLE = ("mag", "grad", "eeg")
-GROUPS = {"meg": ("mag", "grad"), "data": LOCALISABLE}
+PICK_GROUPS = {"meg": ("mag", "grad"), "data": LOCALISABLE}
 
 
 def channel_types(info: mne.Info) -> list[str]:
@@ -23,7 +23,7 @@ def channel_types(info: mne.Info) -> list[str]:
         ) from error
 
 
-def wanted(info: mne.Info, picks: Any) -> list[str]:
+def chosen_channels(info: mne.Info, picks: Any) -> list[str]:
     """MEG and EEG channels that `picks` selects, in the order of info."""
     types = channel_types(info)
     kinds = dict(zip(info["ch_names"], types, strict=True))
@@ -36,14 +36,14 @@ def wanted(info: mne.Info, picks: Any) -> list[str]:
         )
     if picks is None:
         return usable
-    chosen = {name for pick in _listed(picks, len(types)) for name in _named(pick, kinds)}
+    chosen = {name for pick in _as_list(picks, len(types)) for name in _names_of_pick(pick, kinds)}
     if not chosen & set(usable):
         has = ", ".join(kind for kind in LOCALISABLE if kind in types)
         raise InputError(f"picks={picks!r} selects no MEG or EEG channel; there are {has}.")
     return [name for name in usable if name in chosen]
 
 
-def _listed(picks: Any, n_channels: int) -> list:
+def _as_list(picks: Any, n_channels: int) -> list:
     """Single picks; a mask would be taken for the channels 0 and 1."""
     if isinstance(picks, slice):
         return list(range(n_channels)[picks])
@@ -58,7 +58,7 @@ def _listed(picks: Any, n_channels: int) -> list:
     return picks
 
 
-def _named(pick: Any, kinds: dict[str, str]) -> set[str]:
+def _names_of_pick(pick: Any, kinds: dict[str, str]) -> set[str]:
     """Names of the channels that one pick stands for: a name, a type, a number."""
     names = list(kinds)
     if isinstance(pick, int | np.integer) and not isinstance(pick, bool):
@@ -67,7 +67,7 @@ def _named(pick: Any, kinds: dict[str, str]) -> set[str]:
         return {names[pick]}
     found: set[str] = set()
     if isinstance(pick, str):
-        types = (*kinds.values(),) if pick == "all" else GROUPS.get(pick, (pick,))
+        types = (*kinds.values(),) if pick == "all" else PICK_GROUPS.get(pick, (pick,))
         found = {pick} if pick in kinds else {n for n, kind in kinds.items() if kind in types}
     if not found:
         raise InputError(f"picks: {pick!r} is neither a channel nor a channel type here.")

@@ -6,8 +6,8 @@ import numpy as np
 
 from esijax._types import InputError
 
-KINDS = {"surf": "surface", "vol": "volume", "discrete": "discrete"}
-HEMISPHERES = {101: "left", 102: "right"}  # FIFFV_MNE_SURF_LEFT_HEMI, FIFFV_MNE_SURF_RIGHT_HEMI
+SPACE_KINDS = {"surf": "surface", "vol": "volume", "discrete": "discrete"}
+SURFACE_SIDES = {101: "left", 102: "right"}  # FIFFV_MNE_SURF_LEFT_HEMI, FIFFV_MNE_SURF_RIGHT_HEMI
 
 
 def spaces_of(src: Sequence) -> tuple[tuple[np.ndarray, ...], tuple[str, ...]]:
@@ -17,7 +17,7 @@ def spaces_of(src: Sequence) -> tuple[tuple[np.ndarray, ...], tuple[str, ...]]:
     or writes maps counts on it. A hemisphere that is not there has no vertices.
     """
     vertices = [np.asarray(s["vertno"]) for s in src]
-    kinds = [KINDS[s["type"]] for s in src]
+    kinds = [SPACE_KINDS[s["type"]] for s in src]
     n_surfaces = kinds.count("surface")
     if not n_surfaces:
         return tuple(vertices), tuple(kinds)
@@ -26,7 +26,7 @@ def spaces_of(src: Sequence) -> tuple[tuple[np.ndarray, ...], tuple[str, ...]]:
             f"the source spaces of the forward are {', '.join(kinds)}: surfaces come first; make "
             "the source space in that order and compute the forward again."
         )
-    sides = [HEMISPHERES.get(int(s.get("id", 0))) for s in src[:n_surfaces]]
+    sides = [SURFACE_SIDES.get(int(s.get("id", 0))) for s in src[:n_surfaces]]
     if sides == ["left"]:
         vertices.insert(1, np.zeros(0, dtype=int))
     elif sides == ["right"]:

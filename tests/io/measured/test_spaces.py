@@ -20,8 +20,8 @@ from worlds import (
 )
 
 import esijax as ej
-from esijax.io.measured.cells import cells, triangle_areas
 from esijax.io.measured.geometry import geometry
+from esijax.io.measured.mesh import cells, triangle_areas
 from esijax.io.measured.spaces import spaces_of
 
 LAMBDA2 = 1e-3  # weak: differences of the lead field show

@@ -1,14 +1,57 @@
-"""Mesh and areas of a decimated surface that came without triangles of its own.
+"""Meshes, areas and neighbours of the sources of one source space.
 
-`mne.setup_source_space` gives none where the spacing is in millimetres, and none is left of those
-that it gives once a forward was restricted to a label.
+A decimated surface may come without triangles of its own: `mne.setup_source_space` gives none where
+the spacing is in millimetres, and none is left of those that it gives once a forward was restricted
+to a label. They are then made of the cells of the used vertices.
 """
 
 import numpy as np
 from scipy import sparse
 from scipy.sparse.csgraph import dijkstra
 
-REACH = 1.5  # of the usual distance between used vertices: all of a cortex, little around a label
+from esijax.arrays import nearest_neighbours
+
+CELL_REACH = (
+    1.5  # of the usual distance between used vertices: all of a cortex, little around a label
+)
+
+
+def mesh_of(s) -> tuple[np.ndarray, np.ndarray]:
+    """Triangles over the used vertices, numbered 0 .. nuse - 1, and the area of each vertex."""
+    none = np.zeros((0, 3), dtype=int), np.zeros(int(s["nuse"]))
+    if s["type"] != "surf" or s["tris"] is None or not np.size(s["tris"]):
+        return none
+    every = np.asarray(s["tris"])
+    points = np.asarray(s["rr"], dtype=float)
+    tris = every if s["nuse"] == s["np"] else s["use_tris"]
+    if tris is None or np.size(tris) == 0:  # restrict_forward_to_stc leaves (1, 0)
+        return cells(points, every, np.asarray(s["vertno"]))
+    position = np.full(s["np"], -1)
+    position[s["vertno"]] = np.arange(s["nuse"])
+    mesh = position[np.asarray(tris)]
+    mesh = mesh[(mesh >= 0).all(axis=1)]
+    return (mesh, _vertex_areas(points, every, points[s["vertno"]], mesh)) if len(mesh) else none
+
+
+def edges_of(s, mesh: np.ndarray) -> np.ndarray:
+    """Pairs of neighbours within one source space: along the mesh, else the six nearest."""
+    if len(mesh):
+        a, b, c = mesh.T.astype(np.int64)
+        start, end = np.concatenate([a, b, a]), np.concatenate([b, c, c])
+        code = np.minimum(start, end) * int(s["nuse"]) + np.maximum(start, end)
+        return np.stack(np.divmod(np.unique(code), int(s["nuse"])), axis=1)
+    if s["nuse"] < 2:
+        return np.zeros((0, 2), dtype=int)
+    return nearest_neighbours(np.asarray(s["rr"][s["vertno"]], dtype=float))
+
+
+def _vertex_areas(points, tris, used, mesh: np.ndarray) -> np.ndarray:
+    """Area of each used vertex; a hemisphere's sum is that of its full-resolution surface."""
+    area = np.zeros(len(used))
+    each = triangle_areas(used, mesh) / 3
+    for corner in mesh.T:
+        area += np.bincount(corner, weights=each, minlength=len(area))
+    return area * triangle_areas(points, tris).sum() / area.sum()
 
 
 def triangle_areas(points: np.ndarray, tris: np.ndarray) -> np.ndarray:
@@ -46,7 +89,7 @@ def cells(points: np.ndarray, tris: np.ndarray, used: np.ndarray) -> tuple[np.nd
     place = np.full(n, -1)
     place[used] = np.arange(len(used))
     cell = np.where(nearest >= 0, place[nearest], -1)
-    cell[distance > REACH * _spacing(cell, distance, start, end, length, len(used))] = -1
+    cell[distance > CELL_REACH * _spacing(cell, distance, start, end, length, len(used))] = -1
     corners = np.sort(cell[tris], axis=1)
     apart = (corners[:, 0] >= 0) & (np.diff(corners, axis=1) > 0).all(axis=1)
     _, first = np.unique(corners[apart], axis=0, return_index=True)
