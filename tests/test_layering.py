@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "esijax"
 ORDER = (
     "_types",
     "_files",
+    "_programs",
     "_ops",
     "_checks",
     "problem",
