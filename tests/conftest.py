@@ -5,7 +5,8 @@ from pathlib import Path
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("MNE_DONTWRITE_HOME", "true")
-os.environ.setdefault("JAX_ENABLE_COMPILATION_CACHE", "false")  # nothing in the user's cache
+if os.environ.get("ESIJAX_TEST_CACHE") == "0":  # compile everything anew
+    os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
 # small problems compile longer than they run: light code generation halves the time of the suite
 # (XLA_FLAGS="" pytest ... runs what users run)
 os.environ.setdefault(
@@ -23,6 +24,33 @@ from threadpoolctl import threadpool_limits  # noqa: E402
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # BLAS threads of two workers on two cores fight
     threadpool_limits(1, "blas")
+
+
+def pytest_sessionstart(session):
+    """Keep compiled programs for the next run, and for the processes that tests start.
+
+    Each worker has a folder of its own, in the user's cache folder or in
+    JAX_COMPILATION_CACHE_DIR; ESIJAX_TEST_CACHE=0 keeps nothing.
+    """
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    if worker is None and session.config.getoption("numprocesses", None):
+        return  # the process that only hands out tests
+    if not jax.config.jax_enable_compilation_cache:
+        return
+    from esijax import _programs
+
+    shared = _programs.folder("tests")
+    if worker in (None, "gw0"):
+        _programs.prune(shared.parent, max_bytes=2_000_000_000, max_age_days=30.0)
+    folder = shared / (worker or "main")
+    try:
+        _programs.keep(folder)
+    except OSError:
+        os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # nor in the user's own folder
+        return
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "0"
 
 
 def forget_programs():
