@@ -1,141 +1,139 @@
-"""Compiled programs kept on disk between processes: where they lie, and how much of them."""
+"""Compiled programs on disk: a folder of its own for each CPU and compiler, checked and bounded.
+
+JAX's own key of an entry does not hold the features of the CPU: a program from another machine
+that shares the home can crash. Its own bound reads every file at every write. Imports nothing of
+esijax, so that tests can use it before their type checks are in place.
+"""
 
 import contextlib
 import hashlib
+import importlib
 import os
 import platform
 import time
+import zlib
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from platformdirs import user_cache_path
 
-_DAY = 86_400.0  # s
-_ENTRY = "-cache"  # how the names of JAX's entries end
+ENTRIES = "*-cache"  # as JAX names them
+CHECKED = ".checked"  # its time: entries written before were read whole
+CLOCK_SLACK = 60.0  # s: entries written this shortly before are read again
+DAY = 86400.0  # s
 
 
 def folder(kind: str) -> Path:
-    """Give the folder of programs that this machine can run; it need not exist.
-
-    It lies in JAX_COMPILATION_CACHE_DIR where that is set, else in the user's cache folder. A
-    part of its name is made of the CPU, of the versions of JAX and of XLA_FLAGS: JAX's own key
-    does not hold the instructions of the CPU, and a program for another CPU ends the process.
+    """Where programs of one kind lie: in the user's cache, or where JAX's own variable says.
 
     Parameters
     ----------
     kind : str
-        Name of those who share the programs ("commands", "tests").
+        Name of the folder; within it there is one for each CPU model, jaxlib and set of XLA flags.
 
     Returns
     -------
     folder : Path
+        Not made yet. Its parent is what `prune` looks through, so that folders of earlier
+        versions of jaxlib go too.
     """
     given = os.environ.get("JAX_COMPILATION_CACHE_DIR")
-    root = Path(given) if given else user_cache_path("esijax") / "programs"
-    return root / kind / _machine()
+    base = Path(given) / "esijax" if given else user_cache_path("esijax")
+    return base / kind / _compiler_key()
 
 
-def _machine() -> str:
-    """Version of jaxlib, then a hash of all that compiled programs depend on."""
-    parts = [
-        platform.system(),
-        platform.machine(),
-        *_cpu(),
-        version("jax"),
-        version("jaxlib"),
-        os.environ.get("XLA_FLAGS", ""),
-    ]
-    return f"{version('jaxlib')}-{hashlib.sha256('|'.join(parts).encode()).hexdigest()[:12]}"
+def prune(folder: Path, max_bytes: int | float, max_age_days: int | float) -> None:
+    """Delete damaged entries, those not used for long, and the oldest until the rest fits.
+
+    For the start of a process. What cannot be deleted stays; other files are left alone.
+
+    Parameters
+    ----------
+    folder : Path
+        Looked through with all its folders; may be missing.
+    max_bytes : int or float
+    max_age_days : int or float
+        Days since an entry was last used, as far as the file system notes it, or written.
+    """
+    entries = _entries(folder)
+    _delete_damaged(folder, entries)
+    oldest = time.time() - max_age_days * DAY
+    room = max_bytes
+    for used, size, path in sorted(entries, reverse=True):  # the latest first
+        room -= size
+        if used < oldest or room < 0:
+            _delete(path)
 
 
-def _cpu() -> list[str]:
-    """Model and instructions of the CPU; Linux tells both."""
+def _compiler_key() -> str:
+    """Short hash of all that decides whether a compiled program can run here."""
+    parts = (version("jaxlib"), os.environ.get("XLA_FLAGS", ""), platform.machine(), _cpu())
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def _cpu() -> str:
+    """Model and features of the CPU, where the system tells them."""
     try:
-        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
-        return [platform.processor()]
-    wanted = ("model name", "flags", "Features", "CPU implementer", "CPU part")
-    first: dict[str, str] = {}
-    for line in lines:
-        name, _, value = line.partition(":")
-        first.setdefault(name.strip(), value.strip())
-    return [first.get(name, "") for name in wanted]
+        return platform.processor()
+    told = dict(line.split(":", 1) for line in reversed(lines) if ":" in line)
+    fields = {name.strip(): value.strip() for name, value in told.items()}
+    names = ("model name", "flags", "CPU implementer", "CPU part", "Features")
+    return "\n".join(fields.get(name, "") for name in names)
 
 
-def prune(folder: Path, max_bytes: int, max_age_days: float) -> None:
-    """Remove programs that were not used for long, then the longest unused above a size.
+def _entries(folder: Path) -> list[tuple[float, int, Path]]:
+    """When each entry was last used, its bytes and its path."""
+    found = []
+    for path in folder.rglob(ENTRIES):
+        with contextlib.suppress(OSError):  # another process may have deleted it
+            stat = path.stat()
+            found.append((max(stat.st_atime, stat.st_mtime), stat.st_size, path))
+    return found
 
-    Once when a process starts: JAX's own bound (jax_compilation_cache_max_size) looks at all
-    entries whenever it writes one.
 
-    Parameters
-    ----------
-    folder : Path
-        Also what lies in folders below; only JAX's entries are touched.
-    max_bytes : int
-    max_age_days : float
+def _delete_damaged(folder: Path, entries: list[tuple[float, int, Path]]) -> None:
+    """Delete entries that a killed process left cut: JAX would warn of them for ever.
+
+    Each entry is read once, by the process that starts after it was written.
     """
-    entries = []
-    for path in folder.rglob(f"*{_ENTRY}"):
-        with contextlib.suppress(OSError):  # another process was faster
-            found = path.stat()
-            entries.append((max(found.st_atime, found.st_mtime), found.st_size, path))
-    oldest, kept = time.time() - max_age_days * _DAY, 0
-    for used, size, path in sorted(entries, key=lambda entry: entry[0], reverse=True):
-        kept += size
-        if used < oldest or kept > max_bytes:
-            with contextlib.suppress(OSError):
-                path.unlink()
-
-
-def keep(folder: Path, min_seconds: float = 0.0) -> None:
-    """Let JAX keep in this folder what it compiles from now on.
-
-    Parameters
-    ----------
-    folder : Path
-        Made where there is none.
-    min_seconds : float, default 0
-        What compiles faster is not kept.
-
-    Raises
-    ------
-    OSError
-        If the folder cannot be made.
-    """
-    import jax
-
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", min_seconds)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
-    discard_damaged()
-
-
-def discard_damaged() -> None:
-    """Remove an entry that JAX cannot read (its process was killed while writing it).
-
-    JAX itself warns, compiles anew, and leaves the entry: it would warn again in every process.
-    """
-    from jax._src import compilation_cache
-
-    read = compilation_cache.get_executable_and_time
-    if getattr(read, "_discards", False):
+    if not folder.is_dir():
         return
+    stamp = folder / CHECKED
+    now = time.time()
+    before = stamp.stat().st_mtime - CLOCK_SLACK if stamp.exists() else 0.0
+    for _, _, path in entries:
+        with contextlib.suppress(OSError):
+            if path.stat().st_mtime >= before and not _is_whole(path.read_bytes()):
+                _delete(path)
+    with contextlib.suppress(OSError):
+        stamp.touch()
+        os.utime(stamp, (now, now))
 
-    def discarding(cache_key, *args, **kwargs):
-        try:
-            return read(cache_key, *args, **kwargs)
-        except Exception:
-            _remove_entry(cache_key)
-            return None, None  # as of an entry that is not there
 
-    discarding._discards = True  # ty: ignore[missing-attribute]
-    compilation_cache.get_executable_and_time = discarding  # ty: ignore[invalid-assignment]
+def _is_whole(content: bytes) -> bool:
+    """Whether an entry can be unpacked; one packed in a way unknown here is left to JAX."""
+    if content.startswith(b"\x28\xb5\x2f\xfd"):
+        unpack: Any = _zstd_decompress()
+    else:
+        unpack = zlib.decompress
+    try:
+        unpack(content)
+    except Exception:  # each library has an error of its own
+        return False
+    return True
 
 
-def _remove_entry(cache_key: str) -> None:
-    import jax
+def _zstd_decompress() -> Any:
+    """The standard library's from Python 3.14 on; JAX packs with zlib before, unless told."""
+    try:
+        return importlib.import_module("compression.zstd").decompress
+    except ImportError:
+        return len
 
-    with contextlib.suppress(OSError, TypeError):
-        (Path(jax.config.jax_compilation_cache_dir) / f"{cache_key}{_ENTRY}").unlink()
+
+def _delete(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink()

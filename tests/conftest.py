@@ -22,6 +22,9 @@ import pytest  # noqa: E402
 import scipy.linalg  # noqa: E402, F401
 from threadpoolctl import threadpool_limits  # noqa: E402
 
+PROGRAM_BYTES = 2e9  # compiled programs that are kept on disk
+PROGRAM_DAYS = 30  # since they were last used
+
 if "PYTEST_XDIST_WORKER" in os.environ:  # BLAS threads of two workers on two cores fight
     threadpool_limits(1, "blas")
 
@@ -40,17 +43,22 @@ def pytest_sessionstart(session):
     from esijax import _programs
 
     shared = _programs.folder("tests")
-    if worker in (None, "gw0"):
-        _programs.prune(shared.parent, max_bytes=2_000_000_000, max_age_days=30.0)
     folder = shared / (worker or "main")
     try:
-        _programs.keep(folder)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError:
         os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # nor in the user's own folder
         return
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
-    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
-    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "0"
+    if worker in (None, "gw0"):
+        _programs.prune(shared.parent, PROGRAM_BYTES, PROGRAM_DAYS)
+    settings = {
+        "jax_compilation_cache_dir": str(folder),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+        "jax_persistent_cache_min_entry_size_bytes": 0,
+    }
+    for name, value in settings.items():
+        jax.config.update(name, value)
+        os.environ[name.upper()] = str(value)
 
 
 def forget_programs():
