@@ -5,7 +5,8 @@ from pathlib import Path
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("MNE_DONTWRITE_HOME", "true")
-os.environ.setdefault("JAX_ENABLE_COMPILATION_CACHE", "false")  # nothing in the user's cache
+if os.environ.get("ESIJAX_TEST_CACHE") == "0":  # compile everything anew
+    os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
 # small problems compile longer than they run: light code generation halves the time of the suite
 # (XLA_FLAGS="" pytest ... runs what users run)
 os.environ.setdefault(
@@ -21,8 +22,43 @@ import pytest  # noqa: E402
 import scipy.linalg  # noqa: E402, F401
 from threadpoolctl import threadpool_limits  # noqa: E402
 
+PROGRAM_BYTES = 2e9  # compiled programs that are kept on disk
+PROGRAM_DAYS = 30  # since they were last used
+
 if "PYTEST_XDIST_WORKER" in os.environ:  # BLAS threads of two workers on two cores fight
     threadpool_limits(1, "blas")
+
+
+def pytest_sessionstart(session):
+    """Keep compiled programs for the next run, and for the processes that tests start.
+
+    Each worker has a folder of its own, in the user's cache folder or in
+    JAX_COMPILATION_CACHE_DIR; ESIJAX_TEST_CACHE=0 keeps nothing.
+    """
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    if worker is None and session.config.getoption("numprocesses", None):
+        return  # the process that only hands out tests
+    if not jax.config.jax_enable_compilation_cache:
+        return
+    from esijax import _programs
+
+    shared = _programs.folder("tests")
+    folder = shared / (worker or "main")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # nor in the user's own folder
+        return
+    if worker in (None, "gw0"):
+        _programs.prune(shared.parent, PROGRAM_BYTES, PROGRAM_DAYS)
+    settings = {
+        "jax_compilation_cache_dir": str(folder),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+        "jax_persistent_cache_min_entry_size_bytes": 0,
+    }
+    for name, value in settings.items():
+        jax.config.update(name, value)
+        os.environ[name.upper()] = str(value)
 
 
 def forget_programs():

@@ -35,6 +35,22 @@ ORDER = (
     "app",
     "cli",
 )
+# the same inside esijax/inference; posteriors, where it stands, as in esijax/models
+INFERENCE = (
+    "_compiled",
+    "_resolve",
+    "_checkpoint",
+    "compare",
+    "posteriors",
+    "method",
+    "linear",
+    "collapsed",
+    "sparse",
+    "sensitivity",
+    "select",
+)
+STRANGERS = {"collapsed": "sparse", "sparse": "collapsed"}  # neither imports the other
+MOST_FILES = 22  # in one folder
 HEAVY = {"mne", "arviz", "arviz_base", "xarray", "matplotlib", "nilearn", "plotly"}
 HEAVY_ROOMS = {"io", "viz", "benchmark", "app", "cli"}
 # `import esijax` offers these names and loads them on first use
@@ -62,6 +78,28 @@ def imported(path: Path, source: str | None = None) -> set[str]:
     return names
 
 
+def inference_room(name: str) -> str:
+    """Room inside esijax.inference of a module's dotted name; empty for others and for its face."""
+    parts = name.split(".")
+    found = parts[2] if parts[:2] == ["esijax", "inference"] and len(parts) > 2 else ""
+    return found if found in INFERENCE else ""
+
+
+def offences_in_inference(path: Path, source: str | None = None) -> list[str]:
+    """Imports that point downwards among the rooms of esijax/inference, or between strangers."""
+    here = inference_room(".".join(["esijax", *path.relative_to(PACKAGE).with_suffix("").parts]))
+    found = []
+    for name in sorted(imported(path, source)):
+        there = inference_room(name)
+        if not here or not there:
+            continue
+        if STRANGERS.get(here) == there:
+            found.append(f"{path.name} ({here}) imports {name}: the two know nothing of each other")
+        elif INFERENCE.index(there) > INFERENCE.index(here):
+            found.append(f"{path.name} ({here}) imports {name}, which stands below it")
+    return found
+
+
 def offences(path: Path, source: str | None = None) -> list[str]:
     here = room(path)
     found = []
@@ -85,6 +123,47 @@ def test_every_file_has_its_place(path):
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_imports_point_upwards(path):
     assert not offences(path)
+    assert not offences_in_inference(path)
+
+
+IN_INFERENCE = sorted(
+    p
+    for p in (PACKAGE / "inference").iterdir()
+    if p.suffix == ".py" or (p.is_dir() and any(p.glob("*.py")))
+)
+
+
+@pytest.mark.parametrize("path", IN_INFERENCE, ids=lambda p: p.name)
+def test_inference_is_in_reading_order(path):
+    assert path.stem in {*INFERENCE, *LAZY}, f"{path} is not in the reading order of inference"
+
+
+@pytest.mark.parametrize(
+    "path", [PACKAGE / "inference", *(p for p in IN_INFERENCE if p.is_dir())], ids=lambda p: p.name
+)
+def test_every_room_has_a_page(path):
+    """A README.md that names each file of the room."""
+    page = path / "README.md"
+    assert page.is_file(), f"{path.name} has no README.md: the model, the files, the papers"
+    text = page.read_text()
+    missing = [p.name for p in path.glob("*.py") if p.stem != "__init__" and p.name not in text]
+    assert not missing, f"{page} does not name {missing}"
+
+
+FOLDERS = sorted(
+    {
+        path.parent
+        for root in (PACKAGE, PACKAGE.parent / "tests")
+        for path in root.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+)
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda p: str(p.relative_to(PACKAGE.parent)))
+def test_no_folder_is_crowded(folder):
+    files = [p.name for p in folder.iterdir() if p.is_file() and not p.name.startswith(".")]
+    assert len(files) <= MOST_FILES, f"{folder} holds {len(files)} files: {sorted(files)}"
 
 
 @pytest.mark.parametrize(
@@ -99,6 +178,23 @@ def test_imports_point_upwards(path):
 )
 def test_an_offence_would_be_seen(source):
     assert offences(PACKAGE / "models" / "source_cov.py", source)
+
+
+@pytest.mark.parametrize(
+    ("file", "source"),
+    [
+        ("sparse/map.py", "from esijax.inference.collapsed import target"),
+        ("sparse/map.py", "from esijax.inference.select.path import walk"),
+        ("collapsed/em/em.py", "from esijax.inference.sparse.base import answer"),
+        ("linear/linear.py", "def f():\n    import esijax.inference.collapsed.target"),
+        ("method.py", "from .linear import linear"),
+        ("_compiled.py", "from esijax.inference import method"),
+    ],
+)
+def test_an_offence_in_inference_would_be_seen(file, source):
+    path = PACKAGE / "inference" / file
+    assert offences_in_inference(path, source)
+    assert not offences_in_inference(path, "from esijax.inference._compiled import compiled")
 
 
 def test_import_is_light():

@@ -148,19 +148,19 @@ def test_the_promises(case, problems, tmp_path, monkeypatch):
     assert by_pairs or 0 < int(estimate.diagnostics.n_active) < problem.n_locations
     rtol = 1e-4 if by_pairs else 1e-6 if case[1] in CONCAVE or noise is not None else 1e-8
 
-    # jit = eager
-    inside = eqx.filter_jit(lambda p, m: ej.solve(p, m, method, noise=noise).posterior.sources)
-    close(inside(problem, model), estimate.posterior.sources, rtol)
-
-    # vmap over data = loop; there a thousand turns for the last digits would take ten minutes
+    # under jit with the model traced, vmap over data = a loop of eager calls; there a thousand
+    # turns for the last digits would take ten minutes
     some = MAP(tol=1e-7) if noise is not None and case[1] in CONCAVE else method
+
+    @eqx.filter_jit
+    def inside(problem, model, data):
+        def sources(d):
+            return ej.solve(problem.with_data(d), model, some, noise=noise).posterior.sources
+
+        return jax.vmap(sources)(data)
+
     data = jnp.stack([problem.recording, problem.recording[:, ::-1] * 1.5])
-    solve = jax.jit(
-        jax.vmap(
-            lambda d: ej.solve(problem.with_data(d), model, some, noise=noise).posterior.sources
-        )
-    )
-    for got, d in zip(solve(data), data, strict=True):
+    for got, d in zip(inside(problem, model, data), data, strict=True):
         alone = ej.solve(problem.with_data(d), model, some, noise=noise)
         close(got, alone.posterior.sources, rtol)
 
@@ -186,7 +186,6 @@ def test_gradients(case, problems):
     noise = NOISES.get(case[2])
     method = method if noise is None else MAP(tol=1e-12)
 
-    @jax.jit
     def loss(data, gain, log_alpha, weights, scale):
         p = eqx.tree_at(lambda p: (p.gain, p.prior_scale), problem.with_data(data), (gain, scale))
         m = dataclasses.replace(model, alpha=jnp.exp(log_alpha), weights=weights)
@@ -202,10 +201,10 @@ def test_gradients(case, problems):
         model.weights,
         problem.prior_scale,
     )
-    grads = jax.jit(jax.grad(loss, argnums=(0, 1, 2, 3, 4)))(*at)
+    both = jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2, 3, 4)))  # one program for both
     # answers of robust noise are as exact as the root of the gap: longer steps
     step = 3e-6 if case[1] == "TF" else 3e-5 if noise is None else 1e-4
-    check_gradients(loss, grads, at, rel=1e-6, step=step)
+    grads = check_gradients(both, at, rel=1e-6, step=step)
     tangents = tuple(jnp.ones_like(x) * jnp.mean(jnp.abs(x)) for x in at)
     forward = jax.jit(lambda at, t: jax.jvp(loss, at, t)[1])(at, tangents)
     back = sum(float(jnp.sum(g * t)) for g, t in zip(grads, tangents, strict=True))
