@@ -35,14 +35,16 @@ ORDER = (
     "app",
     "cli",
 )
-# the same inside esijax/inference; posteriors, where it stands, as in esijax/models
+# the same inside esijax/inference
 INFERENCE = (
     "_compiled",
     "_resolve",
     "_checkpoint",
     "compare",
-    "posteriors",
     "method",
+    "_loops",
+    "_arguments",
+    "solve",
     "linear",
     "collapsed",
     "sparse",
