@@ -7,6 +7,6 @@ import jax
 
 
 def stop_gradient(tree: Any) -> Any:
-    """Cut derivatives of all floats: what an iteration found is a constant for what is made of it."""
+    """Cut derivatives of all floats: what an iteration found is a constant for what follows."""
     floats, rest = eqx.partition(tree, eqx.is_inexact_array)
     return eqx.combine(jax.lax.stop_gradient(floats), rest)

@@ -10,8 +10,9 @@ from esijax.inference.collapsed.variational import SVI
 from esijax.inference.compare import compare
 from esijax.inference.linear.beamformer import LCMV
 from esijax.inference.linear.linear import Linear
-from esijax.inference.method import Method, solve
+from esijax.inference.method import Method
 from esijax.inference.sensitivity import local
+from esijax.inference.solve import solve
 from esijax.inference.sparse.debias import debias
 from esijax.inference.sparse.map import MAP
 from esijax.inference.sparse.reweighted import Reweighted

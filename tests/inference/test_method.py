@@ -220,15 +220,15 @@ def test_noise_is_taken_as_it_is_or_learned(fixed):
 
 
 def test_single_precision_is_said_once(fixed):
-    from esijax.inference import method
+    from esijax.inference import _arguments
 
-    method._warn_single_precision.cache_clear()
+    _arguments._warn_single_precision.cache_clear()
     half = jax.tree.map(lambda x: x.astype("float32") if eqx.is_inexact_array(x) else x, fixed)
     with jax.enable_x64(False):
         with pytest.warns(ej.EsijaxWarning, match="float32"):
-            method._check_arguments(half, None, Toy(), None, None, KEY)
-        method._check_arguments(half, None, Toy(), None, None, KEY)
+            _arguments.check_arguments(half, None, Toy(), None, None, KEY)
+        _arguments.check_arguments(half, None, Toy(), None, None, KEY)
         with pytest.raises(ej.InputError, match="made in float64 and JAX computes in float32"):
-            method._check_arguments(fixed, None, Toy(), None, None, KEY)
+            _arguments.check_arguments(fixed, None, Toy(), None, None, KEY)
     with pytest.raises(ej.InputError, match="made in float32 and JAX computes in float64"):
         ej.solve(half, ej.models.MinimumNorm(), ej.inference.Linear())

@@ -9,7 +9,8 @@ import numpy as np
 
 from esijax._types import EsijaxWarning, InputError, is_traced
 from esijax.estimate import Estimate
-from esijax.inference.method import begun, ended, judged, posed, solve
+from esijax.inference._loops import finished, first_state
+from esijax.inference.solve import finish_estimate, prepare_inputs, solve
 from esijax.inference.sparse.map import MAP
 from esijax.models.penalties import Penalty
 from esijax.models.penalties.alpha_max import alpha_max
@@ -58,7 +59,7 @@ def _follows(problem: Problem, models: list[Penalty], method: MAP) -> bool:
     """Whether a solve can go on from the working set of the last one."""
     if not models or is_traced((problem, models, method)):
         return False
-    _, setup = posed(problem, models[0], method)
+    _, setup = prepare_inputs(problem, models[0], method)
     return method.by_rounds(setup) and method.turns(setup.model) == 1
 
 
@@ -66,11 +67,11 @@ def _followed(problem: Problem, models: list[Penalty], method: MAP) -> Iterator[
     """Where the last one ended nothing is computed anew: a round each, if alpha changes little."""
     state = None
     for model in models:
-        _, setup = posed(problem, model, method)
-        state = begun(method, setup) if state is None else method.follow(setup, state)
+        _, setup = prepare_inputs(problem, model, method)
+        state = first_state(method, setup) if state is None else method.follow(setup, state)
         while not method.done(state):
             state = method.advance(state)
-        yield judged(problem, setup, ended(method, state))
+        yield finish_estimate(problem, setup, finished(method, state))
 
 
 def _started(problem: Problem, models: list[Penalty], method: MAP) -> Iterator[Estimate]:

@@ -21,8 +21,8 @@ from jaxtyping import Array, Bool, Float, Int
 from esijax._ops.safe import divide
 from esijax._types import EsijaxWarning, InputError, Scalar, Sources
 from esijax.estimate import Estimate
-from esijax.inference.method import solve
 from esijax.inference.sensitivity.degrees_reweighted import degrees_of_turns
+from esijax.inference.solve import solve
 from esijax.inference.sparse.base.task import Task
 from esijax.inference.sparse.map import MAP
 from esijax.inference.sparse.newton.working_set import degrees_of_freedom as closed

@@ -17,8 +17,9 @@ from jaxtyping import Array, Float
 
 from esijax._types import InputError, is_traced
 from esijax.inference._resolve import resolved
-from esijax.inference.method import Method, solve
+from esijax.inference.method import Method
 from esijax.inference.sensitivity.leverage import leverage
+from esijax.inference.solve import solve
 from esijax.problem import Problem
 
 __all__ = ["cross_talk", "leverage", "point_spread"]

@@ -175,7 +175,7 @@ class MAP(Method):
         turns = self.turns(model)
         return descent_of(some, model, None, self.limits, self.solver, turns).run(start)
 
-    def whole(self, setup: Setup) -> State:
+    def solve_traced(self, setup: Setup) -> State:
         """All at once, with the derivative of the minimiser; trials apart."""
         return State(setup, _Whole(*self.descent(setup).run(_start(setup))))
 
@@ -248,7 +248,7 @@ class MAP(Method):
         still = turn > 1 and rounds == 0
         return bool(stop) and (still or turn >= (MAX_TURNS if n is None else n))
 
-    def kept(self, state: State) -> State:
+    def truncate(self, state: State) -> State:
         """What has been found so far."""
         if isinstance(state.carry, _Course):
             return state
