@@ -7,6 +7,6 @@ import jax
 
 
 def stop_gradient(tree: Any) -> Any:
-    """Cut the derivatives of all floats: what an iteration found counts as a constant."""
+    """Cut derivatives of all floats: what an iteration found is a constant for what follows."""
     floats, rest = eqx.partition(tree, eqx.is_inexact_array)
     return eqx.combine(jax.lax.stop_gradient(floats), rest)

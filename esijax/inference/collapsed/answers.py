@@ -17,7 +17,7 @@ def marginal(setup: Setup) -> Marginal:
 
 
 def linear_marginal(setup: Setup) -> LinearMarginal:
-    """Marginal of a prior that is linear in its variances (see `check_variances`)."""
+    """The model of the hyper-parameters where `check_variances` found it linear in variances."""
     return setup.model.marginal(setup.problem, setup.noise)
 
 

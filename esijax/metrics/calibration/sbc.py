@@ -8,15 +8,15 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import numpyro
 from jaxtyping import Array, PRNGKeyArray
 
-from esijax._ops.gaussian import log_density
 from esijax._types import InputError
 from esijax.inference.method import Method
 from esijax.inference.solve import solve
 from esijax.metrics.calibration.ranks import ranks
 from esijax.metrics.calibration.result import Calibration
+from esijax.models.marginals import Marginal, Simulation
+from esijax.models.priors.prior import Prior
 from esijax.problem import Problem
 
 
@@ -29,27 +29,13 @@ class Assumed(eqx.Module):
     locations: tuple[int, ...] = eqx.field(static=True)
     times: tuple[int, ...] = eqx.field(static=True)
 
-    def hyper(self, key: PRNGKeyArray) -> dict[str, Array]:
-        """Draw the hyper-parameters of prior and noise."""
-        p = self.problem
-        sizes = {"n_locations": p.n_locations, "n_orients": p.n_orients, "n_times": p.n_times}
-        with numpyro.handlers.seed(rng_seed=key):
-            found = dict(self.prior.hyper(sizes))
-            if self.noise is not None:
-                found |= self.noise.hyper()
-        return {name: jnp.asarray(value) for name, value in found.items()}
+    def marginal(self, data: Array) -> Marginal:
+        """The model of the hyper-parameters for these whitened data."""
+        return self.prior.marginal(with_white_data(self.problem, data), self.noise)
 
-    def noise_cov(self, hyper: dict[str, Array]) -> Array:
-        """Covariance of the whitened noise."""
-        if self.noise is None:
-            return jnp.eye(self.problem.rank)
-        return self.noise.covariance(hyper, self.problem.whitener)
-
-    def log_evidence(self, hyper: dict[str, Array], data: Array) -> Array:
-        """Log density of whitened data, the sources integrated out."""
-        source_cov = self.prior.source_cov(hyper, self.problem)
-        sigma = source_cov.sensor(self.problem.gain) + self.noise_cov(hyper)
-        return log_density(jnp.linalg.cholesky(sigma), data)
+    def simulate(self, key: PRNGKeyArray) -> Simulation:
+        """Draw hyper-parameters, sources and data."""
+        return self.prior.marginal(self.problem, self.noise).simulate(key)
 
     def log_likelihood(self, sources: Array, data: Array) -> Array:
         """Log density of whitened data at the chosen times given (locations, orients, times).
@@ -76,20 +62,14 @@ class Simulate(eqx.Module):
 
     def __call__(self, key: PRNGKeyArray) -> tuple[dict[str, Array], Array]:
         """Give what is ranked, and whitened data."""
-        assumed, problem = self.assumed, self.assumed.problem
-        k_hyper, k_source, k_noise = jax.random.split(key, 3)
-        hyper = assumed.hyper(k_hyper)
-        source_cov = assumed.prior.source_cov(hyper, problem)
-        sources = source_cov.draw(k_source, problem.n_times)
-        white = jax.random.normal(k_noise, (problem.rank, problem.n_times))
-        noise = jnp.linalg.cholesky(assumed.noise_cov(hyper)) @ white
-        data = jnp.tensordot(problem.gain, sources, axes=2) + noise
+        assumed = self.assumed
+        hyper, sources, data = assumed.simulate(key)
         moments = sources[..., jnp.array(assumed.times)]
         theta = {
             **assumed.ranked(hyper),
             "source": moments[jnp.array(assumed.locations)],
             "log_likelihood": assumed.log_likelihood(moments, data),
-            "log_evidence": assumed.log_evidence(hyper, data),
+            "log_evidence": assumed.marginal(data).log_evidence(hyper),
         }
         return theta, data
 
@@ -107,7 +87,7 @@ class Fit(eqx.Module):
         """Solve and draw."""
         truth, problem = self.truth, self.truth.problem
         k_solve, k_hyper, k_draw = jax.random.split(key, 3)
-        known = problem.with_data(problem.whitener.colorer @ data)
+        known = with_white_data(problem, data)
         estimate = solve(known, self.prior, self.method, noise=self.noise, key=k_solve)
         # a noise-normalised map has no unit: the same posterior in A m has
         estimate = dataclasses.replace(estimate, norm=None)
@@ -116,14 +96,14 @@ class Fit(eqx.Module):
             "source": sources[:, jnp.array(truth.locations)],
             "log_likelihood": jax.vmap(lambda x: truth.log_likelihood(x, data))(sources),
         }
-        wanted = eqx.filter_eval_shape(truth.hyper, k_hyper)
+        wanted = eqx.filter_eval_shape(truth.simulate, k_hyper).hyper
         hyper = {
             name: jnp.asarray(estimate.hyper[name])
             for name, value in wanted.items()
             if name in estimate.hyper and jnp.ndim(estimate.hyper[name]) == value.ndim + 1
         }
         if hyper and len(hyper) == len(wanted):  # all of them: their log-evidence too
-            drawn["log_evidence"] = jax.vmap(lambda h: truth.log_evidence(h, data))(hyper)
+            drawn["log_evidence"] = jax.vmap(truth.marginal(data).log_evidence)(hyper)
         return {**truth.ranked(hyper, lead=1), **drawn}
 
 
@@ -202,7 +182,7 @@ def sbc(
         raise InputError(
             f"problem must be an esijax Problem (from_mne, from_arrays), got {type(problem)}."
         )
-    if not (hasattr(prior, "hyper") and hasattr(prior, "source_cov")):
+    if not isinstance(prior, Prior):
         raise InputError(f"sbc draws sources from the prior, and {prior!r} has none to draw from.")
     if draws < 2:
         raise InputError(f"draws must be at least 2, got {draws}.")
@@ -214,6 +194,8 @@ def sbc(
         if isinstance(rule, str):
             raise InputError(f"lambda2 must be a number here: {rule!r} is no prior to draw from.")
     assumed = [_prepared(model, problem) for model in (prior, noise)]
+    if problem.data.ndim == 3:  # one recording as long as each of the trials
+        problem = problem.with_data(problem.recording[0])
     truth = Assumed(problem, *assumed, where, when)
     other = assumed if fitted is None else [_prepared(model, problem) for model in fitted]
     fit = Fit(truth, *other, method, draws)
@@ -225,6 +207,11 @@ def sbc(
         for name in result.names
     ]
     return dataclasses.replace(result, names=tuple(names))
+
+
+def with_white_data(problem: Problem, data: Array) -> Problem:
+    """The same problem for other whitened data."""
+    return problem.with_data(problem.whitener.colorer @ data)
 
 
 def _prepared(model: Any, problem: Problem) -> Any:

@@ -90,7 +90,7 @@ def test_a_map_without_unit_is_ranked_in_units(plain, tiny):
     np.testing.assert_array_equal(plain.ranks[:40], normed.ranks)
 
 
-class ScaledPrior(eqx.Module):
+class ScaledPrior(ej.models.Prior):
     """Minimum norm with an unknown size: a hyper-parameter that must be inferred."""
 
     spread: float = eqx.field(static=True, default=0.7)
@@ -124,8 +124,8 @@ class OnGrid(Method):
     def finish(self, state):
         p, prior, key = state.setup.problem, state.setup.model, state.setup.key
         z = jnp.linspace(-3, 4, 200)
-        problem = Assumed(p, prior, None, (0,), (0,))
-        log_p = jax.vmap(lambda g: problem.log_evidence({"gamma": g}, p.data))(jnp.exp(z))
+        marginal = prior.marginal(p)
+        log_p = jax.vmap(lambda g: marginal.log_evidence({"gamma": g}))(jnp.exp(z))
         log_p = self.power * log_p + dist.Normal(0.5, prior.spread).log_prob(z)
         gamma = jnp.exp(z[jax.random.categorical(key, log_p, shape=(self.n_draws,))])
 
@@ -154,7 +154,7 @@ def test_hyper_parameters_are_ranked_where_the_method_draws_them(tiny):
     assert min(wrong.ks["gamma"], wrong.chi2["gamma"]) > 1e-4
 
 
-class ScaledNoise(eqx.Module):
+class ScaledNoise(ej.models.noise.Noise):
     """Noise of unknown size on each whitened dimension."""
 
     def hyper(self):
