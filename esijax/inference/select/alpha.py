@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 
 from esijax._checks import warn
 from esijax._types import InputError, check_positive, is_traced
-from esijax.inference.select.path import GRID, alphas_of, steps
+from esijax.inference.select.path import GRID, alphas_of, estimates_along
 from esijax.inference.sensitivity.degrees import degrees_of_freedom
 from esijax.inference.sparse.map import MAP
 from esijax.models.penalties import Penalty
@@ -87,7 +87,7 @@ def by_sure(
     def sure(rss: float, df: float, size: int) -> float:
         return rss - variance * (size - 2 * df)
 
-    return _by_df(problem, penalty, method, sure, fractions, progress)
+    return _by_degrees(problem, penalty, method, sure, fractions, progress)
 
 
 def by_gcv(problem: Problem, model: Any, method: MAP | None = None, **options: Any) -> Any:
@@ -127,7 +127,7 @@ def by_gcv(problem: Problem, model: Any, method: MAP | None = None, **options: A
     def gcv(rss: float, df: float, size: int) -> float:
         return size * rss / max(size - df, 1e-9 * size) ** 2
 
-    return _by_df(problem, model, method, gcv, **options)
+    return _by_degrees(problem, model, method, gcv, **options)
 
 
 def by_lcurve(problem: Problem, model: Any, method: MAP | None = None, **options: Any) -> Any:
@@ -175,7 +175,7 @@ def by_lcurve(problem: Problem, model: Any, method: MAP | None = None, **options
     if not isinstance(model, Penalty):
         return _lambda2.by_lcurve(problem, model)
     method = checked(problem, model, method)
-    alphas, found = _solves(problem, model, method, **options)
+    alphas, found = _solve_grid(problem, model, method, **options)
     if len(alphas) < 3:
         raise InputError(f"a corner needs three fractions at least, got {len(alphas)}.")
     points = []
@@ -183,7 +183,7 @@ def by_lcurve(problem: Problem, model: Any, method: MAP | None = None, **options
         proof = estimate.diagnostics
         rss = float(jnp.sum((problem.data - estimate.posterior.fitted()) ** 2))
         points.append((rss, (float(proof.primal) - 0.5 * rss) / alpha))
-    return best(model, alphas, -corners(np.asarray(points)))
+    return lowest_score(model, alphas, -corners(np.asarray(points)))
 
 
 def corners(points: np.ndarray) -> np.ndarray:
@@ -199,34 +199,39 @@ def corners(points: np.ndarray) -> np.ndarray:
     return out
 
 
-def _by_df(problem, penalty, method, criterion: Callable, fractions=GRID, progress=False):
+def _by_degrees(problem, penalty, method, criterion: Callable, fractions=GRID, progress=False):
+    """Penalty with the alpha that minimises `criterion(residual energy, df, size)`."""
     method = checked(problem, penalty, method)
-    alphas, found = _solves(problem, penalty, method, fractions, progress)
+    alphas, found = _solve_grid(problem, penalty, method, fractions, progress)
     scores = []
     for estimate in found:
         df = float(degrees_of_freedom(estimate, penalty, method))
         rss = float(jnp.sum((problem.data - estimate.posterior.fitted()) ** 2))
         scores.append(criterion(rss, df, problem.data.size))
-    return best(penalty, alphas, scores)
+    return lowest_score(penalty, alphas, scores)
 
 
-def _solves(problem, penalty, method, fractions: Any = GRID, progress: bool = False):
+def _solve_grid(problem, penalty, method, fractions: Any = GRID, progress: bool = False):
+    """Alphas of the grid, and an iterator over their estimates."""
     alphas = alphas_of(problem, penalty, fractions)
-    found = estimates(problem, penalty, alphas, method)
+    found = estimates_per_alpha(problem, penalty, alphas, method)
     bar = tqdm(found, total=len(alphas), disable=not progress, desc="alpha", unit="map")
     return alphas, bar
 
 
-def estimates(problem, penalty, alphas, method: MAP):
-    """Convex ones start at the last answer; the others are defined by where they start."""
+def estimates_per_alpha(problem, penalty, alphas, method: MAP):
+    """Yield an estimate for each alpha, from the last one where the penalty is convex.
+
+    Others are defined by where they start.
+    """
     if method.turns(penalty) == 1 and penalty.convex:
-        yield from steps(problem, penalty, alphas, method)
+        yield from estimates_along(problem, penalty, alphas, method)
         return
     for alpha in alphas:
-        yield from steps(problem, penalty, [alpha], method)
+        yield from estimates_along(problem, penalty, [alpha], method)
 
 
-def best(penalty: Penalty, alphas: Sequence[Any] | np.ndarray, scores) -> Penalty:
+def lowest_score(penalty: Penalty, alphas: Sequence[Any] | np.ndarray, scores) -> Penalty:
     """Take the alpha with the lowest score."""
     i = int(np.nanargmin(scores))
     if i == len(alphas) - 1 and len(alphas) > 1:
@@ -238,7 +243,7 @@ def best(penalty: Penalty, alphas: Sequence[Any] | np.ndarray, scores) -> Penalt
 
 
 def checked(problem: Problem, penalty: Any, method: MAP | None) -> MAP:
-    """Give the method that solves for each strength; InputError for what a rule cannot take."""
+    """Give the method that solves for each alpha; InputError for what a rule cannot take."""
     if not isinstance(penalty, Penalty):
         raise InputError(f"this rule is for penalties (L21, ...), not {type(penalty).__name__}.")
     if is_traced((problem, penalty)):

@@ -9,7 +9,7 @@ from tqdm.auto import tqdm
 
 from esijax._types import InputError
 from esijax.estimate import Estimate
-from esijax.inference.select.alpha import best, checked, estimates
+from esijax.inference.select.alpha import checked, estimates_per_alpha, lowest_score
 from esijax.inference.select.path import GRID, alphas_of, shares_of
 from esijax.inference.sparse.map import MAP
 from esijax.models.penalties import Penalty, relative
@@ -96,15 +96,16 @@ def by_cross_validation(
     with tqdm(total=folds * len(shares), disable=not progress, desc="alpha", unit="map") as bar:
         for k in range(folds):
             train, alphas, score = split(problem, penalty, k, folds, shares)
-            for i, estimate in enumerate(estimates(train, penalty, alphas, method)):
+            for i, estimate in enumerate(estimates_per_alpha(train, penalty, alphas, method)):
                 scores[i] += score(estimate)
                 bar.update()
     if over == "trials":
-        return best(penalty, [relative(float(share)) for share in shares], scores)
-    return best(penalty, alphas_of(problem, penalty, shares), scores)
+        return lowest_score(penalty, [relative(float(share)) for share in shares], scores)
+    return lowest_score(penalty, alphas_of(problem, penalty, shares), scores)
 
 
 def _n_parts(problem: Problem, over: str) -> int:
+    """Sensors, trials or times that can be left out; InputError where they cannot."""
     with_trials = problem.data.ndim == 3
     if over == "trials":
         if not with_trials:
@@ -116,23 +117,23 @@ def _n_parts(problem: Problem, over: str) -> int:
 
 
 def _by_sensors(problem: Problem, penalty: Penalty, k: int, folds: int, shares: np.ndarray):
-    """Rows of the whitened problem, shuffled: neighbours share sensors of one type."""
+    """Leave out shuffled rows of the whitened problem: neighbours share sensors of one type."""
     fold = np.random.default_rng(0).permutation(problem.rank) % folds
     out = jnp.asarray(fold == k)
     alphas = float(np.mean(fold != k)) * alphas_of(problem, penalty, shares)
-    return masked(problem, ~out), alphas, lambda e: float(held_out(problem, e, out))
+    return mask_rows(problem, ~out), alphas, lambda e: float(held_out_error(problem, e, out))
 
 
 def _by_trials(problem: Problem, penalty: Penalty, k: int, folds: int, shares: np.ndarray):
-    """Averages of the trials of either side."""
+    """Leave out trials; the trials of either side are averaged."""
     fold = np.arange(len(problem.data)) % folds
-    train, test = (averaged(problem, np.flatnonzero(side)) for side in (fold != k, fold == k))
+    train, test = (average_trials(problem, np.flatnonzero(side)) for side in (fold != k, fold == k))
     every = jnp.ones(problem.rank)
-    return train, alphas_of(train, penalty, shares), lambda e: float(held_out(test, e, every))
+    return train, alphas_of(train, penalty, shares), lambda e: float(held_out_error(test, e, every))
 
 
 def _by_times(problem: Problem, penalty: Penalty, k: int, folds: int, shares: np.ndarray):
-    """Blocks of equal length, so that nothing is compiled twice."""
+    """Leave out blocks of times of equal length, so that nothing is compiled twice."""
     length = problem.n_times // folds
     out = np.zeros(problem.n_times, dtype=bool)
     out[k * length : (k + 1) * length] = True
@@ -161,7 +162,7 @@ def leave_one_out(columns: np.ndarray, data: np.ndarray) -> float:
     return float(np.sum(error**2))
 
 
-def averaged(problem: Problem, trials: np.ndarray) -> Problem:
+def average_trials(problem: Problem, trials: np.ndarray) -> Problem:
     """Average of some trials, scaled so that the noise is of unit variance again."""
     root = float(np.sqrt(len(trials)))
     return eqx.tree_at(
@@ -175,14 +176,14 @@ def averaged(problem: Problem, trials: np.ndarray) -> Problem:
     )
 
 
-def masked(problem: Problem, rows) -> Problem:
+def mask_rows(problem: Problem, rows) -> Problem:
     """Set the other rows of the whitened problem to zero: same shapes, same objective."""
     keep = rows.astype(problem.gain.dtype)
     gain = problem.gain * keep[:, None, None]
     return eqx.tree_at(lambda p: (p.gain, p.data), problem, (gain, problem.data * keep[:, None]))
 
 
-def held_out(problem: Problem, estimate: Estimate, rows):
+def held_out_error(problem: Problem, estimate: Estimate, rows):
     """Squared error of the prediction in some rows of the whitened problem."""
     sources = estimate.posterior.mean()
     lead = sources.ndim - 3

@@ -12,8 +12,12 @@ import numpy as np
 from esijax.estimate import Estimate
 from esijax.inference._resolve import resolved
 from esijax.inference.select.alpha import checked
+<<<<<<< HEAD
 from esijax.inference.select.cross_validation import held_out, masked
 from esijax.inference.solve import solve
+=======
+from esijax.inference.select.cross_validation import held_out_error, mask_rows
+>>>>>>> sparse
 from esijax.inference.sparse.map import MAP
 from esijax.models.penalties import Penalty
 from esijax.models.penalties.alpha_max import alpha_max
@@ -89,7 +93,7 @@ def by_hypergradient(
     start = resolved(problem, penalty)
     largest = float(alpha_max(problem, start))
     every = jnp.arange(problem.rank) % 4 == 3
-    train = problem if criterion else masked(problem, ~every)
+    train = problem if criterion else mask_rows(problem, ~every)
 
     def loss(theta, train, problem, start):
         alpha, relative_weights = jnp.exp(theta[0]), jnp.exp(theta[1:])
@@ -98,15 +102,17 @@ def by_hypergradient(
             old = jnp.ones(problem.n_locations) if start.weights is None else start.weights
             new = dataclasses.replace(new, weights=old * relative_weights)
         estimate = solve(train, new, method)
-        return held_out(problem, estimate, every) if criterion is None else criterion(estimate)
+        return (
+            held_out_error(problem, estimate, every) if criterion is None else criterion(estimate)
+        )
 
     both = eqx.filter_jit(jax.value_and_grad(loss))
     seen: list[tuple[float, np.ndarray]] = []
 
     def evaluate(theta):
-        value, slope = both(jnp.asarray(theta), train, problem, start)
+        value, gradient = both(jnp.asarray(theta), train, problem, start)
         seen.append((float(value), np.array(theta)))
-        return float(value), np.asarray(slope, dtype=float)
+        return float(value), np.asarray(gradient, dtype=float)
 
     n = problem.n_locations if weights else 0
     first = np.concatenate([[np.log(float(start.alpha))], np.zeros(n)])

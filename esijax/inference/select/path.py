@@ -21,7 +21,7 @@ GRID = tuple(float(x) for x in np.geomspace(0.95, 0.1, 16))
 
 
 def shares_of(fractions: Any) -> np.ndarray:
-    """Shares of alpha_max, from large to small."""
+    """Sort and check shares of alpha_max, from large to small."""
     shares = np.asarray(fractions, dtype=float)
     if shares.ndim != 1 or shares.size == 0 or not np.isfinite(shares).all():
         raise InputError("fractions must be numbers, at least one.")
@@ -32,7 +32,7 @@ def shares_of(fractions: Any) -> np.ndarray:
 
 
 def alphas_of(problem: Problem, penalty: Penalty, fractions: Any) -> np.ndarray:
-    """Absolute weights, from large to small."""
+    """Alphas of shares of alpha_max, from large to small."""
     shares = shares_of(fractions)
     largest = float(alpha_max(problem, dataclasses.replace(penalty, alpha=1.0)))
     if largest == 0:
@@ -40,8 +40,10 @@ def alphas_of(problem: Problem, penalty: Penalty, fractions: Any) -> np.ndarray:
     return largest * shares
 
 
-def steps(problem: Problem, penalty: Penalty, alphas: Any, method: MAP) -> Iterator[Estimate]:
-    """Estimates at the given weights, each started at the last; empty answers are not warned of."""
+def estimates_along(
+    problem: Problem, penalty: Penalty, alphas: Any, method: MAP
+) -> Iterator[Estimate]:
+    """Yield estimates at the given alphas, each started at the last; without warnings of zeros."""
     models = [dataclasses.replace(penalty, alpha=float(alpha)) for alpha in alphas]
     answers = _by_following if _follows(problem, models, method) else _by_restarts
     solved = answers(problem, models, method)
@@ -116,4 +118,4 @@ def path(
     [1, 1]
     """
     method = MAP() if method is None else method
-    return list(steps(problem, penalty, alphas_of(problem, penalty, fractions), method))
+    return list(estimates_along(problem, penalty, alphas_of(problem, penalty, fractions), method))

@@ -11,7 +11,7 @@ from scipy.integrate import quad
 import esijax as ej
 from esijax.inference import MAP, select
 from esijax.inference.select.alpha import corners
-from esijax.inference.select.cross_validation import averaged, leave_one_out
+from esijax.inference.select.cross_validation import average_trials, leave_one_out
 from esijax.models import L1, L21, MCP, Elastic
 
 EDGE = "ignore:the rule for alpha ran to the smallest:esijax.EsijaxWarning"
@@ -62,7 +62,7 @@ def test_over_trials(trials):
     scores = np.zeros(len(FRACTIONS))
     for k in range(3):
         test = np.arange(12) % 3 == k
-        train = averaged(trials, np.flatnonzero(~test))
+        train = average_trials(trials, np.flatnonzero(~test))
         np.testing.assert_allclose(train.data, data[~test].mean(0) * np.sqrt(8))
         for i, share in enumerate(FRACTIONS):
             estimate = ej.solve(train, L21(ej.relative(share)), MAP())

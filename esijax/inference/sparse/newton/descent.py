@@ -164,7 +164,7 @@ class NewtonDescent(Descent):
             new = self._turn(carry)
             return eqx.tree_at(lambda c: c.working, new, new.working.resized(size))
 
-        return jax.lax.cond(carry.flags[0] == 1, turn, self._round, carry)
+        return jax.lax.cond(carry.flags[0] == 1, turn, lambda c: self._round(c), carry)
 
     def answer(self, carry: NewtonState) -> SparseAnswer:
         """Courses of all locations."""

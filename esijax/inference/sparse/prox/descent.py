@@ -81,10 +81,9 @@ class ProxDescent(Descent):
     def body(self, carry: ProxState) -> ProxState:
         """One round: on a working set, or a few steps on all locations."""
         count = jnp.sum(block_norms(carry.x) > 0)
-        branches, sizes = [self._on_all], ()
-        if self.penalty.even().separable:
-            sizes = loop_sizes(*self.fit.scale.shape)
-            branches = [*(lambda c, n=n: self._within(n, c) for n in sizes), self._on_all]
+        sizes = loop_sizes(*self.fit.scale.shape) if self.penalty.even().separable else ()
+        branches = [lambda c, n=n: self._within(n, c) for n in sizes]
+        branches.append(lambda c: self._on_all(c))
         x, steps = jax.lax.switch(self._branch(sizes, carry, count), branches, carry)
         return self._certified(x, carry.steps + steps, carry.rounds + 1)
 
