@@ -12,12 +12,8 @@ import numpy as np
 from esijax.estimate import Estimate
 from esijax.inference._resolve import resolved
 from esijax.inference.select.alpha import checked
-<<<<<<< HEAD
-from esijax.inference.select.cross_validation import held_out, masked
-from esijax.inference.solve import solve
-=======
 from esijax.inference.select.cross_validation import held_out_error, mask_rows
->>>>>>> sparse
+from esijax.inference.solve import solve
 from esijax.inference.sparse.map import MAP
 from esijax.models.penalties import Penalty
 from esijax.models.penalties.alpha_max import alpha_max
