@@ -18,7 +18,7 @@ def geometry_of(forward: mne.Forward, frames: np.ndarray) -> tuple[Geometry, tup
     notes = _left_out(src)
     positions = np.asarray(forward["source_rr"], dtype=float)
     if len(positions) == 0:
-        raise InputError("the forward holds no sources.")
+        raise InputError("the source space is empty: the forward holds no sources.")
     _checks.positions(positions)
     _checks.coincident(positions)
     to_head = np.eye(4)
