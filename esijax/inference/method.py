@@ -155,14 +155,14 @@ def check_carry(method: Method, before: Any, after: Any) -> None:
         raise InputError(f"{type(method).__name__}.step returns a carry of other fields.")
     pairs = zip(jax.tree_util.tree_leaves_with_path(before), jax.tree.leaves(after), strict=True)
     for (path, old), new in pairs:
-        if eqx.is_array_like(old) and (_kind(old) != _kind(new)):
+        if eqx.is_array_like(old) and (_shape_and_type(old) != _shape_and_type(new)):
             raise InputError(
                 f"{type(method).__name__}.step turns carry{jax.tree_util.keystr(path)} from "
-                f"{_kind(old)} into {_kind(new)}: a compiled loop needs the same shape and type "
-                "at each step."
+                f"{_shape_and_type(old)} into {_shape_and_type(new)}: a compiled loop needs the "
+                "same shape and type at each step."
             )
 
 
-def _kind(leaf: Any) -> str:
+def _shape_and_type(leaf: Any) -> str:
     shape = getattr(leaf, "shape", ())
     return f"{getattr(leaf, 'dtype', type(leaf).__name__)}{list(shape)}"

@@ -10,7 +10,7 @@ from esijax.inference import EM, MAP, NUTS, SVI, Evidence, Gibbs, Laplace, Linea
 from esijax.inference.method import Method
 from esijax.models import ARD, L21, Components, MinimumNorm
 from esijax.problem import Problem
-from esijax.testing.promises import Answer
+from esijax.testing.promises import SolveObject
 
 
 def collapsed_methods() -> dict[str, Method]:
@@ -36,7 +36,7 @@ def known_prior() -> Any:
     return Components([np.arange(4), np.arange(4, 9)], dist.LogNormal(0.0, 1.0))
 
 
-def answer_of_model(method: Method, noise: Any = None) -> Answer:
+def answer_of_model(method: Method, noise: Any = None) -> SolveObject:
     """The object is the prior or penalty."""
 
     def answer(problem: Problem, model: Any) -> Any:
@@ -45,7 +45,7 @@ def answer_of_model(method: Method, noise: Any = None) -> Answer:
     return answer
 
 
-def answer_of_noise(method: Method, model: Any) -> Answer:
+def answer_of_noise(method: Method, model: Any) -> SolveObject:
     """The object is the noise model or data term."""
 
     def answer(problem: Problem, noise: Any) -> Any:
@@ -54,7 +54,7 @@ def answer_of_noise(method: Method, model: Any) -> Answer:
     return answer
 
 
-def answer_of_method(model: Any) -> Answer:
+def answer_of_method(model: Any) -> SolveObject:
     """The object is the method."""
 
     def answer(problem: Problem, method: Any) -> Any:

@@ -17,12 +17,12 @@ from esijax.inference._loops import finished, first_state
 from esijax.inference.method import Method
 from esijax.inference.solve import prepare_inputs, solve
 from esijax.problem import Problem
-from esijax.testing.promises import Answer, BrokenPromise
+from esijax.testing.promises import BrokenPromise, SolveObject
 from esijax.testing.report import ReportRow
 from esijax.testing.table import row_of, row_of_answer
 
 
-def row(name: str, answer: Answer, problem: Problem, method: Method, model: Any) -> ReportRow:
+def row(name: str, answer: SolveObject, problem: Problem, method: Method, model: Any) -> ReportRow:
     """Promises of every answer, and those of iterations."""
     found = row_of_answer(name, answer, problem, method, method.differentiable)
     if found.refusal is not None or found.cells.get("solves") != "ok":
@@ -49,7 +49,7 @@ def interrupted_is_an_answer(problem: Problem, method: Method, model: Any) -> No
         raise BrokenPromise("the mean is not finite after one step")
 
 
-def resumed_is_the_same(answer: Answer, problem: Problem, method: Method, model: Any) -> None:
+def resumed_is_the_same(answer: SolveObject, problem: Problem, method: Method, model: Any) -> None:
     """Stopped after its first step and taken up from disk it ends in the same numbers."""
     whole = answer(problem, method)
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():

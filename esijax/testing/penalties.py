@@ -14,7 +14,7 @@ from esijax.testing.promises import BrokenPromise
 TRIES = 40
 
 
-def _points(problem: Problem) -> list[Any]:
+def _trial_sources(problem: Problem) -> list[Any]:
     rng = np.random.default_rng(1)
     shape = (problem.n_locations, problem.n_orients, problem.n_times)
     return [jnp.asarray(size * rng.standard_normal(shape)) for size in (0.1, 1.0, 10.0)]
@@ -22,10 +22,10 @@ def _points(problem: Problem) -> list[Any]:
 
 def value_is_a_penalty(penalty: Penalty, problem: Problem) -> None:
     """Zero at zero, never negative."""
-    at_zero = float(penalty.value(jnp.zeros_like(_points(problem)[0])))
+    at_zero = float(penalty.value(jnp.zeros_like(_trial_sources(problem)[0])))
     if at_zero != 0.0:
         raise BrokenPromise(f"value is {at_zero:g} at zero")
-    for x in _points(problem):
+    for x in _trial_sources(problem):
         if float(penalty.value(x)) < 0.0:
             raise BrokenPromise("value is negative")
 
@@ -33,7 +33,7 @@ def value_is_a_penalty(penalty: Penalty, problem: Problem) -> None:
 def prox_minimises(penalty: Penalty, problem: Problem) -> None:
     r"""The map finds the minimum of the value plus half the squared distance over the step."""
     rng = np.random.default_rng(2)
-    for x in _points(problem):
+    for x in _trial_sources(problem):
         for step in (0.1, 1.0):
             found = penalty.prox(x, jnp.asarray(step))
 
@@ -41,7 +41,7 @@ def prox_minimises(penalty: Penalty, problem: Problem) -> None:
                 return float(penalty.value(z) + jnp.sum((z - x) ** 2) / (2 * step))
 
             best = objective(found)
-            around = [found + 10.0 ** rng.uniform(-4, 1) * d for d in _directions(rng, found)]
+            around = [found + 10.0 ** rng.uniform(-4, 1) * d for d in _random_steps(rng, found)]
             lower = min(objective(z) for z in [x, jnp.zeros_like(x), *around])
             if not best <= lower + 1e-9 * (1.0 + abs(lower)):
                 raise BrokenPromise(
@@ -49,7 +49,7 @@ def prox_minimises(penalty: Penalty, problem: Problem) -> None:
                 )
 
 
-def _directions(rng: np.random.Generator, like: Any) -> list[Any]:
+def _random_steps(rng: np.random.Generator, like: Any) -> list[Any]:
     """Steps of all entries, and of few."""
     steps = rng.standard_normal((TRIES, *like.shape))
     steps[TRIES // 2 :] *= rng.random((TRIES - TRIES // 2, *like.shape)) < 0.1
@@ -58,7 +58,7 @@ def _directions(rng: np.random.Generator, like: Any) -> list[Any]:
 
 def polar_is_the_dual(penalty: Penalty, problem: Problem) -> None:
     """Zero is the answer to a gradient just above its polar, and is not just below it."""
-    for gradient in _points(problem):
+    for gradient in _trial_sources(problem):
         polar = penalty.polar(gradient)
         if polar is None:
             raise BrokenPromise("polar gives None: leave it out where it is unknown")

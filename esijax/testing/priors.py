@@ -13,7 +13,7 @@ from esijax.problem import Problem
 from esijax.testing.promises import BrokenPromise
 
 
-def _drawn(declare: Any) -> dict[str, Any]:
+def _draw_hyper(declare: Any) -> dict[str, Any]:
     """One draw of the hyper-parameters; ones for what has no distribution."""
 
     def flat(site: dict) -> Any:
@@ -27,7 +27,7 @@ def _drawn(declare: Any) -> dict[str, Any]:
 def source_cov_is_a_covariance(prior: Prior, problem: Problem) -> None:
     """What `source_cov` gives is symmetric, not negative, and says the same in all its ways."""
     marginal = prior.marginal(problem)
-    cov = prior.prepare(problem).source_cov(_drawn(marginal.hyper), problem)
+    cov = prior.prepare(problem).source_cov(_draw_hyper(marginal.hyper), problem)
     n, o = problem.n_locations, problem.n_orients
     dense = np.asarray(cov.apply(jnp.eye(n * o).reshape(n, o, n * o))).reshape(n * o, n * o)
     if not np.allclose(dense, dense.T, rtol=1e-9, atol=1e-12 * np.abs(dense).max()):
@@ -49,7 +49,7 @@ def source_cov_is_a_covariance(prior: Prior, problem: Problem) -> None:
 def noise_cov_is_a_covariance(noise: Noise, problem: Problem) -> None:
     """Of the whitened noise: of the right size, symmetric, positive definite."""
     prepared = noise.prepare(problem)
-    cov = np.asarray(prepared.covariance(_drawn(prepared.hyper), problem.whitener))
+    cov = np.asarray(prepared.covariance(_draw_hyper(prepared.hyper), problem.whitener))
     if cov.shape != (problem.rank, problem.rank):
         raise BrokenPromise(f"covariance has the shape {cov.shape}, not {(problem.rank,) * 2}")
     if not np.allclose(cov, cov.T, rtol=1e-9, atol=1e-12 * np.abs(cov).max()):

@@ -1,7 +1,7 @@
 """What every pair of a model and a method promises, each a function that raises where it fails.
 
-An `Answer` is a function of a problem and an object that gives an estimate: it calls `solve` with
-the object as prior, noise, penalty or method.
+A `SolveObject` gives the estimate of a problem and an object: it calls `solve` with the object as
+prior, noise, penalty or method.
 """
 
 import logging
@@ -17,7 +17,7 @@ import numpy as np
 from esijax.estimate import Estimate
 from esijax.problem import Problem
 
-Answer = Callable[[Problem, Any], Estimate]
+SolveObject = Callable[[Problem, Any], Estimate]
 RTOL = 1e-6  # between ways to run the same arithmetic
 STEP = 3e-5  # of differences, relative to the data
 GRADIENT_RTOL = 1e-3
@@ -47,7 +47,7 @@ def shapes_and_finite(estimate: Estimate) -> None:
             raise BrokenPromise(f"{name} is not finite")
 
 
-def nothing_compiled_anew(answer: Answer, problem: Problem, thing: Any) -> None:
+def nothing_compiled_anew(answer: SolveObject, problem: Problem, thing: Any) -> None:
     """Other data and other numbers in the object run the same programs."""
     other = problem.with_data(np.asarray(problem.recording)[..., ::-1] * 1.1)
     another = with_other_numbers(thing)
@@ -62,31 +62,31 @@ def nothing_compiled_anew(answer: Answer, problem: Problem, thing: Any) -> None:
         )
 
 
-def jit_equals_eager(answer: Answer, problem: Problem, thing: Any) -> None:
+def jit_equals_eager(answer: SolveObject, problem: Problem, thing: Any) -> None:
     """The same numbers within one compiled function."""
 
     @eqx.filter_jit
     def compiled(data: Any, thing: Any) -> Any:
-        return _numbers(answer(problem.with_data(data), thing))
+        return _moments(answer(problem.with_data(data), thing))
 
-    _close(compiled(problem.recording, thing), _numbers(answer(problem, thing)), "under jit")
+    _close(compiled(problem.recording, thing), _moments(answer(problem, thing)), "under jit")
 
 
-def vmap_equals_loop(answer: Answer, problem: Problem, thing: Any) -> None:
+def vmap_equals_loop(answer: SolveObject, problem: Problem, thing: Any) -> None:
     """The same numbers for several data sets at once."""
     data = jnp.stack([problem.recording, problem.recording[..., ::-1] * 1.1])
 
     @eqx.filter_jit
     def together(data: Any) -> Any:
-        return jax.vmap(lambda d: _numbers(answer(problem.with_data(d), thing)))(data)
+        return jax.vmap(lambda d: _moments(answer(problem.with_data(d), thing)))(data)
 
     found = together(data)
     for i in range(len(data)):
-        want = _numbers(answer(problem.with_data(data[i]), thing))
+        want = _moments(answer(problem.with_data(data[i]), thing))
         _close(jax.tree.map(lambda x, i=i: x[i], found), want, "under vmap")
 
 
-def gradient_equals_differences(answer: Answer, problem: Problem, thing: Any) -> None:
+def gradient_equals_differences(answer: SolveObject, problem: Problem, thing: Any) -> None:
     """The derivative of a number of the map with respect to the data."""
     weights = np.random.default_rng(0).standard_normal(problem.recording.shape)
     direction = jnp.asarray(weights) * jnp.std(problem.recording)
@@ -137,10 +137,10 @@ def programs_compiled() -> Generator[list[str]]:
 
 
 def _everything(estimate: Estimate) -> None:
-    jax.block_until_ready(_numbers(estimate))
+    jax.block_until_ready(_moments(estimate))
 
 
-def _numbers(estimate: Estimate) -> dict[str, Any]:
+def _moments(estimate: Estimate) -> dict[str, Any]:
     found = {"mean": estimate.mean}
     return found if estimate.std is None else {**found, "std": estimate.std}
 

@@ -6,7 +6,7 @@ from typing import Any
 from esijax._types import InputError
 from esijax.problem import Problem
 from esijax.testing import promises
-from esijax.testing.promises import Answer, BrokenPromise
+from esijax.testing.promises import BrokenPromise, SolveObject
 from esijax.testing.report import FAILS, HOLDS, ReportRow
 
 Promise = Callable[[], None]
@@ -30,7 +30,7 @@ def row_of(name: str, kept: Mapping[str, Promise]) -> ReportRow:
 
 
 def row_of_answer(
-    name: str, answer: Answer, problem: Problem, thing: Any, differentiable: bool
+    name: str, answer: SolveObject, problem: Problem, thing: Any, differentiable: bool
 ) -> ReportRow:
     """Solve once; then jit, vmap, gradient, and what is compiled anew. InputError: refused."""
     try:

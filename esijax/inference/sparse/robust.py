@@ -25,8 +25,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from esijax._ops.prox import block_norms
+from esijax._ops.stop_gradient import stop_gradient
 from esijax._types import Data, Scalar, Sources
-from esijax.inference.sparse.base.answer import SparseAnswer, pack_info, stop_gradient, unsolved
+from esijax.inference.sparse.base.answer import SparseAnswer, pack_info, unsolved
 from esijax.inference.sparse.base.descent import Descent, compiled_call
 from esijax.inference.sparse.base.gap import Certificate, Limits, within_tolerance
 from esijax.inference.sparse.prox.fixed_point import fixed_point, refuse_derivative

@@ -2,6 +2,7 @@
 
 import equinox as eqx
 
+from esijax._ops.stop_gradient import stop_gradient
 from esijax.inference.sparse.analysis.derivative import primal_dual_minimiser
 from esijax.inference.sparse.analysis.primal_dual import (
     STEPS_PER_ROUND,
@@ -11,7 +12,7 @@ from esijax.inference.sparse.analysis.primal_dual import (
     primal_dual_start,
     spectrum_of,
 )
-from esijax.inference.sparse.base.answer import SparseAnswer, pack_info, stop_gradient
+from esijax.inference.sparse.base.answer import SparseAnswer, pack_info
 from esijax.inference.sparse.base.descent import Descent
 from esijax.inference.sparse.base.gap import Limits, goes_on
 from esijax.models.penalties import Analysis

@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -45,8 +44,3 @@ def unsolved(start: Sources) -> SparseAnswer:
     """Answer before the first round: the start, of which nothing is known."""
     nothing = jnp.full(len(INFO), jnp.inf, dtype=start.dtype).at[4:].set(0.0)
     return SparseAnswer(start, nothing)
-
-
-def stop_gradient(tree):
-    """Cut the derivatives of all arrays of a tree."""
-    return jax.tree.map(jax.lax.stop_gradient, tree)

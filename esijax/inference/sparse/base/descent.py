@@ -20,9 +20,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from esijax._ops.stop_gradient import stop_gradient
 from esijax._types import Data, Sources
 from esijax.inference._compiled import compiled
-from esijax.inference.sparse.base.answer import Found, SparseAnswer, stop_gradient, unsolved
+from esijax.inference.sparse.base.answer import Found, SparseAnswer, unsolved
 from esijax.problem import Problem
 
 SECONDS = 0.5  # after which no further rounds are begun before the host looks

@@ -16,8 +16,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
+from esijax._ops.stop_gradient import stop_gradient
 from esijax._types import Scalar, Sources
-from esijax.inference.sparse.base.answer import SparseAnswer, pack_info, stop_gradient
+from esijax.inference.sparse.base.answer import SparseAnswer, pack_info
 from esijax.inference.sparse.base.descent import Descent, compiled_call
 from esijax.inference.sparse.base.gap import Limits
 from esijax.inference.sparse.gabor.reweighting import (

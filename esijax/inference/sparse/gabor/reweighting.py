@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from esijax._ops.epsilon import block_sizes, largest_dual_norm, moduli
-from esijax.inference.sparse.base.answer import stop_gradient
+from esijax._ops.stop_gradient import stop_gradient
 from esijax.inference.sparse.base.gap import Certificate, Limits, duality_gap, within_tolerance
 from esijax.inference.sparse.gabor.blocks import (
     GaborBlocks,

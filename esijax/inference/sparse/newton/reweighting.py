@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from esijax._ops.stop_gradient import stop_gradient
 from esijax._types import Scalar, Sources
-from esijax.inference.sparse.base.answer import SparseAnswer, stop_gradient, sum_info
+from esijax.inference.sparse.base.answer import SparseAnswer, sum_info
 from esijax.inference.sparse.base.gap import KKT_SHARE, Limits
 from esijax.inference.sparse.newton.gradients import gain_products
 from esijax.inference.sparse.newton.implicit import minimise_norms, stationary_point

@@ -6,6 +6,7 @@ one step on all locations then tells who is missing, and gives the certificate. 
 is solved on all locations.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import equinox as eqx
@@ -14,8 +15,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from esijax._ops.prox import block_norms
+from esijax._ops.stop_gradient import stop_gradient
 from esijax._types import Scalar, Sources
-from esijax.inference.sparse.base.answer import SparseAnswer, pack_info, stop_gradient
+from esijax.inference.sparse.base.answer import SparseAnswer, pack_info
 from esijax.inference.sparse.base.descent import Descent
 from esijax.inference.sparse.base.gap import Certificate, Limits, goes_on
 from esijax.inference.sparse.base.sizes import FIRST_SIZE, loop_sizes
@@ -82,8 +84,7 @@ class ProxDescent(Descent):
         """One round: on a working set, or a few steps on all locations."""
         count = jnp.sum(block_norms(carry.x) > 0)
         sizes = loop_sizes(*self.fit.scale.shape) if self.penalty.even().separable else ()
-        branches = [lambda c, n=n: self._within(n, c) for n in sizes]
-        branches.append(lambda c: self._on_all(c))
+        branches = [*(partial(self._within, n) for n in sizes), self._on_all]
         x, steps = jax.lax.switch(self._branch(sizes, carry, count), branches, carry)
         return self._certified(x, carry.steps + steps, carry.rounds + 1)
 
