@@ -11,12 +11,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from esijax._ops.stop_gradient import stop_gradient
 from esijax._types import Scalar, Sources
 from esijax.inference.sparse.base.answer import (
     Found,
     SparseAnswer,
     pack_info,
-    stop_gradient,
     unsolved,
 )
 from esijax.inference.sparse.base.descent import Descent, compiled_call, count_active
