@@ -29,9 +29,9 @@ HOMES = {
     "Electrodes": "esijax.forward.sensors",
     "Coils": "esijax.forward.sensors",
     # posteriors
-    "GaussianPosterior": "esijax.inference.posteriors.gaussian",
-    "MixturePosterior": "esijax.inference.posteriors.mixture",
-    "PointPosterior": "esijax.inference.posteriors.point",
+    "GaussianPosterior": "esijax.models.posteriors.gaussian",
+    "MixturePosterior": "esijax.models.posteriors.mixture",
+    "PointPosterior": "esijax.models.posteriors.point",
     "FilterPosterior": "esijax.inference.linear.beamformer",
     # diagnostics
     "Convergence": "esijax.inference.collapsed.em.em",
@@ -92,9 +92,6 @@ HOMES = {
     "noise.Diagonal": "esijax.models.noise.diagonal",
     "noise.LowRank": "esijax.models.noise.low_rank",
     "PerType": "esijax.models.noise.per_type",
-    "Huber": "esijax.models.noise.robust",
-    "StudentTNoise": "esijax.models.noise.robust",
-    "Lp": "esijax.models.noise.robust",
 }
 
 

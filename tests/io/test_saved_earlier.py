@@ -51,9 +51,9 @@ def test_a_checkpoint_of_an_earlier_version_is_refused_as_such():
 
 
 def test_a_checkpoint_of_an_earlier_version_is_refused_before_anything_is_compiled(monkeypatch):
-    from esijax.inference import method
+    from esijax.inference import _loops
 
-    monkeypatch.setattr(method, "begun", lambda *_: pytest.fail("it was begun"))
+    monkeypatch.setattr(_loops, "first_state", lambda *_: pytest.fail("it was begun"))
     test_a_checkpoint_of_an_earlier_version_is_refused_as_such()
 
 
@@ -62,13 +62,16 @@ def storable():
     """Concrete classes that an estimate may hold: from the types of its fields downwards."""
     from esijax.models.components import Component
     from esijax.models.hyperpriors import HyperPrior
+    from esijax.models.noise import Noise
     from esijax.models.parts import Part
+    from esijax.models.priors.prior import Prior
 
     for room in (ej.forward, ej.models, ej.inference):  # what they hold nobody else defines
         for module in pkgutil.walk_packages(room.__path__, f"{room.__name__}."):
             importlib.import_module(module.name)
     heads = [ej.forward.SphereModel, ej.forward.BEMModel, ej.forward.Sensors]
-    todo, found = [ej.estimate.Estimate, HyperPrior, Component, Part, *heads], set()
+    roots = [ej.estimate.Estimate, Prior, Noise, HyperPrior, Component, Part]
+    todo, found = [*roots, *heads], set()
     while todo:
         cls = todo.pop()
         if cls in found or not (isinstance(cls, type) and dataclasses.is_dataclass(cls)):
