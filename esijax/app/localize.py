@@ -25,7 +25,7 @@ from esijax.viz import figures
 from esijax.viz.report import report
 from esijax.viz.summary import place_name, summarise
 
-WRITES = ("estimate.npz", "map.png", "report.html", "mean-*.stc", "mean-*.h5", "std-*.stc",
+LOCALIZE_WRITES = ("estimate.npz", "map.png", "report.html", "mean-*.stc", "mean-*.h5", "std-*.stc",
           "std-*.h5", "localize.log")  # fmt: skip
 
 
@@ -60,7 +60,7 @@ class Wanted:
         return {name: getattr(self, name) for name in fields if name not in left_out}
 
 
-def run(wanted: Wanted) -> Estimate:
+def run_localize(wanted: Wanted) -> Estimate:
     """Read, reconstruct, write estimate, stc files, pictures, report and log.
 
     Warnings are shown as one line each.
@@ -76,13 +76,13 @@ def run(wanted: Wanted) -> Estimate:
     """
     screen = console()
     recipe = METHODS[wanted.method].make(wanted.lambda2)
-    out = claimed(wanted.out, "localize", wanted.arguments, WRITES, wanted.overwrite)
+    out = claimed(wanted.out, "localize", wanted.arguments, LOCALIZE_WRITES, wanted.overwrite)
     if wanted.checkpoint is not None:
         usable(wanted.checkpoint, "--checkpoint")
     logging.getLogger("esijax").setLevel(logging.INFO)
     with warnings.catch_warnings(record=True) as caught, screen.status("reading") as status:
         warnings.simplefilter("always", EsijaxWarning)
-        response = _read(wanted)
+        response = _read_response(wanted)
         problem = _within(_posed(wanted, response, screen), wanted.window)
         screen.log(f"solving with {wanted.method}")
         status.stop()  # the bar of the steps takes its line
@@ -93,7 +93,7 @@ def run(wanted: Wanted) -> Estimate:
         status.start()
         told = [str(w.message) for w in caught if issubclass(w.category, EsijaxWarning)]
         lines = _said(estimate, told)
-        _write(estimate, out, lines, screen)
+        _write_results(estimate, out, lines, screen)
     for line in map(escape, lines):
         screen.print(re.sub("^note:", "[yellow]note:[/]", line), soft_wrap=True)
     screen.print(f"report: {(wanted.out / 'report.html').resolve()}", soft_wrap=True)
@@ -102,7 +102,7 @@ def run(wanted: Wanted) -> Estimate:
     return estimate
 
 
-def _write(estimate: Estimate, out: Output, lines: list[str], screen: Console) -> None:
+def _write_results(estimate: Estimate, out: Output, lines: list[str], screen: Console) -> None:
     screen.log("writing estimate and stc files")
     out.begin()
     estimate, folder = out.stamped(estimate), out.folder
@@ -136,7 +136,7 @@ def _file_name(name: str) -> str:
     return f"{safe[:30]}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
 
 
-def _read(wanted: Wanted) -> mne.Evoked:
+def _read_response(wanted: Wanted) -> mne.Evoked:
     response = io.read_evoked(wanted.evoked, wanted.condition)
     if response.kind != "average":
         raise InputError(

@@ -51,7 +51,7 @@ def view_maps(
     for number, style in enumerate(styles.values()):
         shown = {"visible": number == 0}
         for side, hemi in sides:
-            traces += [_trace(style, side, hemi) | shown, _name_trace(side) | shown]
+            traces += [_mesh_trace(style, side, hemi) | shown, _name_trace(side) | shown]
         traces.append(_bar_trace(style) | shown)
     figure = go.Figure(traces)
     first = next(iter(styles.values()))
@@ -68,7 +68,7 @@ def _apart(side: str, coords):
     return coords + np.array([shift, 0.0, 0.0])
 
 
-def _trace(style: Style, side: str, hemi: Hemisphere) -> dict:
+def _mesh_trace(style: Style, side: str, hemi: Hemisphere) -> dict:
     """One hemisphere with one map."""
     colours, values = style.rgb(hemi)
     i, j, k = hemi.faces.T.astype(np.int32)
