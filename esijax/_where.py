@@ -60,7 +60,7 @@ def _checked_selector(which: Any, n: int, what: str) -> Any:
 
 
 def _selector_array(which: Any, what: str) -> np.ndarray:
-    """The numbers as an array; InputError for what makes none."""
+    """Convert a choice to an array; InputError for what cannot be one."""
     if is_traced(which):
         raise InputError(f"{what} must be known numbers here, not those of a transformation.")
     if isinstance(which, list | tuple | range):
@@ -120,7 +120,7 @@ def region_of(region: Any, problem: Problem) -> np.ndarray:
 
 
 def _sides(region: Any) -> tuple[Any, ...] | None:
-    """The labels of single hemispheres; None for anything that is no label."""
+    """Split an MNE label into those of single hemispheres; None for anything else."""
     if hasattr(region, "lh") and hasattr(region, "rh"):
         return region.lh, region.rh
     if hasattr(region, "vertices") and getattr(region, "hemi", None) in HEMISPHERES:
@@ -151,7 +151,7 @@ def at_vertices(labels: Labels, hemi: str, vertices: np.ndarray, who: str) -> np
 
 
 def _once(index: np.ndarray) -> np.ndarray:
-    """Each location once: an average would count it as often as it stands there."""
+    """Drop repeated locations: an average would count each as often as it is listed."""
     found = np.unique(index)
     if len(found) == len(index):
         return index

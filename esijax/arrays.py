@@ -54,7 +54,7 @@ def from_arrays(
     Raises
     ------
     InputError
-        For shapes that do not match, NaN, complex data, masked entries, a covariance that is none,
+        For shapes that do not match, NaN, complex data, masked entries, an invalid covariance,
         names that are given twice, a row of the lead field in other units.
     TypeError
         For what is no array of numbers.

@@ -51,7 +51,7 @@ def _end(line: str, status: int) -> NoReturn:
 
 
 def _line(error: Exception, arguments: list[str]) -> str:
-    """One line of an error; what is not ours says what it is."""
+    """Put an error on one line; errors that are not InputError are named by their class."""
     text = " ".join(str(error).split())
     if isinstance(error, CycloptsError):
         return text
@@ -288,7 +288,7 @@ def info() -> None:
 
 
 def _prepare() -> None:
-    """Float64 and pictures without a screen; before anything is computed."""
+    """Set float64 and a display-free matplotlib backend, before anything is computed."""
     os.environ.setdefault("MPLBACKEND", "Agg")
     import jax
 
@@ -350,7 +350,7 @@ def _member(text: str) -> Any:
 
 
 def _rank(text: str) -> Any:
-    """None, a word, or dimensions by channel type; a number alone would be of no type."""
+    """Read --rank: a word, or dimensions by channel type; a bare number belongs to no type."""
     words = ("none", "info", "full")
     if "=" not in text and text.lower() not in words:
         from esijax._types import InputError

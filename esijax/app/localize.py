@@ -83,7 +83,7 @@ def run_localize(wanted: Wanted) -> Estimate:
     with warnings.catch_warnings(record=True) as caught, screen.status("reading") as status:
         warnings.simplefilter("always", EsijaxWarning)
         response = _read_response(wanted)
-        problem = _within(_posed(wanted, response, screen), wanted.window)
+        problem = _cropped(_problem_of(wanted, response, screen), wanted.window)
         screen.log(f"solving with {wanted.method}")
         status.stop()  # the bar of the steps takes its line
         direct = recipe.method.direct
@@ -92,7 +92,7 @@ def run_localize(wanted: Wanted) -> Estimate:
         estimate = jax.block_until_ready(estimate)
         status.start()
         told = [str(w.message) for w in caught if issubclass(w.category, EsijaxWarning)]
-        lines = _said(estimate, told)
+        lines = _summary_lines(estimate, told)
         _write_results(estimate, out, lines, screen)
     for line in map(escape, lines):
         screen.print(re.sub("^note:", "[yellow]note:[/]", line), soft_wrap=True)
@@ -117,7 +117,7 @@ def _write_results(estimate: Estimate, out: Output, lines: list[str], screen: Co
 
 
 def _checkpoint(wanted: Wanted, condition: str) -> Path | None:
-    """File of this condition and method, its folder made."""
+    """Path of the checkpoint of this condition and method; its folder is made."""
     folder = wanted.checkpoint
     if folder is None:
         return None
@@ -160,8 +160,8 @@ def _reference(response: mne.Evoked) -> None:
     response.set_eeg_reference(projection=True, verbose="ERROR")
 
 
-def _posed(wanted: Wanted, response: mne.Evoked, screen: Console) -> Problem:
-    """Put measurement, head and noise together."""
+def _problem_of(wanted: Wanted, response: mne.Evoked, screen: Console) -> Problem:
+    """Make the problem of measurement, head and noise covariance."""
     head = _head(wanted.forward, response, screen)
     cov = None if wanted.noise_cov is None else io.read_noise_cov(wanted.noise_cov)
     if cov is None and response.times[0] < 0:
@@ -199,8 +199,8 @@ def _head(path: Path | None, response: mne.Evoked, screen: Console) -> mne.Forwa
         raise InputError(f"--forward is needed, the template head does not fit: {error}") from error
 
 
-def _within(problem: Problem, window: tuple[float | None, float | None]) -> Problem:
-    """Give the same problem between two times; the noise covariance has seen the baseline."""
+def _cropped(problem: Problem, window: tuple[float | None, float | None]) -> Problem:
+    """Crop a problem in time, after the noise covariance has used the baseline."""
     tmin, tmax = window
     times = problem.times
     low = -np.inf if tmin is None else tmin - 1e-9
@@ -219,8 +219,8 @@ def _within(problem: Problem, window: tuple[float | None, float | None]) -> Prob
     )
 
 
-def _said(estimate: Estimate, told: list[str]) -> list[str]:
-    """What came out, line by line: peak, fit, notes."""
+def _summary_lines(estimate: Estimate, told: list[str]) -> list[str]:
+    """Summarise the result in lines: peak, explained variance, notes."""
     summary = summarise(estimate)
     moment = 1e3 * estimate.problem.times[summary.peak_time]
     where = place_name(estimate, summary.places[0]) if summary.places else "nowhere"

@@ -172,7 +172,7 @@ def claimed(
 
 
 def _json_value(value: object) -> object:
-    """What JSON can hold; files by where they are, wherever the command is typed."""
+    """Convert a value for JSON; paths become absolute."""
     return str(value.resolve()) if isinstance(value, Path) else value
 
 
@@ -182,7 +182,7 @@ def _digest(path: Path) -> str:
 
 
 def _read_log(log: Path) -> dict:
-    """What a log says: command, state, arguments, files; empty where there is none."""
+    """Read a log: command, state, arguments, files; empty where no log can be read."""
     said: dict = {"command": "", "state": "", "arguments": "", "files": {}}
     try:
         head, _, files = log.read_text(encoding="utf-8").rpartition("\nfiles:\n")

@@ -146,7 +146,7 @@ def _check_names(names: Sequence[str], table, what: str) -> None:
 
 
 def _settings(path: Path) -> object:
-    """What the earlier run was asked; nothing that equals it where the file is broken."""
+    """Settings of the earlier run; None where the file cannot be read."""
     try:
         return json.loads(path.read_text())
     except (OSError, ValueError):

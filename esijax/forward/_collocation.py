@@ -65,7 +65,10 @@ def _fill_columns(points, vertices, tables, own: bool):
 
 
 def _seen_from(points, vertices, tables, index):
-    """(vertices, points) of some points; `index`: which vertices they are."""
+    """Integrals (vertices, points) over the triangles around each vertex, seen from some points.
+
+    `index` tells which vertices the points are, if any: their own triangles are masked.
+    """
     edges, corners, sides, around = tables
     length = _lengths(points, vertices)
     side = vertices[edges[:, 1]] - vertices[edges[:, 0]]

@@ -99,7 +99,7 @@ class Checkpoint:
 
 
 def _file_path(path: Any) -> Path:
-    """Refuse what can be no file of ours before anything is computed."""
+    """Path of the checkpoint; refused before anything is computed where it cannot be a file."""
     if not isinstance(path, str | Path):
         raise TypeError(f"checkpoint must be a path, got {path!r}.")
     if not str(path):
@@ -127,7 +127,7 @@ def _on_host(leaf: Any) -> np.ndarray:
 
 
 def _write_array(file: io.BytesIO, array: np.ndarray) -> None:
-    """Rows at the end that are all the same are kept once: what is still empty takes no room."""
+    """Write an array, equal rows at its end only once: what is not filled yet takes no room."""
     n = len(array) if array.ndim else 1
     rows = np.ascontiguousarray(array).reshape(n, -1).view(np.uint8) if array.size else None
     if array.ndim and rows is not None:
@@ -138,7 +138,7 @@ def _write_array(file: io.BytesIO, array: np.ndarray) -> None:
 
 
 def _read_carry(file: io.BytesIO, fresh: Any, grows: bool) -> Any:
-    """Put stored numbers in the place of fresh ones, seen to be of their kind."""
+    """Replace the arrays of a fresh state by stored ones of the same kinds and shapes."""
     sizes: dict[int, int] = {}
 
     def stored(leaf: Any) -> Any:
@@ -165,7 +165,7 @@ def _read_carry(file: io.BytesIO, fresh: Any, grows: bool) -> Any:
 
 
 def _read_array(file: io.BytesIO) -> np.ndarray:
-    """Read an array whose bytes are there: a header can claim any size."""
+    """Read an array, refusing a header that claims more bytes than follow."""
     if np.lib.format.read_magic(file) != (1, 0):
         raise ValueError("another format of arrays")
     shape, _, dtype = np.lib.format.read_array_header_1_0(file)
@@ -203,7 +203,7 @@ def _feed(h: Any, value: Any, within: tuple[int, ...]) -> None:
 
 
 def _fingerprint_parts(value: Any) -> tuple[str, list[tuple[Any, Any]]]:
-    """Name of an object's class, and what it is made of, in an order of its own."""
+    """Name of an object's class, and its parts in a reproducible order."""
     cls = value if isinstance(value, type) or hasattr(value, "__qualname__") else type(value)
     # our own files may move: a class is known by its name, and by what it holds
     module = "esijax" if cls.__module__.startswith("esijax.") else cls.__module__
@@ -226,7 +226,7 @@ def _fingerprint_parts(value: Any) -> tuple[str, list[tuple[Any, Any]]]:
 
 
 def _of_callable(value: Any) -> list[tuple[Any, Any]]:
-    """What a function remembers; the attributes of any other object."""
+    """Closure and defaults of a function; the attributes of any other object."""
     if isinstance(value, functools.partial):
         return [("func", value.func), ("args", value.args), ("keywords", value.keywords)]
     if hasattr(value, "__wrapped__"):

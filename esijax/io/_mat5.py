@@ -181,7 +181,7 @@ def _text(content: Bytes, encoding: str = "latin-1") -> str:
     try:
         return bytes(content).decode(encoding)
     except UnicodeDecodeError as error:
-        raise InputError(f"a text that is none ({error.reason}): damaged.") from error
+        raise InputError(f"an invalid text ({error.reason}): damaged.") from error
 
 
 def _cells(parts: list, order: str, n: int, depth: int) -> list:

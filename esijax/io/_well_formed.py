@@ -117,20 +117,20 @@ def _check_numbers(name: str, array: np.ndarray, n_locations: int) -> None:
 
 
 def _numeric_array(value: Any) -> Array | None:
-    """Numbers, of numpy too: what was fetched from a device."""
+    """The array as JAX has it, if it holds numbers (NumPy arrays too); else None."""
     if isinstance(value, jax.Array | np.ndarray) and value.dtype.kind in "biuf":
         return jnp.asarray(value)
     return None
 
 
 def _shapes(hint: Any) -> list[Any]:
-    """Annotations of arrays among the alternatives."""
+    """The array types among the alternatives of an annotation."""
     options = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
     return [o for o in options if isinstance(o, type) and issubclass(o, AbstractArray)]
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value is of its annotation, as far as that says anything but shapes."""
+    """Whether a value is of its annotated type, shapes aside."""
     origin, args = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
         return any(_fits(value, a) for a in args)
@@ -147,7 +147,7 @@ def _fits(value: Any, hint: Any) -> bool:
 
 
 def _check_labels(problem: Problem) -> None:
-    """Names, vertices and times that are those of the arrays."""
+    """Refuse names, vertices and times that do not match the arrays."""
     labels: Labels = problem.labels
     n_channels = problem.whitener.matrix.shape[1]
     for name in ("ch_names", "ch_types"):

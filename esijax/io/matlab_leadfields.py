@@ -123,7 +123,7 @@ def _matlab_names(given: Any) -> tuple[str, ...]:
 
 
 def _read(path: Path) -> Stored:
-    """What the file holds; any way in which it can be broken is one sentence."""
+    """Read a file of any of the formats; InputError says in one sentence what is wrong with it."""
     if not path.exists():
         raise InputError(f"{path}: no such file.")
     try:

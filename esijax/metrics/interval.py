@@ -248,7 +248,7 @@ def largest(
 
 @jax.jit
 def _nth_largest(values: Array, n: Array) -> Scalar:
-    """Exactly, by bisection of the bit pattern, which rises with numbers that are not negative.
+    """Exact n-th largest value, by bisection of bit patterns: they rise with non-negative numbers.
 
     XLA's sort on a processor takes ten times as long.
     """

@@ -211,7 +211,7 @@ def _checked_truth(problem: Problem, truth: Any, active: Any, centres: Any):
 
 
 def _when(at: Any, problem: Problem) -> int | None:
-    """Sample to look at, None for the mean over time."""
+    """Index of the sample to score; None for the mean over time."""
     n_times = problem.n_times
     if isinstance(at, str):
         if at not in ("peak", "mean"):

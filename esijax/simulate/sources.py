@@ -209,7 +209,7 @@ def _candidates(region: Any) -> Any:
 
 
 def _growing(region: Any, table: PatchTable) -> Any:
-    """Those of the candidates from which a patch can grow: some lost all their triangles."""
+    """Candidates from which a patch can grow; those without a triangle are left out."""
     if is_traced((region, table)):
         return region
     grows = np.asarray(table.areas).sum(axis=1) > 0

@@ -268,7 +268,7 @@ def plot_diagnostics(estimate: Estimate):
 
 
 def _single_sample_marker(times: np.ndarray) -> dict[str, str]:
-    """A line through one sample would not be seen."""
+    """Style of a course of one sample: a marker, for a line would show nothing."""
     return {"marker": "o"} if len(times) == 1 else {}
 
 

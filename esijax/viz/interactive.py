@@ -63,7 +63,7 @@ def view_maps(
 
 
 def _apart(side: str, coords):
-    """Move a hemisphere beside the other, which inflated ones would overlap."""
+    """Move a hemisphere sideways: inflated ones would overlap."""
     shift = -4 - coords[:, 0].max() if side == "left" else 4 - coords[:, 0].min()
     return coords + np.array([shift, 0.0, 0.0])
 
@@ -90,7 +90,7 @@ def _peak(style: Style, side: str, hemi: Hemisphere) -> tuple[float, np.ndarray]
 
 
 def _name_trace(side: str) -> dict:
-    """No points, only a name in the legend: the meshes themselves would show a black square."""
+    """Empty trace that names a map in the legend: a mesh would show a black square there."""
     return {
         "type": "scatter3d", "x": [None], "y": [None], "z": [None], "mode": "markers",
         "marker": {"color": "silver", "symbol": "square"}, "hoverinfo": "skip",
@@ -99,7 +99,7 @@ def _name_trace(side: str) -> dict:
 
 
 def _bar_trace(style: Style) -> dict:
-    """No points, only a colour bar."""
+    """Empty trace that carries the colour bar."""
     from matplotlib.colors import to_hex
 
     cmap, _ = style.bar()

@@ -77,11 +77,11 @@ class Channels:
 
     @property
     def chs(self) -> list:
-        """What info says of each."""
+        """Their entries in `info["chs"]`."""
         return [self.info["chs"][i] for i in self.index]
 
     def rows(self, names: list[str]) -> np.ndarray:
-        """Their places among other names."""
+        """Indices of the channels among other names."""
         return _places_among(names, self.names)
 
     def picked(self) -> mne.Info:
@@ -93,7 +93,7 @@ class Channels:
 
 
 def _places_among(names: list[str], wanted: list[str]) -> np.ndarray:
-    """Where each of the wanted names stands among the names."""
+    """Index of each wanted name among the names."""
     position = {name: i for i, name in enumerate(names)}
     return np.array([position[name] for name in wanted])
 
