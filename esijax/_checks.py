@@ -26,7 +26,7 @@ def warn(message: str) -> None:
 
 
 def real_array(array, what: str, ndims: tuple[int, ...]) -> np.ndarray:
-    """Give an array of float64, or say why it is none; nothing is dropped on the way."""
+    """Convert to float64 without losing anything; InputError says why where that cannot be."""
     if isinstance(array, np.ma.MaskedArray):
         if np.ma.getmaskarray(array).any():
             raise InputError(
@@ -85,7 +85,7 @@ def flat_channels(data: np.ndarray, ch_names, rows=None) -> None:
 
 
 def covariance(cov: np.ndarray, ch_names, what: str = "noise_cov") -> None:
-    """Refuse a covariance that is none: shape, NaN, asymmetry, negative eigenvalues, zero."""
+    """Refuse an invalid covariance: shape, NaN, asymmetry, negative eigenvalues, all zero."""
     n = len(ch_names)
     if cov.shape != (n, n):
         raise InputError(f"{what} must be ({n}, {n}) for {n} channels, got {cov.shape}.")
@@ -122,7 +122,7 @@ def covariance(cov: np.ndarray, ch_names, what: str = "noise_cov") -> None:
 
 
 def _negative_eigenvalue(square: np.ndarray, limit: float) -> float | None:
-    """Smallest eigenvalue where it is below the limit; Cholesky tells in a tenth of the time."""
+    """Smallest eigenvalue if it is below the limit, else None; Cholesky tells that sooner."""
     try:
         np.linalg.cholesky(square - limit * np.eye(len(square)))
     except np.linalg.LinAlgError:

@@ -121,7 +121,7 @@ def _content(path: str | Path, limit: int) -> bytes:
 
 
 def _target(path: Path) -> tuple[Path, os.stat_result | None]:
-    """What is to be replaced, links followed, and its rights where it exists."""
+    """Path to replace, symbolic links followed, and its status where it exists."""
     try:
         target = Path(os.path.realpath(path))
         before = os.stat(target) if os.path.lexists(target) else None  # a loop of links: OSError
@@ -140,14 +140,14 @@ def _target(path: Path) -> tuple[Path, os.stat_result | None]:
 
 
 def _kind(mode: int) -> str:
-    """What a path leads to, where it is no regular file."""
+    """Describe a path that is not a regular file."""
     if stat.S_ISDIR(mode):
         return "a folder"
     return "a pipe" if stat.S_ISFIFO(mode) else "a device or a socket"
 
 
 def _opened(target: Path, private: bool) -> tuple[Path, int]:
-    """A new file of a name that nobody else has, locked for as long as this process lives.
+    """Create a temporary file of a unique name, locked for as long as this process lives.
 
     `private`: nobody else may read it until it has the rights of what it replaces.
     """

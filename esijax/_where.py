@@ -28,13 +28,13 @@ def indices(which: Any, n: int, what: str) -> np.ndarray:
         For anything else, numbers out of range, and a choice of nothing.
     """
     every = np.arange(n)
-    chosen = every if which is None else np.atleast_1d(every[_checked(which, n, what)])
+    chosen = every if which is None else np.atleast_1d(every[_checked_selector(which, n, what)])
     if chosen.size == 0:
         raise InputError(f"this selects no {what} of {n}: give at least one, or None for all.")
     return chosen
 
 
-def _checked(which: Any, n: int, what: str) -> Any:
+def _checked_selector(which: Any, n: int, what: str) -> Any:
     """A slice, a mask or whole numbers in range; never truth values taken for numbers."""
     if isinstance(which, slice):
         try:
@@ -42,7 +42,7 @@ def _checked(which: Any, n: int, what: str) -> Any:
         except (TypeError, ValueError) as error:
             raise InputError(f"{which!r} is no slice of {n} {what}: {error}.") from error
         return which
-    found = _array(which, what)
+    found = _selector_array(which, what)
     if found.ndim > 1:
         raise InputError(f"{what} must be a number or one row of numbers, got {found.shape}.")
     if found.size == 0:
@@ -52,28 +52,28 @@ def _checked(which: Any, n: int, what: str) -> Any:
             raise InputError(f"a mask of {what} must have {n} entries, got {found.shape}.")
         return found
     if found.dtype.kind not in "iu":
-        raise InputError(f"{what} must be integers below {n}, got {_shown(which)}.")
+        raise InputError(f"{what} must be integers below {n}, got {_short_repr(which)}.")
     outside = found[(found < -n) | (found >= n)] if found.ndim else found
     if found.min() < -n or found.max() >= n:
         raise InputError(f"{what} must be integers below {n}, got {_checks.names(outside.flat)}.")
     return found
 
 
-def _array(which: Any, what: str) -> np.ndarray:
-    """The numbers as an array; InputError for what makes none."""
+def _selector_array(which: Any, what: str) -> np.ndarray:
+    """Convert a choice to an array; InputError for what cannot be one."""
     if is_traced(which):
         raise InputError(f"{what} must be known numbers here, not those of a transformation.")
     if isinstance(which, list | tuple | range):
         truths = [isinstance(w, bool | np.bool_) for w in which]
         if any(truths) and not all(truths):
-            raise InputError(f"{what} are numbers or a mask, not both: got {_shown(which)}.")
+            raise InputError(f"{what} are numbers or a mask, not both: got {_short_repr(which)}.")
     try:
         return np.asarray(which)
     except (TypeError, ValueError) as error:  # rows of unequal length
-        raise InputError(f"{what} must be integers, got {_shown(which)}.") from error
+        raise InputError(f"{what} must be integers, got {_short_repr(which)}.") from error
 
 
-def _shown(value: Any) -> str:
+def _short_repr(value: Any) -> str:
     return f"{value!r:.60}"
 
 
@@ -83,7 +83,7 @@ def pair(at: Any) -> tuple[Any, Any]:
         return None, None
     if not (isinstance(at, tuple | list) and len(at) == 2):
         raise InputError(
-            f"`at` must be (locations, times), None standing for all, got {_shown(at)}."
+            f"`at` must be (locations, times), None standing for all, got {_short_repr(at)}."
         )
     return at[0], at[1]
 
@@ -120,7 +120,7 @@ def region_of(region: Any, problem: Problem) -> np.ndarray:
 
 
 def _sides(region: Any) -> tuple[Any, ...] | None:
-    """The labels of single hemispheres; None for anything that is no label."""
+    """Split an MNE label into those of single hemispheres; None for anything else."""
     if hasattr(region, "lh") and hasattr(region, "rh"):
         return region.lh, region.rh
     if hasattr(region, "vertices") and getattr(region, "hemi", None) in HEMISPHERES:
@@ -151,7 +151,7 @@ def at_vertices(labels: Labels, hemi: str, vertices: np.ndarray, who: str) -> np
 
 
 def _once(index: np.ndarray) -> np.ndarray:
-    """Each location once: an average would count it as often as it stands there."""
+    """Drop repeated locations: an average would count each as often as it is listed."""
     found = np.unique(index)
     if len(found) == len(index):
         return index

@@ -54,7 +54,7 @@ def from_arrays(
     Raises
     ------
     InputError
-        For shapes that do not match, NaN, complex data, masked entries, a covariance that is none,
+        For shapes that do not match, NaN, complex data, masked entries, an invalid covariance,
         names that are given twice, a row of the lead field in other units.
     TypeError
         For what is no array of numbers.
@@ -86,7 +86,7 @@ def from_arrays(
         raise InputError(
             f"data has the shape {data.shape}: {'no trials' if data.shape[0] == 0 else 'no times'}."
         )
-    ch_names = _names(ch_names, n_channels)
+    ch_names = _channel_names(ch_names, n_channels)
     ch_types = _types(ch_types, n_channels)
     _checks.real_finite(data, "data", ch_names)
     _checks.flat_channels(data, ch_names)
@@ -138,7 +138,7 @@ def _clock(sfreq, tmin) -> tuple[float, float]:
     return float(sfreq), float(tmin)
 
 
-def _names(ch_names, n_channels: int) -> tuple[str, ...]:
+def _channel_names(ch_names, n_channels: int) -> tuple[str, ...]:
     if ch_names is None:
         return tuple(f"{i}" for i in range(n_channels))
     found = _texts(ch_names, n_channels, "ch_names")

@@ -17,7 +17,7 @@ PROGRAM_BYTES = 500e6  # compiled programs that are kept on disk
 PROGRAM_DAYS = 60  # since they were last used
 
 Flag = Annotated[bool, Parameter(negative="")]
-Several = Annotated[tuple[str, ...], Parameter(negative="", show_default=False)]
+RepeatedOption = Annotated[tuple[str, ...], Parameter(negative="", show_default=False)]
 
 app = App(
     name="esijax",
@@ -51,7 +51,7 @@ def _end(line: str, status: int) -> NoReturn:
 
 
 def _line(error: Exception, arguments: list[str]) -> str:
-    """One line of an error; what is not ours says what it is."""
+    """Put an error on one line; errors that are not InputError are named by their class."""
     text = " ".join(str(error).split())
     if isinstance(error, CycloptsError):
         return text
@@ -84,13 +84,13 @@ def demo(*, out: Path = Path("esijax_demo"), seed: int = 0, overwrite: Flag = Fa
     screen = console()
     with screen.status("loading") as status:
         _prepare()
-        from esijax.app.demo import CAPTION, run
+        from esijax.app.demo import CAPTION, run_demo
 
         def tell(text: str) -> None:
             screen.log(text)
             status.update(text)
 
-        table = run(out, seed, tell, overwrite)
+        table = run_demo(out, seed, tell, overwrite)
     _print_table(table, "Simulated auditory response, against the truth", CAPTION)
     screen.print(f"report: {(out / 'report.html').resolve()}", soft_wrap=True)
 
@@ -110,8 +110,8 @@ def localize(
     loose: str = "auto",
     depth: str = "0.8",
     rank: str = "none",
-    picks: Several = (),
-    bads: Several = (),
+    picks: RepeatedOption = (),
+    bads: RepeatedOption = (),
     baseline: bool = True,
     average_reference: Flag = False,
     nave: float | None = None,
@@ -167,7 +167,7 @@ def localize(
 
     with console().status("loading"):
         _prepare()
-        from esijax.app.localize import Wanted, run
+        from esijax.app.localize import Wanted, run_localize
 
     choices = Wanted(
         evoked,
@@ -189,7 +189,7 @@ def localize(
         overwrite=overwrite,
         checkpoint=checkpoint,
     )
-    run(choices)
+    run_localize(choices)
 
 
 @app.command
@@ -202,8 +202,8 @@ def benchmark(
     peers: Literal["none", "mne", "all"] = "none",
     evoked: Path | None = None,
     condition: str | None = None,
-    bads: Several = (),
-    picks: Several = (),
+    bads: RepeatedOption = (),
+    picks: RepeatedOption = (),
     forward: Path | None = None,
     truth_forward: Path | None = None,
     noise_cov: Path | None = None,
@@ -251,7 +251,7 @@ def benchmark(
         _prepare()
         from esijax.app import benchmark as command
 
-    command.run(
+    command.run_benchmark(
         out,
         seeds=seeds,
         scenarios=scenarios,
@@ -288,7 +288,7 @@ def info() -> None:
 
 
 def _prepare() -> None:
-    """Float64 and pictures without a screen; before anything is computed."""
+    """Set float64 and a display-free matplotlib backend, before anything is computed."""
     os.environ.setdefault("MPLBACKEND", "Agg")
     import jax
 
@@ -350,7 +350,7 @@ def _member(text: str) -> Any:
 
 
 def _rank(text: str) -> Any:
-    """None, a word, or dimensions by channel type; a number alone would be of no type."""
+    """Read --rank: a word, or dimensions by channel type; a bare number belongs to no type."""
     words = ("none", "info", "full")
     if "=" not in text and text.lower() not in words:
         from esijax._types import InputError

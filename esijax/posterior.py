@@ -68,7 +68,7 @@ class Posterior(eqx.Module):
         Float[Array, "members *trials some orients moments"], Float[Array, "members some orients"]
     ]:
         """Means and variances in each member of a mixture: here one. None: all."""
-        mean = _picked(self.mean(), locations, times)
+        mean = _selected(self.mean(), locations, times)
         variance = self.variance()[..., 0]
         return mean[None], (variance if locations is None else variance[locations])[None]
 
@@ -84,7 +84,7 @@ class Posterior(eqx.Module):
         self, scale: Array, threshold: Array, along: str, locations: Any, times: Any
     ) -> Float[Array, "*trials some moments"]:
         """Probability that the scaled norm, or the component along the mean, is larger."""
-        mean = _picked(self.mean(scale), locations, times)
+        mean = _selected(self.mean(scale), locations, times)
         cov = self.cov() * jnp.reshape(scale, (-1, 1, 1)) ** 2
         cov = cov if locations is None else cov[locations]
         return (ball_exceedance if along == "norm" else directed_exceedance)(mean, cov, threshold)
@@ -98,7 +98,7 @@ class Posterior(eqx.Module):
         return _probe(self)
 
 
-def _picked(x: Array, locations: Any, times: Any) -> Array:
+def _selected(x: Array, locations: Any, times: Any) -> Array:
     """Some locations and times of (..., locations, orients, times)."""
     x = x if locations is None else x[..., locations, :, :]
     return x if times is None else x[..., times]

@@ -28,14 +28,14 @@ def test_the_command_line_offers_each():
 
 def test_the_benchmark_and_the_demo_have_each():
     from esijax.app import demo
-    from esijax.benchmark.methods import METHODS, SLOW_METHODS
+    from esijax.benchmark.methods import COMPARED, SLOW_COMPARED
 
     entries = registry.METHODS.values()
-    assert set(SLOW_METHODS) == {e.name for e in entries if e.slow}
+    assert set(SLOW_COMPARED) == {e.name for e in entries if e.slow}
     compared = {e.variant(v) for e in entries if not e.slow for v in e.compared}
-    assert set(METHODS) == compared > {e.name for e in entries if not e.slow}
-    assert set(demo.METHODS) == {e.variant(v) for e in entries for v in e.in_demo}
-    assert set(demo.METHODS) == {
+    assert set(COMPARED) == compared > {e.name for e in entries if not e.slow}
+    assert set(demo.DEMO_METHODS) == {e.variant(v) for e in entries for v in e.in_demo}
+    assert set(demo.DEMO_METHODS) == {
         "MNE", "MNE, evidence", "dSPM", "sLORETA", "eLORETA", "LORETA, evidence", "LCMV"
     }  # fmt: skip
 

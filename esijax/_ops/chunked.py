@@ -39,7 +39,7 @@ def gram(gain: Gain, variance: Float[Array, "locations orients"]) -> Float[Array
 
 
 def _symmetric_square(a: Float[Array, "rank columns"]) -> Float[Array, "rank rank"]:
-    """A A' from three of its four quarters."""
+    """A A', of which one off-diagonal quarter is the transpose of the other."""
     middle = len(a) // 2
     top, low = a[:middle], a[middle:]
     cross = top @ low.T

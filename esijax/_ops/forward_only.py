@@ -30,16 +30,16 @@ def _bound(message: str, x: Any) -> Any:
     return _forward_only.bind(x, message=message)
 
 
-def _same(x: Any, *, message: str) -> Any:  # noqa: ARG001
+def _identity(x: Any, *, message: str) -> Any:  # noqa: ARG001
     return x
 
 
-def _refuse(cotangent: Any, _: Any, *, message: str) -> NoReturn:  # noqa: ARG001
+def _refuse_gradient(cotangent: Any, _: Any, *, message: str) -> NoReturn:  # noqa: ARG001
     raise InputError(message)
 
 
-_forward_only.def_impl(_same)
-_forward_only.def_abstract_eval(_same)
-ad.deflinear2(_forward_only, _refuse)
+_forward_only.def_impl(_identity)
+_forward_only.def_abstract_eval(_identity)
+ad.deflinear2(_forward_only, _refuse_gradient)
 batching.defvectorized(_forward_only)
-mlir.register_lowering(_forward_only, mlir.lower_fun(_same, multiple_results=False))
+mlir.register_lowering(_forward_only, mlir.lower_fun(_identity, multiple_results=False))

@@ -5,7 +5,7 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components, dijkstra
 from scipy.spatial import KDTree
 
-CHUNK = 200  # seeds at a time: distances to all locations are held for so many
+SEEDS_AT_A_TIME = 200  # seeds at a time: distances to all locations are held for so many
 STRAY = 0.01  # a piece of mesh with a smaller share of the locations is a crumb
 
 
@@ -69,8 +69,8 @@ def neighbourhoods(
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Locations closer to each seed than its reach (m), and their distances."""
     rows = []
-    for start in range(0, len(seeds), CHUNK):
-        chunk = slice(start, start + CHUNK)
+    for start in range(0, len(seeds), SEEDS_AT_A_TIME):
+        chunk = slice(start, start + SEEDS_AT_A_TIME)
         distance = dijkstra(graph, indices=seeds[chunk], limit=float(reach[chunk].max()))
         for row, limit in zip(distance, reach[chunk], strict=True):
             inside = np.flatnonzero(row < limit)

@@ -11,17 +11,17 @@ from esijax._types import EsijaxWarning, InputError
 from esijax.app.console import console, listed, mark_bad
 from esijax.app.output import LOGS, command_line, usable
 from esijax.benchmark import foreign, page, runner
-from esijax.benchmark.methods import METHODS, SLOW_METHODS
+from esijax.benchmark.methods import COMPARED, SLOW_COMPARED
 from esijax.benchmark.peers import MNE_PEERS, SLOW_PEERS
 from esijax.benchmark.protocols import PROTOCOLS
 from esijax.benchmark.scenarios import SCENARIOS
 from esijax.benchmark.study import Study
 
-WRITES = ("benchmark.html", "benchmark.md", "results.csv", "cells")
+BENCHMARK_WRITES = ("benchmark.html", "benchmark.md", "results.csv", "cells")
 SETTINGS = "settings.json"
 
 
-def run(
+def run_benchmark(
     out: Path,
     *,
     seeds: int,
@@ -39,7 +39,7 @@ def run(
         raise InputError(f"--seeds must be at least 1, got {seeds}.")
     _check_folder(out)
     wanted = chosen(scenarios, tuple(SCENARIOS), tuple(PROTOCOLS), "scenario")
-    solvers = chosen(methods, tuple(METHODS), tuple(SLOW_METHODS), "method")
+    solvers = chosen(methods, tuple(COMPARED), tuple(SLOW_COMPARED), "method")
     with warnings.catch_warnings():
         # weak signals and ad hoc covariances are what scenarios are made of
         warnings.simplefilter("ignore", EsijaxWarning)
@@ -94,7 +94,7 @@ def _check_folder(out: Path) -> None:
     usable(out)
     if (out / SETTINGS).exists():
         return  # a benchmark: the run itself sees whether it is the same one
-    found = [p.name for name in (*WRITES, *LOGS) for p in out.glob(name)]
+    found = [p.name for name in (*BENCHMARK_WRITES, *LOGS) for p in out.glob(name)]
     if found:
         raise InputError(
             f"--out {out} holds {', '.join(sorted(found))} of another command: give another folder."
@@ -118,7 +118,7 @@ def study_of(
     evoked = io.read_evoked(files["evoked"], 0 if condition is None else condition)
     mark_bad(evoked, bads, files["evoked"])
     if picks:
-        evoked = _picked(evoked, listed(picks, evoked.ch_names))
+        evoked = _picked_evoked(evoked, listed(picks, evoked.ch_names))
     return Study(
         evoked.info,
         io.read_forward(files["forward"]),
@@ -129,7 +129,7 @@ def study_of(
     )
 
 
-def _picked(evoked: mne.Evoked, picks: list[str]) -> mne.Evoked:
+def _picked_evoked(evoked: mne.Evoked, picks: list[str]) -> mne.Evoked:
     try:
         return evoked.pick(picks, exclude=(), verbose="ERROR")
     except ValueError as error:

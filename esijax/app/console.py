@@ -40,10 +40,10 @@ def spoken(text: str) -> str:
     """Say a message of the library in the words of `esijax localize`: options for arguments."""
     for python, here in SPOKEN:
         text = re.sub(python, here, text)
-    return re.sub(KEYWORD, lambda found: f"--{found[1]} {_value(found[2])}", text)
+    return re.sub(KEYWORD, lambda found: f"--{found[1]} {_as_typed(found[2])}", text)
 
 
-def _value(text: str) -> str:
+def _as_typed(text: str) -> str:
     """Write a value of Python's as the command line takes it."""
     try:
         value = ast.literal_eval(text)

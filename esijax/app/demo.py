@@ -30,7 +30,7 @@ INVERTED, SIMULATED = "oct5", "ico4"  # grids: never the same, or localising wou
 
 
 @dataclass(frozen=True)
-class Truth:
+class DemoTruth:
     """What was simulated, on the grid that is inverted.
 
     Parameters
@@ -59,14 +59,14 @@ LONG = {  # headings where there is room
     "active": "active in 90 % interval",
     "inactive": "inactive in 90 % interval",
 }
-METHODS: dict[str, Callable[[], Recipe]] = {
+DEMO_METHODS: dict[str, Callable[[], Recipe]] = {
     entry.variant(lambda2): functools.partial(entry.make, lambda2)
     for entry in ENTRIES.values()
     for lambda2 in entry.in_demo
 }
 
 
-def simulated(seed: int = 0) -> tuple[mne.Evoked, mne.Covariance, Template, Truth]:
+def simulated(seed: int = 0) -> tuple[mne.Evoked, mne.Covariance, Template, DemoTruth]:
     """Auditory-like response on the template head, 64 EEG and 306 MEG channels.
 
     Two patches of 8 cm2 on Heschl's gyri answer at 100 ms, the left a little later and weaker;
@@ -113,7 +113,7 @@ def simulated(seed: int = 0) -> tuple[mne.Evoked, mne.Covariance, Template, Trut
     active = np.flatnonzero(np.sum(profiles, axis=0) > 0)
     normals = np.asarray(geometry.normals)
     moments = sources[active, None, :] * normals[active, :, None]
-    truth = Truth(
+    truth = DemoTruth(
         positions[seeds], _gathered(moments, positions[active], coarse), positions[active]
     )
     return evoked, noise_cov, coarse, truth
@@ -155,7 +155,7 @@ def _gathered(moments: np.ndarray, positions: np.ndarray, head: Template) -> np.
 
 def reconstruct(problem: Problem) -> Iterator[tuple[str, Estimate, float]]:
     """Solve with each method; yields name, estimate, seconds (with compilation)."""
-    for name, make in METHODS.items():
+    for name, make in DEMO_METHODS.items():
         recipe = make()
         start = clock.perf_counter()
         estimate = recipe.solve(problem)
@@ -163,7 +163,7 @@ def reconstruct(problem: Problem) -> Iterator[tuple[str, Estimate, float]]:
         yield name, estimate, clock.perf_counter() - start
 
 
-def scores(name: str, estimate: Estimate, truth: Truth, seconds: float) -> dict[str, object]:
+def scores(name: str, estimate: Estimate, truth: DemoTruth, seconds: float) -> dict[str, object]:
     """One row of the demo's table."""
     problem = estimate.problem
     at = int(np.argmin(np.abs(problem.times - PEAK)))
@@ -193,7 +193,7 @@ def scores(name: str, estimate: Estimate, truth: Truth, seconds: float) -> dict[
     return row
 
 
-def run(
+def run_demo(
     out: Path, seed: int, report_progress: Callable[[str], None], overwrite: bool = False
 ) -> list[dict[str, object]]:
     """Simulate, reconstruct, score, write pictures, estimates, the report and a log.
@@ -213,7 +213,7 @@ def run(
     table : list of dict
         A row per method.
     """
-    writes = (*(f"{_slug(name)}.npz" for name in METHODS), "*.png", "report.html", "demo.log")
+    writes = (*(f"{_slug(name)}.npz" for name in DEMO_METHODS), "*.png", "report.html", "demo.log")
     place = claimed(out, "demo", {"seed": seed}, writes, overwrite)
     report_progress("building the template head and simulating")
     evoked, noise_cov, head, truth = simulated(seed)

@@ -25,7 +25,7 @@ from esijax.viz import figures
 from esijax.viz.report import report
 from esijax.viz.summary import place_name, summarise
 
-WRITES = ("estimate.npz", "map.png", "report.html", "mean-*.stc", "mean-*.h5", "std-*.stc",
+LOCALIZE_WRITES = ("estimate.npz", "map.png", "report.html", "mean-*.stc", "mean-*.h5", "std-*.stc",
           "std-*.h5", "localize.log")  # fmt: skip
 
 
@@ -60,7 +60,7 @@ class Wanted:
         return {name: getattr(self, name) for name in fields if name not in left_out}
 
 
-def run(wanted: Wanted) -> Estimate:
+def run_localize(wanted: Wanted) -> Estimate:
     """Read, reconstruct, write estimate, stc files, pictures, report and log.
 
     Warnings are shown as one line each.
@@ -76,14 +76,14 @@ def run(wanted: Wanted) -> Estimate:
     """
     screen = console()
     recipe = METHODS[wanted.method].make(wanted.lambda2)
-    out = claimed(wanted.out, "localize", wanted.arguments, WRITES, wanted.overwrite)
+    out = claimed(wanted.out, "localize", wanted.arguments, LOCALIZE_WRITES, wanted.overwrite)
     if wanted.checkpoint is not None:
         usable(wanted.checkpoint, "--checkpoint")
     logging.getLogger("esijax").setLevel(logging.INFO)
     with warnings.catch_warnings(record=True) as caught, screen.status("reading") as status:
         warnings.simplefilter("always", EsijaxWarning)
-        response = _read(wanted)
-        problem = _within(_posed(wanted, response, screen), wanted.window)
+        response = _read_response(wanted)
+        problem = _cropped(_problem_of(wanted, response, screen), wanted.window)
         screen.log(f"solving with {wanted.method}")
         status.stop()  # the bar of the steps takes its line
         direct = recipe.method.direct
@@ -92,8 +92,8 @@ def run(wanted: Wanted) -> Estimate:
         estimate = jax.block_until_ready(estimate)
         status.start()
         told = [str(w.message) for w in caught if issubclass(w.category, EsijaxWarning)]
-        lines = _said(estimate, told)
-        _write(estimate, out, lines, screen)
+        lines = _summary_lines(estimate, told)
+        _write_results(estimate, out, lines, screen)
     for line in map(escape, lines):
         screen.print(re.sub("^note:", "[yellow]note:[/]", line), soft_wrap=True)
     screen.print(f"report: {(wanted.out / 'report.html').resolve()}", soft_wrap=True)
@@ -102,7 +102,7 @@ def run(wanted: Wanted) -> Estimate:
     return estimate
 
 
-def _write(estimate: Estimate, out: Output, lines: list[str], screen: Console) -> None:
+def _write_results(estimate: Estimate, out: Output, lines: list[str], screen: Console) -> None:
     screen.log("writing estimate and stc files")
     out.begin()
     estimate, folder = out.stamped(estimate), out.folder
@@ -117,7 +117,7 @@ def _write(estimate: Estimate, out: Output, lines: list[str], screen: Console) -
 
 
 def _checkpoint(wanted: Wanted, condition: str) -> Path | None:
-    """File of this condition and method, its folder made."""
+    """Path of the checkpoint of this condition and method; its folder is made."""
     folder = wanted.checkpoint
     if folder is None:
         return None
@@ -136,7 +136,7 @@ def _file_name(name: str) -> str:
     return f"{safe[:30]}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
 
 
-def _read(wanted: Wanted) -> mne.Evoked:
+def _read_response(wanted: Wanted) -> mne.Evoked:
     response = io.read_evoked(wanted.evoked, wanted.condition)
     if response.kind != "average":
         raise InputError(
@@ -160,8 +160,8 @@ def _reference(response: mne.Evoked) -> None:
     response.set_eeg_reference(projection=True, verbose="ERROR")
 
 
-def _posed(wanted: Wanted, response: mne.Evoked, screen: Console) -> Problem:
-    """Put measurement, head and noise together."""
+def _problem_of(wanted: Wanted, response: mne.Evoked, screen: Console) -> Problem:
+    """Make the problem of measurement, head and noise covariance."""
     head = _head(wanted.forward, response, screen)
     cov = None if wanted.noise_cov is None else io.read_noise_cov(wanted.noise_cov)
     if cov is None and response.times[0] < 0:
@@ -199,8 +199,8 @@ def _head(path: Path | None, response: mne.Evoked, screen: Console) -> mne.Forwa
         raise InputError(f"--forward is needed, the template head does not fit: {error}") from error
 
 
-def _within(problem: Problem, window: tuple[float | None, float | None]) -> Problem:
-    """Give the same problem between two times; the noise covariance has seen the baseline."""
+def _cropped(problem: Problem, window: tuple[float | None, float | None]) -> Problem:
+    """Crop a problem in time, after the noise covariance has used the baseline."""
     tmin, tmax = window
     times = problem.times
     low = -np.inf if tmin is None else tmin - 1e-9
@@ -219,8 +219,8 @@ def _within(problem: Problem, window: tuple[float | None, float | None]) -> Prob
     )
 
 
-def _said(estimate: Estimate, told: list[str]) -> list[str]:
-    """What came out, line by line: peak, fit, notes."""
+def _summary_lines(estimate: Estimate, told: list[str]) -> list[str]:
+    """Summarise the result in lines: peak, explained variance, notes."""
     summary = summarise(estimate)
     moment = 1e3 * estimate.problem.times[summary.peak_time]
     where = place_name(estimate, summary.places[0]) if summary.places else "nowhere"

@@ -153,9 +153,9 @@ def claimed(
         If the folder cannot be written, or holds files that the same command did not write.
     """
     usable(folder)
-    asked = json.dumps({k: _plain(v) for k, v in arguments.items()}, sort_keys=True)
+    asked = json.dumps({k: _json_value(v) for k, v in arguments.items()}, sort_keys=True)
     log = folder / f"{name}.log"
-    before = _read(log)
+    before = _read_log(log)
     found = {p for pattern in (*patterns, *LOGS) for p in folder.glob(pattern)}
     for path in found:
         if path.is_dir():
@@ -171,8 +171,8 @@ def claimed(
     return Output(folder, name, asked, before["files"])
 
 
-def _plain(value: object) -> object:
-    """What JSON can hold; files by where they are, wherever the command is typed."""
+def _json_value(value: object) -> object:
+    """Convert a value for JSON; paths become absolute."""
     return str(value.resolve()) if isinstance(value, Path) else value
 
 
@@ -181,8 +181,8 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _read(log: Path) -> dict:
-    """What a log says: command, state, arguments, files; empty where there is none."""
+def _read_log(log: Path) -> dict:
+    """Read a log: command, state, arguments, files; empty where no log can be read."""
     said: dict = {"command": "", "state": "", "arguments": "", "files": {}}
     try:
         head, _, files = log.read_text(encoding="utf-8").rpartition("\nfiles:\n")

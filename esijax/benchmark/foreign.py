@@ -15,7 +15,7 @@ import mne
 import numpy as np
 
 from esijax.benchmark.case import Case
-from esijax.benchmark.peers import Answer
+from esijax.benchmark.peers import PeerAnswer
 
 VARIABLE = "ESIJAX_PEERS_PYTHON"
 LIMIT = 600  # s, for one map
@@ -44,7 +44,7 @@ np.save(sys.argv[2], solver.apply_inverse_operator(evoked).data)
 """
 
 
-def available(tell: Callable[[str], None]) -> dict[str, Callable[[Case], Answer]]:
+def available(tell: Callable[[str], None]) -> dict[str, Callable[[Case], PeerAnswer]]:
     """Peers that are installed; says which are not, and what to do."""
     python = os.environ.get(VARIABLE)
     if not python:
@@ -53,9 +53,9 @@ def available(tell: Callable[[str], None]) -> dict[str, Callable[[Case], Answer]
             "it names the Python of an environment that has them"
         )
         return {}
-    out: dict[str, Callable[[Case], Answer]] = {}
+    out: dict[str, Callable[[Case], PeerAnswer]] = {}
     for module, names, make in (
-        ("calibrain", ("gamma_map", "BMN"), _calibrain),
+        ("calibrain", ("gamma_map", "BMN"), _calibrain_solver),
         ("invert", ("champagne", "eloreta"), _invertmeeg),
     ):
         try:
@@ -70,8 +70,8 @@ def available(tell: Callable[[str], None]) -> dict[str, Callable[[Case], Answer]
     return out
 
 
-def _calibrain(python: str, solver: str) -> Callable[[Case], Answer]:
-    def run(case: Case) -> Answer:
+def _calibrain_solver(python: str, solver: str) -> Callable[[Case], PeerAnswer]:
+    def run(case: Case) -> PeerAnswer:
         problem = case.problem
         gain = np.asarray(problem.gain)
         with tempfile.TemporaryDirectory() as folder:
@@ -80,13 +80,13 @@ def _calibrain(python: str, solver: str) -> Callable[[Case], Answer]:
             np.savez(given, gain=flat, data=np.asarray(problem.data), n_orient=gain.shape[2])
             _call([python, "-c", CALIBRAIN.format(solver=solver), str(given), str(found)])
             mean = np.load(found).reshape(*gain.shape[1:], -1)
-        return Answer(mean * float(problem.source_unit))
+        return PeerAnswer(mean * float(problem.source_unit))
 
     return run
 
 
-def _invertmeeg(python: str, solver: str) -> Callable[[Case], Answer]:
-    def run(case: Case) -> Answer:
+def _invertmeeg(python: str, solver: str) -> Callable[[Case], PeerAnswer]:
+    def run(case: Case) -> PeerAnswer:
         with tempfile.TemporaryDirectory() as folder:
             mne.write_evokeds(f"{folder}/case-ave.fif", case.evoked, verbose="ERROR")
             mne.write_cov(f"{folder}/case-cov.fif", case.noise_cov, verbose="ERROR")
@@ -96,7 +96,7 @@ def _invertmeeg(python: str, solver: str) -> Callable[[Case], Answer]:
             found = f"{folder}/found.npy"
             _call([python, "-c", INVERTMEEG.format(solver=solver), folder, found])
             data = np.load(found)
-        return Answer(data.reshape(case.problem.n_locations, -1, data.shape[-1]))
+        return PeerAnswer(data.reshape(case.problem.n_locations, -1, data.shape[-1]))
 
     return run
 

@@ -30,5 +30,5 @@ def _solvers(slow: bool) -> dict[str, Solver]:
     return {e.variant(lambda2): _solver(e, lambda2) for e, lambda2 in pairs}
 
 
-METHODS = _solvers(slow=False)
-SLOW_METHODS = _solvers(slow=True)
+COMPARED = _solvers(slow=False)
+SLOW_COMPARED = _solvers(slow=True)

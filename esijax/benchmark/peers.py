@@ -12,14 +12,14 @@ from esijax.benchmark.case import Case
 
 
 @dataclass(frozen=True)
-class Answer:
+class PeerAnswer:
     """What a peer gives: a map without uncertainty, (locations, orients, times)."""
 
     mean: np.ndarray
 
 
-def _linear(method: str) -> Callable[[Case], Answer]:
-    def run(case: Case) -> Answer:
+def _mne_linear(method: str) -> Callable[[Case], PeerAnswer]:
+    def run(case: Case) -> PeerAnswer:
         operator = make_inverse_operator(
             case.evoked.info,
             case.forward,
@@ -36,7 +36,7 @@ def _linear(method: str) -> Callable[[Case], Answer]:
     return run
 
 
-def _lcmv(case: Case) -> Answer:
+def _mne_lcmv(case: Case) -> PeerAnswer:
     filters = make_lcmv(
         case.evoked.info,
         case.oriented,
@@ -49,7 +49,7 @@ def _lcmv(case: Case) -> Answer:
     return _answer(case, apply_lcmv(case.evoked, filters, verbose="ERROR"))
 
 
-def _mixed_norm(case: Case) -> Answer:
+def _mixed_norm(case: Case) -> PeerAnswer:
     """l2,1 at 40 % of alpha_max, as in MNE-Python's example."""
     stc = mixed_norm(
         case.evoked,
@@ -63,7 +63,7 @@ def _mixed_norm(case: Case) -> Answer:
     return _answer(case, stc)
 
 
-def _gamma_map(case: Case) -> Answer:
+def _gamma_map(case: Case) -> PeerAnswer:
     """ARD with alpha = 0.5, as in MNE-Python's example; minutes per map."""
     stc = gamma_map(
         case.evoked,
@@ -77,7 +77,7 @@ def _gamma_map(case: Case) -> Answer:
     return _answer(case, stc)
 
 
-def _answer(case: Case, stc) -> Answer:
+def _answer(case: Case, stc) -> PeerAnswer:
     """Map on all locations: sparse solvers name only those that are active."""
     data = np.real(stc.data)  # MNE's max-power filters come out complex where rank is lost
     data = data[:, None] if data.ndim == 2 else data
@@ -90,15 +90,15 @@ def _answer(case: Case, stc) -> Answer:
         rows = start + np.searchsorted(used, have)
         out[rows] = data[read : read + len(have)]
         start, read = start + len(used), read + len(have)
-    return Answer(out)
+    return PeerAnswer(out)
 
 
-MNE_PEERS: dict[str, Callable[[Case], Answer]] = {
-    "mne: MNE": _linear("MNE"),
-    "mne: dSPM": _linear("dSPM"),
-    "mne: sLORETA": _linear("sLORETA"),
-    "mne: eLORETA": _linear("eLORETA"),
-    "mne: LCMV-max-power": _lcmv,
+MNE_PEERS: dict[str, Callable[[Case], PeerAnswer]] = {
+    "mne: MNE": _mne_linear("MNE"),
+    "mne: dSPM": _mne_linear("dSPM"),
+    "mne: sLORETA": _mne_linear("sLORETA"),
+    "mne: eLORETA": _mne_linear("eLORETA"),
+    "mne: LCMV-max-power": _mne_lcmv,
     "mne: MxNE": _mixed_norm,
 }
-SLOW_PEERS: dict[str, Callable[[Case], Answer]] = {"mne: gamma_map": _gamma_map}
+SLOW_PEERS: dict[str, Callable[[Case], PeerAnswer]] = {"mne: gamma_map": _gamma_map}

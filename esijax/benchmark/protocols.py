@@ -29,7 +29,7 @@ from esijax._types import InputError
 from esijax.benchmark.case import Case
 from esijax.benchmark.study import Study
 
-Draw = Callable[[np.random.Generator, int], np.ndarray]
+DrawMatrix = Callable[[np.random.Generator, int], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ class Protocol:
     study: Study
     nnz: int
     alpha: float
-    waves: Draw
-    noise_cov: Draw
+    waves: DrawMatrix
+    noise_cov: DrawMatrix
     sfreq: float
     tmin: float
     at: str
@@ -142,25 +142,25 @@ def _white(_rng: np.random.Generator, n: int) -> np.ndarray:
     return np.eye(n)
 
 
-def _diagonal(rng: np.random.Generator, n: int) -> np.ndarray:
+def _diagonal_cov(rng: np.random.Generator, n: int) -> np.ndarray:
     return np.diag(np.diag(wishart(rng, n)))
 
 
-def _bsi(nnz: int, alpha: float, cov: Draw) -> Callable[[Study], Protocol]:
+def _bsi(nnz: int, alpha: float, cov: DrawMatrix) -> Callable[[Study], Protocol]:
     return lambda study: Protocol(study, nnz, alpha, gaussian_waves, cov, 100.0, 0.0, "peak")
 
 
-def _calibrain(nnz: int, alpha: float) -> Callable[[Study], Protocol]:
+def _calibrain_protocol(nnz: int, alpha: float) -> Callable[[Study], Protocol]:
     return lambda study: Protocol(study, nnz, alpha, erp_waves, _white, 250.0, -0.5, "mean")
 
 
 PROTOCOLS: dict[str, Callable[[Study], Protocol]] = {
     f"BSI-Zoo {n}, {kind}, alpha {alpha}": _bsi(n, alpha, cov)
     for n in (1, 2, 3, 5)
-    for kind, cov in (("diagonal", _diagonal), ("full", wishart))
+    for kind, cov in (("diagonal", _diagonal_cov), ("full", wishart))
     for alpha in (0.99, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.01)
 } | {
-    f"CaliBrain {n}, alpha {alpha}": _calibrain(n, alpha)
+    f"CaliBrain {n}, alpha {alpha}": _calibrain_protocol(n, alpha)
     for n in (1, 3, 5, 10, 100)
     for alpha in (0.1, 0.5, 0.9)
 }

@@ -15,7 +15,7 @@ from esijax import __version__, metrics
 from esijax._files import replacing
 from esijax._types import InputError
 from esijax.benchmark.case import Case
-from esijax.benchmark.methods import METHODS, SLOW_METHODS
+from esijax.benchmark.methods import COMPARED, SLOW_COMPARED
 from esijax.benchmark.protocols import PROTOCOLS
 from esijax.benchmark.scenarios import SCENARIOS
 from esijax.benchmark.study import Study
@@ -29,7 +29,7 @@ def run(
     out: Path,
     *,
     scenarios: Sequence[str] = tuple(SCENARIOS),
-    methods: Sequence[str] = tuple(METHODS),
+    methods: Sequence[str] = tuple(COMPARED),
     peers: dict[str, Callable[[Case], Any]] | None = None,
     seeds: int = 50,
     tell: Callable[[str], None] = print,
@@ -42,7 +42,7 @@ def run(
     out : Path
         Folder; ``cells/`` holds a csv per finished cell, ``results.csv`` all of them.
     scenarios, methods : sequence of str
-        Names in `SCENARIOS` or `PROTOCOLS`, and in `METHODS`.
+        Names in `SCENARIOS` or `PROTOCOLS`, and in `esijax.benchmark.METHODS`.
     peers : dict of callables, optional
         Further methods by name, from a `Case` to a map.
     seeds : int
@@ -61,9 +61,9 @@ def run(
         For an unknown name, or a folder that holds the cells of another run.
     """
     kinds = {**SCENARIOS, **PROTOCOLS}
-    _known(scenarios, kinds, "scenario")
-    ours = METHODS | SLOW_METHODS
-    _known(methods, ours, "method")
+    _check_names(scenarios, kinds, "scenario")
+    ours = COMPARED | SLOW_COMPARED
+    _check_names(methods, ours, "method")
     solvers = {name: ours[name] for name in methods} | (peers or {})
     cells = out / "cells"
     cells.mkdir(parents=True, exist_ok=True)
@@ -80,7 +80,9 @@ def run(
                     tell(f"{scenario} is left out: {error}")
                     bar.update(seeds * len(left))
                     continue
-                _fill(cells, scenario, setting, {m: solvers[m] for m in left}, seeds, bar, tell)
+                _run_scenario(
+                    cells, scenario, setting, {m: solvers[m] for m in left}, seeds, bar, tell
+                )
     wanted = [_cell(cells, s, m) for s in scenarios for m in solvers]
     found = [pd.read_csv(path) for path in wanted if path.exists()]
     if not found:
@@ -91,7 +93,7 @@ def run(
     return results
 
 
-def _fill(cells: Path, scenario: str, setting, solvers, seeds: int, bar, tell) -> None:
+def _run_scenario(cells: Path, scenario: str, setting, solvers, seeds: int, bar, tell) -> None:
     """Run what is missing of one scenario, a method at a time."""
     cases = list(setting.cases(seeds))
     for name, solve in solvers.items():
@@ -137,14 +139,14 @@ def _cell(cells: Path, scenario: str, method: str) -> Path:
     return cells / f"{plain}.csv"
 
 
-def _known(names: Sequence[str], table, what: str) -> None:
+def _check_names(names: Sequence[str], table, what: str) -> None:
     unknown = [name for name in names if name not in table]
     if unknown:
         raise InputError(f"there is no {what} {unknown[0]!r}; there are {list(table)}.")
 
 
 def _settings(path: Path) -> object:
-    """What the earlier run was asked; nothing that equals it where the file is broken."""
+    """Settings of the earlier run; None where the file cannot be read."""
     try:
         return json.loads(path.read_text())
     except (OSError, ValueError):

@@ -93,13 +93,13 @@ def extended(study: Study) -> Setting:
     return _setting(study, simulate.Patches(study.patches, 1, PATCH), ERP(), CLEAR)
 
 
-def correlated(study: Study) -> Setting:
+def correlated_patches(study: Study) -> Setting:
     """Two patches at least 4 cm apart whose courses correlate by 0.9."""
     sources = simulate.Patches(study.patches, 2, PATCH, min_distance=APART)
     return _setting(study, sources, ERP(correlation=0.9), CLEAR)
 
 
-def deep(study: Study) -> Setting:
+def deep_dipole(study: Study) -> Setting:
     """One dipole 3 cm below the hull of the cortex, or deeper."""
     return _setting(study, simulate.Dipoles(1, region=study.deep), ERP(), CLEAR)
 
@@ -134,8 +134,8 @@ def resting(study: Study) -> Setting:
 SCENARIOS: dict[str, Callable[[Study], Setting]] = {
     "focal": focal,
     "extended": extended,
-    "two correlated": correlated,
-    "deep": deep,
+    "two correlated": correlated_patches,
+    "deep": deep_dipole,
     "low SNR": low_snr,
     "wrong head": wrong_head,
     "few channels": few_channels,

@@ -11,11 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-CHUNK = 128  # locations on a CPU
+LOCATIONS_ON_CPU = 128  # at a time
 CHUNK_ACCELERATOR = 4096
 
 
-def by_location(
+def field_by_location(
     field: Callable,
     positions: Float[Array, "locations 3"],
     axes: Float[Array, "locations orients 3"] | None,
@@ -23,7 +23,7 @@ def by_location(
 ) -> Float[Array, "channels locations orients"]:
     """Fill a lead field from `field(positions) -> (channels, some, 3)`, along axes or all three."""
     n = len(positions)
-    size = min(n, CHUNK if jax.default_backend() == "cpu" else CHUNK_ACCELERATOR)
+    size = min(n, LOCATIONS_ON_CPU if jax.default_backend() == "cpu" else CHUNK_ACCELERATOR)
     orients = 3 if axes is None else axes.shape[1]
 
     @jax.checkpoint

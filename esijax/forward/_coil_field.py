@@ -88,7 +88,7 @@ def sarvas_field(
     x0, y0, z0 = (c[None] for c in positions.T)
 
     def add(total, at):
-        (x, y, z), (cx, cy, cz) = _columns(at[0]), _columns(at[1])
+        (x, y, z), (cx, cy, cz) = _vector_components(at[0]), _vector_components(at[1])
         dx, dy, dz = x - x0, y - y0, z - z0
         square = dx * dx + dy * dy + dz * dz
         inverse = jax.lax.rsqrt(square)
@@ -111,5 +111,5 @@ def sarvas_field(
     return jnp.stack([y0 * az - z0 * ay, z0 * ax - x0 * az, x0 * ay - y0 * ax], axis=-1)
 
 
-def _columns(vectors: Float[Array, "channels 3"]) -> tuple:
+def _vector_components(vectors: Float[Array, "channels 3"]) -> tuple:
     return tuple(vectors[:, i, None] for i in range(3))

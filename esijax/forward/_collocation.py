@@ -29,7 +29,7 @@ from esijax._ops.safe import divisor
 from esijax.forward._host import as_array
 from esijax.forward.surface import Surface, edges_of, incident
 
-CHUNK = 64  # points
+POINTS_AT_A_TIME = 64  # points
 NO_ANGLE = np.pi / 1e6  # half solid angles below are left out, as in MNE-Python
 
 
@@ -44,13 +44,13 @@ def coefficients(
     edges, sides = edges_of(triangles)
     around = incident(triangles, len(surface.vertices))
     tables = tuple(as_array(table, int) for table in (edges, triangles.T, sides.T, around.T))
-    return _fill(points, surface.vertices, tables, own)
+    return _fill_columns(points, surface.vertices, tables, own)
 
 
 @partial(jax.jit, static_argnames="own")
-def _fill(points, vertices, tables, own: bool):
+def _fill_columns(points, vertices, tables, own: bool):
     n = len(points)
-    size = min(n, CHUNK if jax.default_backend() == "cpu" else 1024)
+    size = min(n, POINTS_AT_A_TIME if jax.default_backend() == "cpu" else 1024)
 
     @jax.checkpoint
     def rows(start):
@@ -65,7 +65,10 @@ def _fill(points, vertices, tables, own: bool):
 
 
 def _seen_from(points, vertices, tables, index):
-    """(vertices, points) of some points; `index`: which vertices they are."""
+    """Integrals (vertices, points) over the triangles around each vertex, seen from some points.
+
+    `index` tells which vertices the points are, if any: their own triangles are masked.
+    """
     edges, corners, sides, around = tables
     length = _lengths(points, vertices)
     side = vertices[edges[:, 1]] - vertices[edges[:, 0]]
@@ -80,8 +83,12 @@ def _seen_from(points, vertices, tables, index):
     normal = jnp.cross(ab, c - a)
     area2 = jnp.sqrt(jnp.sum(normal**2, axis=1))[:, None]
     unit = normal / area2
-    det = area2 * (_dot(unit, a)[:, None] - unit @ points.T)
-    real = _dot(ab, ab)[:, None], _dot(bc, bc)[:, None], _dot(ca, ca)[:, None]
+    det = area2 * (_dot_product(unit, a)[:, None] - unit @ points.T)
+    real = (
+        _dot_product(ab, ab)[:, None],
+        _dot_product(bc, bc)[:, None],
+        _dot_product(ca, ca)[:, None],
+    )
     aa, bb, cc = la * la, lb * lb, lc * lc
     scale = la * lb * lc + 0.5 * (
         (aa + bb - real[0]) * lc + (bb + cc - real[1]) * la + (cc + aa - real[2]) * lb
@@ -100,9 +107,9 @@ def _seen_from(points, vertices, tables, index):
     parts = []
     for first, opposite in ((b, bc), (c, ca), (a, ab)):
         across = jnp.cross(opposite, unit)  # (y1 x y2) . n falls along it
-        height = _dot(jnp.cross(first, opposite), unit)[:, None] + across @ points.T * -1.0
+        height = _dot_product(jnp.cross(first, opposite), unit)[:, None] + across @ points.T * -1.0
         linear = sum(
-            _dot(opposite, e)[:, None] * w for e, w in zip((ab, bc, ca), logs, strict=True)
+            _dot_product(opposite, e)[:, None] * w for e, w in zip((ab, bc, ca), logs, strict=True)
         )
         parts.append((2 * area2 * height * half + det * linear) / area2**2)
     flat = jnp.concatenate([*parts, jnp.zeros_like(parts[0][:1])])
@@ -116,7 +123,7 @@ def _lengths(points, vertices):
     return jnp.sqrt(divisor(square))
 
 
-def _dot(a, b):
+def _dot_product(a, b):
     return jnp.sum(a * b, axis=-1)
 
 

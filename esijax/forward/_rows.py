@@ -23,7 +23,7 @@ from esijax.forward.sensors import Coils, Sensors
 from esijax.forward.surface import Surface, nearest, vector_areas, vertices_of
 
 
-def rows_of(
+def channel_rows(
     sensors: Sensors, surfaces: tuple[Surface, ...], conductivities: Float[Array, " layers"]
 ) -> tuple[Float[Array, "channels vertices"], Float[Array, " vertices"]]:
     """Rows of all channels, MEG first, and what a source counts at each vertex.
@@ -50,7 +50,9 @@ def rows_of(
         weights, index, distance = nearest(surfaces[0], sensors.electrodes.positions)
         if not is_traced(distance):
             check_electrodes(np.asarray(distance), len(surfaces) == 1, sensors)
-        under = _corners(sensors.electrodes.montage, weights, surfaces[0].triangles, index, each)
+        under = _corner_weights(
+            sensors.electrodes.montage, weights, surfaces[0].triangles, index, each
+        )
     return _stacked(conductivities, each, field, under)
 
 
@@ -61,7 +63,7 @@ def vectors_in_head(coils: Coils):
 
 
 @on_host
-def _corners(xp, montage, weights, triangles, index, each):
+def _corner_weights(xp, montage, weights, triangles, index, each):
     """Weights of the corners under each electrode, at their vertices."""
     row, corners = np.arange(len(weights))[:, None], triangles[index]
     out = xp.zeros((len(weights), len(each)), weights.dtype)

@@ -141,7 +141,7 @@ def _check_apart(positions: np.ndarray, sensors: Sensors) -> None:
     """Refuse sensors at the place of a source; few are near enough for a closer look."""
     middle = positions.mean(axis=0)
     reach = np.linalg.norm(positions - middle, axis=1).max() + CLOSE
-    for names, points in _parts(sensors):
+    for names, points in _sensor_points(sensors):
         near = np.argwhere(np.linalg.norm(points - middle, axis=2) <= reach)
         for sensor, point in near:
             away = np.linalg.norm(positions - points[sensor, point], axis=1)
@@ -152,7 +152,7 @@ def _check_apart(positions: np.ndarray, sensors: Sensors) -> None:
                 )
 
 
-def _parts(sensors: Sensors) -> list[tuple[list[str], np.ndarray]]:
+def _sensor_points(sensors: Sensors) -> list[tuple[list[str], np.ndarray]]:
     """Names and places (sensors, points, 3) in head coordinates, of electrodes and of coils."""
     parts = []
     if sensors.electrodes is not None:
@@ -236,7 +236,7 @@ def _doubtful(points: np.ndarray, surface: Surface) -> tuple[np.ndarray, np.ndar
 
 def check_metres(sensors: Sensors, middle: np.ndarray) -> None:
     """Refuse sensors so far from the middle of a head that they must be in mm."""
-    for names, points in _parts(sensors):
+    for names, points in _sensor_points(sensors):
         away = np.linalg.norm(points - middle, axis=2).max(axis=1)
         wrong = np.flatnonzero(away > FAR)
         if wrong.size:

@@ -11,11 +11,11 @@ from jaxtyping import Array, Float
 
 from esijax._types import InputError, is_traced
 from esijax.forward import _isolated
-from esijax.forward._by_location import by_location
+from esijax.forward._by_location import field_by_location
 from esijax.forward._coil_field import dipole_field, inverse_cube
 from esijax.forward._collocation import coefficients, corrected
 from esijax.forward._host import as_array, as_vector
-from esijax.forward._rows import rows_of, vectors_in_head
+from esijax.forward._rows import channel_rows, vectors_in_head
 from esijax.forward._within import (
     check_conductivities,
     check_metres,
@@ -181,7 +181,7 @@ class BEMModel(eqx.Module):
         if self.solution is not None:
             return self
         assert self.omega is not None
-        found = _solve(self.omega, self.conductivities, self._counts, self.isolated)
+        found = _solve_surfaces(self.omega, self.conductivities, self._counts, self.isolated)
         return _replaced(self, solution=found)
 
     def leadfield(self, positions, orientations, sensors: Sensors) -> LeadField:
@@ -220,7 +220,7 @@ class BEMModel(eqx.Module):
         if not is_traced((head, sensors)):
             check_metres(sensors, np.asarray(head[-1].vertices).mean(axis=0))
             check_outside(head[-1], sensors, LAYERS[len(head)][-1])
-        rows, source = rows_of(sensors, head[::-1], self.conductivities)
+        rows, source = channel_rows(sensors, head[::-1], self.conductivities)
         if self.solution is not None:
             transfer = _through(rows, self.solution, source)
         else:
@@ -292,7 +292,7 @@ def _is_isolated(sigma) -> bool:
 
 
 @partial(jax.jit, static_argnames=("counts", "isolated"))
-def _solve(omega, conductivities, counts, isolated):
+def _solve_surfaces(omega, conductivities, counts, isolated):
     return _isolated.solution(omega, conductivities[::-1], counts, isolated)
 
 
@@ -319,4 +319,4 @@ def _gain(transfer, vertices, positions, axes, coils):
             return out
         return out.at[: len(coils[0])].add(dipole_field(*coils, some))
 
-    return by_location(field, positions, axes, len(transfer))
+    return field_by_location(field, positions, axes, len(transfer))

@@ -44,11 +44,11 @@ def rigid(parameters) -> Float[Array, "4 4"]:
     parameters = as_array(parameters)
     if parameters.shape != (6,):
         raise InputError(f"a rigid motion has six parameters, got {parameters.shape}.")
-    return _rigid(parameters)
+    return _rigid_matrix(parameters)
 
 
 @on_host
-def _rigid(xp, parameters):
+def _rigid_matrix(xp, parameters):
     shift, omega = parameters[:3], parameters[3:]
     squared = omega @ omega
     small = squared < 1e-4  # the fourth term of the series is below 1e-15
@@ -103,14 +103,14 @@ def inverse(xp, transform):
 @on_host
 def move(xp, transform, points):
     """Apply a transform (4, 4) to points (..., 3)."""
-    return _turned(xp, transform, points) + transform[:3, 3]
+    return _rotated(xp, transform, points) + transform[:3, 3]
 
 
 @on_host
 def turn(xp, transform, vectors):
     """Apply the rotation of a transform (4, 4) to directions (..., 3)."""
-    return _turned(xp, transform, vectors)
+    return _rotated(xp, transform, vectors)
 
 
-def _turned(xp, transform, vectors):
+def _rotated(xp, transform, vectors):
     return xp.einsum("...d,ed->...e", vectors, transform[:3, :3])

@@ -122,7 +122,7 @@ class Sensors(eqx.Module):
         if len(set(self.ch_names)) < len(self.ch_names):
             raise InputError("channel names occur twice: give each channel its own.")
         for part, kind in ((self.electrodes, "electrodes"), (self.coils, "coils")):
-            _check_finite(part, kind)
+            _check_finite_sensors(part, kind)
 
     @property
     def order(self) -> np.ndarray:
@@ -173,7 +173,7 @@ class Sensors(eqx.Module):
             link = jnp.full((len(positions), len(others)), -1.0 / len(others))
             positions = jnp.concatenate([positions, others])
             montage = jnp.concatenate([montage, link], axis=1)
-        names = _names(ch_names, len(montage), "EEG")
+        names = _sensor_names(ch_names, len(montage), "EEG")
         return Sensors(Electrodes(positions, montage), None, names, ("eeg",) * len(montage))
 
     @staticmethod
@@ -207,7 +207,7 @@ class Sensors(eqx.Module):
         axes = axes / length
         points = positions[:, None]
         if size > 0:
-            points = points + size / np.sqrt(12.0) * _corners(axes)
+            points = points + size / np.sqrt(12.0) * _cube_corners(axes)
         n, k = points.shape[:2]
         coils = Coils(
             points,
@@ -215,7 +215,7 @@ class Sensors(eqx.Module):
             jnp.full((n, k), 1.0 / k),
             jnp.eye(4),
         )
-        return Sensors(None, coils, _names(ch_names, n, "OPM"), ("mag",) * n)
+        return Sensors(None, coils, _sensor_names(ch_names, n, "OPM"), ("mag",) * n)
 
     @staticmethod
     def joined(first: "Sensors", second: "Sensors") -> "Sensors":
@@ -244,11 +244,11 @@ def _points(values, what: str) -> Float[Array, "n 3"]:
     return values
 
 
-def _names(ch_names, n: int, kind: str) -> tuple[str, ...]:
+def _sensor_names(ch_names, n: int, kind: str) -> tuple[str, ...]:
     return tuple(f"{kind} {i + 1:03d}" for i in range(n)) if ch_names is None else tuple(ch_names)
 
 
-def _check_finite(part, kind: str) -> None:
+def _check_finite_sensors(part, kind: str) -> None:
     if part is None or is_traced(part):
         return
     places = part.positions if isinstance(part, Electrodes) else part.points
@@ -257,7 +257,7 @@ def _check_finite(part, kind: str) -> None:
         raise InputError(f"the positions of {kind} {_checks.names(wrong)} are NaN or infinite.")
 
 
-def _corners(axes: Float[Array, "n 3"]) -> Float[Array, "n 8 3"]:
+def _cube_corners(axes: Float[Array, "n 3"]) -> Float[Array, "n 8 3"]:
     """Corners of a cube of edge 2 around the origin, one edge along each axis."""
     other = jnp.where(jnp.abs(axes[:, :1]) < 0.7, jnp.eye(3)[:1], jnp.eye(3)[1:2])
     first = jnp.cross(axes, other)

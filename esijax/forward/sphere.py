@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from esijax import _checks
 from esijax._types import InputError, is_traced
-from esijax.forward._by_location import by_location
+from esijax.forward._by_location import field_by_location
 from esijax.forward._coil_field import MU0_4PI, sarvas_field
 from esijax.forward._host import as_array, as_vector
 from esijax.forward._shells import surface_potential
@@ -144,7 +144,7 @@ class SphereModel(eqx.Module):
         if sensors.electrodes is not None:
             shells = (self.centre, self.radii, self.conductivities)
             n_terms = self._terms(positions)
-            parts.append(_eeg(shells, positions, given, sensors.electrodes, n_terms=n_terms))
+            parts.append(_eeg_field(shells, positions, given, sensors.electrodes, n_terms=n_terms))
         gain = parts[0] if len(parts) == 1 else jnp.concatenate(parts)[sensors.order]
         return LeadField(gain, positions, axes, sensors.ch_names, sensors.ch_types)
 
@@ -228,11 +228,11 @@ def _meg(centre, positions, axes, coils):
     points, vectors = coils.in_head
     points, vectors = points - centre, vectors * MU0_4PI
     field = partial(sarvas_field, points, vectors)
-    return by_location(field, positions - centre, axes, len(points))
+    return field_by_location(field, positions - centre, axes, len(points))
 
 
 @partial(jax.jit, static_argnames="n_terms")
-def _eeg(shells, positions, axes, electrodes, n_terms: int):
+def _eeg_field(shells, positions, axes, electrodes, n_terms: int):
     centre, radii, conductivities = shells
     away = electrodes.positions - centre
     directions = away / jnp.linalg.norm(away, axis=1, keepdims=True)
@@ -241,4 +241,4 @@ def _eeg(shells, positions, axes, electrodes, n_terms: int):
         potential = surface_potential(directions, some, radii, conductivities, n_terms)
         return jnp.tensordot(electrodes.montage, potential, 1)
 
-    return by_location(field, positions - centre, axes, len(electrodes.montage))
+    return field_by_location(field, positions - centre, axes, len(electrodes.montage))

@@ -21,7 +21,7 @@ __all__ = [
     "vertices_of",
 ]
 
-FLAT = 1e-12  # m2
+MIN_AREA = 1e-12  # m2
 
 
 class Surface(eqx.Module):
@@ -73,7 +73,7 @@ def check_surface(surface: Surface, name: str) -> None:
     if not 0.05 <= size <= 0.5:
         raise InputError(f"the {name} is {size:.3g} m wide: surfaces of a head are in metres.")
     a, b, c = (rr[tris[:, i]] - rr.mean(axis=0) for i in range(3))
-    flat = np.flatnonzero(np.linalg.norm(np.cross(b - a, c - a), axis=1) < FLAT)
+    flat = np.flatnonzero(np.linalg.norm(np.cross(b - a, c - a), axis=1) < MIN_AREA)
     if flat.size:
         raise InputError(
             f"the {name} has triangles without an area: {_checks.names(flat)}. Do some of their "
@@ -106,16 +106,16 @@ def incident(triangles: np.ndarray, n: int) -> np.ndarray:
 
 def vector_areas(surfaces) -> Float[Array, "vertices 3"]:
     """Sum of area times normal over the triangles around each vertex, surface after surface."""
-    return _joined(*(_vector_areas(s.vertices, s.triangles) for s in surfaces))
+    return _concatenated(*(_vector_areas(s.vertices, s.triangles) for s in surfaces))
 
 
 def vertices_of(surfaces) -> Float[Array, "vertices 3"]:
     """Vertices, surface after surface."""
-    return _joined(*(s.vertices for s in surfaces))
+    return _concatenated(*(s.vertices for s in surfaces))
 
 
 @on_host
-def _joined(xp, *parts):
+def _concatenated(xp, *parts):
     return xp.concatenate(parts)
 
 
@@ -157,7 +157,9 @@ def foot_weights(xp, vertices, triangles, index, points):
 
 def nearest_triangles(surface: Surface, points):
     """Index of the nearest triangle of each point, and its distance (m); some dozens at a time."""
-    run = on_host(lambda xp, vertices, triangles, some: _search(vertices[triangles], some, xp))
+    run = on_host(
+        lambda xp, vertices, triangles, some: _nearest_triangle(vertices[triangles], some, xp)
+    )
     parts = (
         [points] if is_traced(points) else [points[i : i + 64] for i in range(0, len(points), 64)]
     )
@@ -165,7 +167,7 @@ def nearest_triangles(surface: Surface, points):
     return tuple(jnp.concatenate(part) for part in zip(*found, strict=True))
 
 
-def _search(corners, points, xp):
+def _nearest_triangle(corners, points, xp):
     near, rank = _squared_distances(corners, points[:, None], xp)
     least = xp.min(near, axis=1, keepdims=True)
     index = xp.argmin(xp.where(near <= least * (1 + 1e-9), rank, xp.inf), axis=1)

@@ -56,8 +56,8 @@ class Checkpoint:
     def store(self, state: Any) -> None:
         """Write the state through a temporary file."""
         buffer = io.BytesIO()
-        for leaf in _numbers(state.carry):
-            _write(buffer, _on_host(leaf))
+        for leaf in _array_leaves(state.carry):
+            _write_array(buffer, _on_host(leaf))
         body = self.key + buffer.getvalue()
         with replacing(self.path) as temporary:
             temporary.write_bytes(MARK + hashlib.sha256(body).digest() + body)
@@ -72,7 +72,7 @@ class Checkpoint:
                 f"{self.path} is a checkpoint of another problem, model or method: {REMOVE}."
             )
         try:
-            carry = _read(io.BytesIO(body[DIGEST:]), state.carry, self.grows)
+            carry = _read_carry(io.BytesIO(body[DIGEST:]), state.carry, self.grows)
         except Exception as error:
             raise InputError(
                 f"{self.path} does not hold a state of this method ({error}): {REMOVE}."
@@ -99,7 +99,7 @@ class Checkpoint:
 
 
 def _file_path(path: Any) -> Path:
-    """Refuse what can be no file of ours before anything is computed."""
+    """Path of the checkpoint; refused before anything is computed where it cannot be a file."""
     if not isinstance(path, str | Path):
         raise TypeError(f"checkpoint must be a path, got {path!r}.")
     if not str(path):
@@ -114,7 +114,7 @@ def _file_path(path: Any) -> Path:
 
 
 # ---------------------------------------------------------------- the arrays of a state
-def _numbers(tree: Any) -> list[Any]:
+def _array_leaves(tree: Any) -> list[Any]:
     return [leaf for leaf in jax.tree.leaves(tree) if eqx.is_array_like(leaf)]
 
 
@@ -126,8 +126,8 @@ def _on_host(leaf: Any) -> np.ndarray:
     return np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
 
 
-def _write(file: io.BytesIO, array: np.ndarray) -> None:
-    """Rows at the end that are all the same are kept once: what is still empty takes no room."""
+def _write_array(file: io.BytesIO, array: np.ndarray) -> None:
+    """Write an array, equal rows at its end only once: what is not filled yet takes no room."""
     n = len(array) if array.ndim else 1
     rows = np.ascontiguousarray(array).reshape(n, -1).view(np.uint8) if array.size else None
     if array.ndim and rows is not None:
@@ -137,14 +137,14 @@ def _write(file: io.BytesIO, array: np.ndarray) -> None:
     np.lib.format.write_array(file, np.asarray(array, order="C"), (1, 0), allow_pickle=False)
 
 
-def _read(file: io.BytesIO, fresh: Any, grows: bool) -> Any:
-    """Put stored numbers in the place of fresh ones, seen to be of their kind."""
+def _read_carry(file: io.BytesIO, fresh: Any, grows: bool) -> Any:
+    """Replace the arrays of a fresh state by stored ones of the same kinds and shapes."""
     sizes: dict[int, int] = {}
 
     def stored(leaf: Any) -> Any:
         if not eqx.is_array_like(leaf):
             return leaf
-        n, found, like = int(_array(file)), _array(file), _on_host(leaf)
+        n, found, like = int(_read_array(file)), _read_array(file), _on_host(leaf)
         if found.ndim and found.size:
             found = np.concatenate([found, np.repeat(found[-1:], n - len(found), axis=0)])
         if (found.dtype, found.ndim) != (like.dtype, like.ndim):
@@ -164,8 +164,8 @@ def _read(file: io.BytesIO, fresh: Any, grows: bool) -> Any:
     return carry
 
 
-def _array(file: io.BytesIO) -> np.ndarray:
-    """Read an array whose bytes are there: a header can claim any size."""
+def _read_array(file: io.BytesIO) -> np.ndarray:
+    """Read an array, refusing a header that claims more bytes than follow."""
     if np.lib.format.read_magic(file) != (1, 0):
         raise ValueError("another format of arrays")
     shape, _, dtype = np.lib.format.read_array_header_1_0(file)
@@ -195,15 +195,15 @@ def _feed(h: Any, value: Any, within: tuple[int, ...]) -> None:
     if value is None or isinstance(value, bool | int | float | complex | str | bytes):
         h.update(f"{type(value).__name__} {value!r};".encode())
         return
-    name, parts = _parts(value)
+    name, parts = _fingerprint_parts(value)
     h.update(f"{name} {len(parts)};".encode())
     for part, content in parts:
         h.update(f"{part}=".encode())
         _feed(h, content, within)
 
 
-def _parts(value: Any) -> tuple[str, list[tuple[Any, Any]]]:
-    """Name of an object's class, and what it is made of, in an order of its own."""
+def _fingerprint_parts(value: Any) -> tuple[str, list[tuple[Any, Any]]]:
+    """Name of an object's class, and its parts in a reproducible order."""
     cls = value if isinstance(value, type) or hasattr(value, "__qualname__") else type(value)
     # our own files may move: a class is known by its name, and by what it holds
     module = "esijax" if cls.__module__.startswith("esijax.") else cls.__module__
@@ -211,7 +211,7 @@ def _parts(value: Any) -> tuple[str, list[tuple[Any, Any]]]:
     if isinstance(value, type):
         return name, []
     if isinstance(value, InOrder):
-        return _parts(value.law)
+        return _fingerprint_parts(value.law)
     if isinstance(value, dist.Distribution):
         fields = {*value.gather_pytree_data_fields(), *value.gather_pytree_aux_fields()}
         return name, [(field, vars(value).get(field)) for field in sorted(fields)]
@@ -226,7 +226,7 @@ def _parts(value: Any) -> tuple[str, list[tuple[Any, Any]]]:
 
 
 def _of_callable(value: Any) -> list[tuple[Any, Any]]:
-    """What a function remembers; the attributes of any other object."""
+    """Closure and defaults of a function; the attributes of any other object."""
     if isinstance(value, functools.partial):
         return [("func", value.func), ("args", value.args), ("keywords", value.keywords)]
     if hasattr(value, "__wrapped__"):

@@ -57,7 +57,7 @@ class Inside:
         return "".join(chr(c) for c in np.ravel(data))
 
     def _own(self, name: str) -> Any:
-        """The array of that name, reached by no link to another place."""
+        """The data set of that name; links to other places are not followed."""
         node: Any = self._file
         for step in name.split("/"):
             if not isinstance(node, h5py.Group) or step not in node.keys():

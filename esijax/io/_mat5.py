@@ -23,7 +23,7 @@ _COMPLEX = 0x800
 _DEPTH = 50  # cells within cells; FieldTrip's configurations nest a dozen
 
 
-def read(content: bytes, limit: int) -> dict[str, Any]:
+def read_mat5(content: bytes, limit: int) -> dict[str, Any]:
     """Give the variables of a file.
 
     Parameters
@@ -128,7 +128,7 @@ def _matrix(content: Bytes, order: str, depth: int) -> tuple[str, Any]:
     kind, n = flag & 0xFF, math.prod(shape)
     value = None
     if kind in _NUMERIC:
-        value = _numbers(rest, order, shape, bool(flag & _COMPLEX))
+        value = _numeric_matrix(rest, order, shape, bool(flag & _COMPLEX))
     elif kind == _CHAR:
         value = _chars(rest, order, shape)
     elif kind == _CELL:
@@ -142,7 +142,9 @@ def _short() -> Any:
     raise InputError("an array without its head: damaged.")
 
 
-def _numbers(parts: list, order: str, shape: tuple[int, ...], is_complex: bool) -> np.ndarray:
+def _numeric_matrix(
+    parts: list, order: str, shape: tuple[int, ...], is_complex: bool
+) -> np.ndarray:
     if len(parts) != 1 + is_complex or any(kind not in _NUMBERS for kind, _ in parts):
         raise InputError("an array of numbers without its numbers: damaged.")
     each = []
@@ -179,7 +181,7 @@ def _text(content: Bytes, encoding: str = "latin-1") -> str:
     try:
         return bytes(content).decode(encoding)
     except UnicodeDecodeError as error:
-        raise InputError(f"a text that is none ({error.reason}): damaged.") from error
+        raise InputError(f"an invalid text ({error.reason}): damaged.") from error
 
 
 def _cells(parts: list, order: str, n: int, depth: int) -> list:

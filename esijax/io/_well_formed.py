@@ -26,7 +26,7 @@ _BINDING: tuple[Any, ...] = (Gain, Float[Array, "*trials channels times"])
 _SOUND = (Problem, Whitener, Geometry, Posterior, SourceCov)
 
 
-def check(estimate: Estimate) -> None:
+def check_well_formed(estimate: Estimate) -> None:
     """Refuse parts of another type or shape than declared, and numbers that are not finite.
 
     Raises
@@ -36,14 +36,14 @@ def check(estimate: Estimate) -> None:
     """
     problem = estimate.problem
     if not isinstance(problem, Problem):
-        raise InputError(f"Estimate.problem is {_shown(problem)}, not a Problem.")
+        raise InputError(f"Estimate.problem is {_described(problem)}, not a Problem.")
     _walk(estimate, (problem.gain, problem.recording))
     if estimate.norm is not None and not np.isfinite(estimate.norm).all():
         raise InputError("Estimate.norm holds NaN or Inf.")
     if not isinstance(problem.head, SphereModel | BEMModel | None):
-        raise InputError(f"Problem.head is {_shown(problem.head)}, no head model.")
+        raise InputError(f"Problem.head is {_described(problem.head)}, no head model.")
     if not isinstance(problem.sensors, Sensors | None):
-        raise InputError(f"Problem.sensors is {_shown(problem.sensors)}, no Sensors.")
+        raise InputError(f"Problem.sensors is {_described(problem.sensors)}, no Sensors.")
     _check_labels(problem)
 
 
@@ -93,14 +93,14 @@ def _check_parts(value: Any, parts: dict[str, tuple[Any, Any]], known: tuple) ->
         for array, shape in zip(known, _BINDING, strict=False):
             isinstance(array, shape)  # binds the names of sizes
         for name, (part, hint) in parts.items():
-            shapes, array = _shapes(hint), _array(part)
+            shapes, array = _shapes(hint), _numeric_array(part)
             if shapes and array is not None:
                 fits = any(isinstance(array, shape) for shape in shapes)
             else:
                 fits = _fits(part, hint)
             if not fits:
                 where = f"{type(value).__name__}.{name}"
-                raise InputError(f"{where} is {_shown(part)}, not {_told(hint)}.")
+                raise InputError(f"{where} is {_described(part)}, not {_told(hint)}.")
     if isinstance(value, _SOUND):
         n_locations = known[0].shape[1] if known else 0
         for name, (part, _) in parts.items():
@@ -116,21 +116,21 @@ def _check_numbers(name: str, array: np.ndarray, n_locations: int) -> None:
         raise InputError(f"{name} holds NaN or Inf.")
 
 
-def _array(value: Any) -> Array | None:
-    """Numbers, of numpy too: what was fetched from a device."""
+def _numeric_array(value: Any) -> Array | None:
+    """The array as JAX has it, if it holds numbers (NumPy arrays too); else None."""
     if isinstance(value, jax.Array | np.ndarray) and value.dtype.kind in "biuf":
         return jnp.asarray(value)
     return None
 
 
 def _shapes(hint: Any) -> list[Any]:
-    """Annotations of arrays among the alternatives."""
+    """The array types among the alternatives of an annotation."""
     options = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
     return [o for o in options if isinstance(o, type) and issubclass(o, AbstractArray)]
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value is of its annotation, as far as that says anything but shapes."""
+    """Whether a value is of its annotated type, shapes aside."""
     origin, args = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
         return any(_fits(value, a) for a in args)
@@ -142,12 +142,12 @@ def _fits(value: Any, hint: Any) -> bool:
     if hint is Any or not isinstance(hint, type):
         return True  # a name, a function
     if hint is Array:
-        return _array(value) is not None
+        return _numeric_array(value) is not None
     return isinstance(value, (int, float) if hint is float else hint)
 
 
 def _check_labels(problem: Problem) -> None:
-    """Names, vertices and times that are those of the arrays."""
+    """Refuse names, vertices and times that do not match the arrays."""
     labels: Labels = problem.labels
     n_channels = problem.whitener.matrix.shape[1]
     for name in ("ch_names", "ch_types"):
@@ -168,7 +168,7 @@ def _check_labels(problem: Problem) -> None:
         raise InputError(f"Labels has tmin {labels.tmin} and sfreq {labels.sfreq}.")
 
 
-def _shown(value: Any) -> str:
+def _described(value: Any) -> str:
     is_array = isinstance(value, jax.Array | np.ndarray)
     return f"{value.dtype}{list(value.shape)}" if is_array else f"{value!r:.40}"
 

@@ -62,7 +62,7 @@ def save(estimate: Estimate, path) -> Path:
     if not isinstance(estimate, Estimate):
         raise TypeError(f"estimate must be an esijax Estimate, got {type(estimate).__name__}.")
     path = Path(path)
-    _well_formed.check(estimate)  # what `load` would refuse is not written
+    _well_formed.check_well_formed(estimate)  # what `load` would refuse is not written
     arrays: dict[str, np.ndarray] = {}
     header = json.dumps(_encode(estimate, arrays))
     buffer = io.BytesIO()
@@ -111,7 +111,7 @@ def load(path) -> Estimate:
     if not isinstance(estimate, Estimate):
         raise InputError(f"{path}: holds no estimate.")
     try:
-        _well_formed.check(estimate)
+        _well_formed.check_well_formed(estimate)
         _well_formed.check_answers(estimate)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error

@@ -78,7 +78,7 @@ def read_leadfield(
     stored = _read(Path(path))
     if ch_names is not None and stored.names:
         raise InputError(f"{path} names its channels itself: leave ch_names out, then pick.")
-    names = _names(ch_names) if ch_names is not None else stored.names
+    names = _matlab_names(ch_names) if ch_names is not None else stored.names
     if len(names) != len(stored.gain):
         raise InputError(
             f"{path} holds {len(stored.gain)} channels and {len(stored.names)} names: give "
@@ -116,20 +116,20 @@ def _motion(to_head: Any) -> np.ndarray:
     return motion
 
 
-def _names(given: Any) -> tuple[str, ...]:
+def _matlab_names(given: Any) -> tuple[str, ...]:
     if isinstance(given, str) or not all(isinstance(name, str) for name in given):
         raise InputError(f"ch_names must be the names of all channels, got {given!r:.60}.")
     return tuple(given)
 
 
 def _read(path: Path) -> Stored:
-    """What the file holds; any way in which it can be broken is one sentence."""
+    """Read a file of any of the formats; InputError says in one sentence what is wrong with it."""
     if not path.exists():
         raise InputError(f"{path}: no such file.")
     try:
         if path.is_file() and _hdf5.is_hdf5(path):
             return _new_york(path)
-        content = _mat5.read(_files.read_whole(path, limit_bytes()), limit_bytes())
+        content = _mat5.read_mat5(_files.read_whole(path, limit_bytes()), limit_bytes())
         if {"Gain", "GridLoc"} <= set(content):
             return _brainstorm(content, path)
         for value in content.values():
@@ -156,7 +156,7 @@ def _real(value: Any, what: str) -> np.ndarray:
     return value.astype(float)
 
 
-def _places(value: Any, what: str, n: int | None = None) -> np.ndarray:
+def _matlab_positions(value: Any, what: str, n: int | None = None) -> np.ndarray:
     found = _real(value, what)
     if found.ndim != 2 or found.shape[1] != 3 or len(found) != (len(found) if n is None else n):
         need = "sources" if n is None else n
@@ -181,7 +181,7 @@ def _fieldtrip(grid: dict[str, Any]) -> Stored:
     if len(shapes) > 1:
         raise InputError(f"the sources of leadfield have different shapes: {sorted(shapes)}.")
     gain = np.stack([b for b, k in zip(blocks, keep, strict=True) if k], axis=1)
-    positions = _places(grid["pos"], "pos", len(blocks))[keep]
+    positions = _matlab_positions(grid["pos"], "pos", len(blocks))[keep]
     label = grid.get("label", [])
     label = [label] if isinstance(label, str) else label
     if not isinstance(label, list) or not all(isinstance(name, str) for name in label):
@@ -191,7 +191,10 @@ def _fieldtrip(grid: dict[str, Any]) -> Stored:
 
 def _brainstorm(content: dict[str, Any], path: Path) -> Stored:
     """Gain (channels, 3 x sources) along the axes of its coordinates, V and T per A m, m."""
-    gain, positions = _real(content["Gain"], "Gain"), _places(content["GridLoc"], "GridLoc")
+    gain, positions = (
+        _real(content["Gain"], "Gain"),
+        _matlab_positions(content["GridLoc"], "GridLoc"),
+    )
     if gain.ndim != 2 or gain.shape[1] != 3 * len(positions) or not gain.size:
         raise InputError(
             f"Gain is {gain.shape} for {len(positions)} sources; three columns each are "

@@ -16,7 +16,7 @@ from esijax._where import indices, pair
 from esijax.estimate import Estimate
 
 WHATS = ("mean", "std", "exceedance")
-PICKS = (None, "vector", "normal", "magnitude")
+ORIENTATION_PICKS = (None, "vector", "normal", "magnitude")
 
 
 def to_mne(estimate: Estimate, what: str = "mean", pick_ori=None, *, threshold=None):
@@ -53,12 +53,12 @@ def to_mne(estimate: Estimate, what: str = "mean", pick_ori=None, *, threshold=N
     >>> import esijax as ej
     >>> stc = ej.to_mne(estimate, "std", pick_ori="normal")  # doctest: +SKIP
     """
-    _check(estimate, what, pick_ori, threshold)
+    _check_request(estimate, what, pick_ori, threshold)
     estimate._refuse(1.0, f"the map of {what}")
     if threshold is not None and what == "exceedance":
         values = estimate.exceedance(threshold)
     elif what == "mean":
-        values = _mean(estimate, pick_ori)
+        values = _mean_to_write(estimate, pick_ori)
     else:
         times, lead = estimate.problem.n_times, estimate.problem.data.shape[:-2]
         values = _std(estimate, pick_ori)
@@ -71,13 +71,13 @@ def to_mne(estimate: Estimate, what: str = "mean", pick_ori=None, *, threshold=N
     return _stc(estimate, values)
 
 
-def _check(estimate: Estimate, what: str, pick_ori, threshold) -> None:
+def _check_request(estimate: Estimate, what: str, pick_ori, threshold) -> None:
     if not isinstance(estimate, Estimate):
         raise TypeError(f"estimate must be an esijax Estimate, got {type(estimate).__name__}.")
     if what not in WHATS:
         raise InputError(f"what must be one of {WHATS}, got {what!r}.")
-    if pick_ori not in PICKS:
-        raise InputError(f"pick_ori must be one of {PICKS}, got {pick_ori!r}.")
+    if pick_ori not in ORIENTATION_PICKS:
+        raise InputError(f"pick_ori must be one of {ORIENTATION_PICKS}, got {pick_ori!r}.")
     if what == "exceedance" and threshold is None:
         raise InputError("what='exceedance' needs threshold=, in the units of the map.")
     labels = estimate.problem.labels
@@ -97,7 +97,7 @@ def _is_vector(estimate: Estimate, what: str, pick_ori) -> bool:
     return what != "exceedance" and pick_ori in (None, "vector") and estimate.n_orients == 3
 
 
-def _mean(estimate: Estimate, pick_ori):
+def _mean_to_write(estimate: Estimate, pick_ori):
     mean = estimate.mean
     if pick_ori == "magnitude":
         return jnp.linalg.norm(mean, axis=-2)

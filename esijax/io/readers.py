@@ -37,7 +37,7 @@ def read_evoked(path, condition: Any = None) -> mne.Evoked:
         condition is None or isinstance(condition, str | int | np.integer)
     ):
         raise InputError(f"condition must be a name or a number, got {condition!r}.")
-    evokeds = _read(mne.read_evokeds, path)
+    evokeds = _read_by_mne(mne.read_evokeds, path)
     if isinstance(condition, str):
         condition = _number_of(condition, evokeds, path)
     if condition is None:
@@ -80,15 +80,15 @@ def _listed(evokeds: list[mne.Evoked]) -> str:
 
 def read_forward(path) -> mne.Forward:
     """Read a forward solution (-fwd.fif); InputError if it is missing or broken."""
-    return _read(mne.read_forward_solution, path)
+    return _read_by_mne(mne.read_forward_solution, path)
 
 
 def read_noise_cov(path) -> mne.Covariance:
     """Read a noise covariance (-cov.fif); InputError if it is missing or broken."""
-    return _read(mne.read_cov, path)
+    return _read_by_mne(mne.read_cov, path)
 
 
-def _read(reader: Callable, path):
+def _read_by_mne(reader: Callable, path):
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file.")

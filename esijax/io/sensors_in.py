@@ -65,7 +65,7 @@ def sensors(
     eeg = [chs[n] for n in names if kinds[n] == "eeg"]
     meg = [chs[n] for n in names if kinds[n] != "eeg"]
     return Sensors(
-        _electrodes(eeg, reference, chs) if eeg else None,
+        _electrodes_of_channels(eeg, reference, chs) if eeg else None,
         _coils(meg, accuracy, info["dev_head_t"]) if meg else None,
         tuple(names),
         tuple(kinds[n] for n in names),
@@ -107,7 +107,7 @@ def _coils(chs: list, accuracy: str, dev_head_t) -> Coils:
     )
 
 
-def _electrodes(chs: list, reference: Any, all_chs: dict) -> Electrodes:
+def _electrodes_of_channels(chs: list, reference: Any, all_chs: dict) -> Electrodes:
     own = np.array([ch["loc"][:3] for ch in chs], dtype=float)
     names = [ch["ch_name"] for ch in chs]
     lost = [n for n, p in zip(names, own, strict=True) if not (np.isfinite(p).all() and p.any())]

@@ -126,7 +126,7 @@ def perturbed_forward(
     centre = np.asarray(forward["source_rr"], dtype=float).mean(axis=0)
     if forward["coord_frame"] == 5:
         centre = mne.transforms.apply_trans(forward["mri_head_t"], centre)
-    wrong = _rigid(move, 1e-3 * float(shift_mm), np.radians(float(rotation_deg)), centre)
+    wrong = _random_motion(move, 1e-3 * float(shift_mm), np.radians(float(rotation_deg)), centre)
     bem = bem if conductivity is None else with_conductivity(bem, conductivity)
     info = _with_shifted_electrodes(forward, jitter, 1e-3 * float(electrode_mm))
     gain = _computed(forward, info, bem, wrong)
@@ -174,7 +174,7 @@ def to_evoked(problem: Problem, info: mne.Info) -> mne.EvokedArray:
         raise InputError(f"{len(recording)} data sets: give one of them, simulation[i].problem.")
     return mne.EvokedArray(
         np.array(recording, dtype=float),  # a copy: an Evoked is changed in place
-        _picked(info, labels),
+        _info_of_problem(info, labels),
         tmin=labels.tmin,
         nave=round(float(problem.whitener.nave)),
         comment="simulated",
@@ -201,13 +201,13 @@ def to_noise_cov(problem: Problem, info: mne.Info) -> mne.Covariance:
     InputError
         If info lacks some channel.
     """
-    info = _picked(info, problem.labels)
+    info = _info_of_problem(info, problem.labels)
     colorer = np.asarray(problem.whitener.colorer)
     cov = colorer @ colorer.T * float(problem.whitener.nave)
     return mne.Covariance(cov, list(info["ch_names"]), [], list(info["projs"]), nfree=1)
 
 
-def _picked(info: mne.Info, labels) -> mne.Info:
+def _info_of_problem(info: mne.Info, labels) -> mne.Info:
     """Info of the problem's channels at its sampling frequency."""
     missing = [name for name in labels.ch_names if name not in info["ch_names"]]
     if missing:
@@ -218,7 +218,7 @@ def _picked(info: mne.Info, labels) -> mne.Info:
     return info
 
 
-def _rigid(key: PRNGKeyArray, shift: float, angle: float, centre: np.ndarray) -> np.ndarray:
+def _random_motion(key: PRNGKeyArray, shift: float, angle: float, centre: np.ndarray) -> np.ndarray:
     """Head-to-head transform (4, 4): a rotation about `centre`, then a translation."""
     pair = np.asarray(jax.random.normal(key, (2, 3)), dtype=float)
     direction, axis = pair / np.linalg.norm(pair, axis=1, keepdims=True)

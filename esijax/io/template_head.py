@@ -145,7 +145,7 @@ def _info(montage: str | Sequence[str] | None, meg: bool) -> mne.Info:
         info["dev_head_t"] = mne.transforms.Transform("meg", "head", shift)
         parts.append(_empty_raw(info))
     if montage is not None:
-        positions = _electrodes(montage)
+        positions = _electrode_positions(montage)
         parts.append(_empty_raw(mne.create_info(list(positions), SFREQ, "eeg")))
     raw = parts[0].add_channels(parts[1:], force_update_info=True)
     raw.set_montage(mne.channels.make_dig_montage(positions, **_fiducials(), coord_frame="head"))
@@ -161,7 +161,7 @@ def _empty_raw(info: mne.Info) -> mne.io.RawArray:
     return mne.io.RawArray(np.zeros((len(info["ch_names"]), 1)), info)
 
 
-def _electrodes(montage: str | Sequence[str]) -> dict[str, np.ndarray]:
+def _electrode_positions(montage: str | Sequence[str]) -> dict[str, np.ndarray]:
     """Electrode positions by name, head coordinates in m."""
     known = _known_electrodes()
     if not isinstance(montage, str):

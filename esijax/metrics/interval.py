@@ -49,7 +49,7 @@ def coverage(
     0.5
     """
     lower, upper, truth = map(jnp.asarray, (lower, upper, truth))
-    return _mean((lower <= truth) & (truth <= upper), where)
+    return _masked_mean((lower <= truth) & (truth <= upper), where)
 
 
 def mean_width(
@@ -81,7 +81,7 @@ def mean_width(
     >>> float(ej.metrics.mean_width(jnp.zeros(2), jnp.array([1.0, 3.0])))
     2.0
     """
-    return _mean(jnp.asarray(upper) - jnp.asarray(lower), where)
+    return _masked_mean(jnp.asarray(upper) - jnp.asarray(lower), where)
 
 
 def interval_score(
@@ -248,7 +248,7 @@ def largest(
 
 @jax.jit
 def _nth_largest(values: Array, n: Array) -> Scalar:
-    """Exactly, by bisection of the bit pattern, which rises with numbers that are not negative.
+    """Exact n-th largest value, by bisection of bit patterns: they rise with non-negative numbers.
 
     XLA's sort on a processor takes ten times as long.
     """
@@ -266,6 +266,6 @@ def _nth_largest(values: Array, n: Array) -> Scalar:
     return jax.lax.bitcast_convert_type(low, values.dtype)
 
 
-def _mean(values: Array, where: Any) -> Scalar:
+def _masked_mean(values: Array, where: Any) -> Scalar:
     counts = jnp.broadcast_to(True if where is None else where, values.shape)
     return jnp.sum(jnp.where(counts, values, 0)) / jnp.sum(counts)

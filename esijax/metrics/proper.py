@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from esijax._ops.safe import divisor
 
-_LOG_2PI = 1.8378770664093453
+LOG_TWO_PI = 1.8378770664093453
 
 
 @jax.jit
@@ -44,7 +44,7 @@ def crps_gaussian(
     mean, std, truth = map(jnp.asarray, (mean, std, truth))
     safe = divisor(std)
     z = (truth - mean) / safe
-    density = jnp.exp(-0.5 * z**2 - 0.5 * _LOG_2PI)
+    density = jnp.exp(-0.5 * z**2 - 0.5 * LOG_TWO_PI)
     value = safe * (z * erf(z / 2**0.5) + 2 * density - 1 / jnp.sqrt(jnp.pi))
     return jnp.where(std > 0, value, jnp.abs(truth - mean))
 
@@ -121,7 +121,7 @@ def log_score_gaussian(
     """
     mean, std, truth = map(jnp.asarray, (mean, std, truth))
     safe = divisor(std)
-    value = jnp.log(safe) + 0.5 * _LOG_2PI + 0.5 * ((truth - mean) / safe) ** 2
+    value = jnp.log(safe) + 0.5 * LOG_TWO_PI + 0.5 * ((truth - mean) / safe) ** 2
     return jnp.where(std > 0, value, jnp.where(truth == mean, -jnp.inf, jnp.inf))
 
 
@@ -160,7 +160,7 @@ def log_score_sample(
     n = draws.shape[0]
     width = 1.06 * jnp.std(draws, axis=0, ddof=1) * n**-0.2
     width = jnp.where(width > 0, width, jnp.nan)
-    kernel = -0.5 * ((truth - draws) / width) ** 2 - jnp.log(width) - 0.5 * _LOG_2PI
+    kernel = -0.5 * ((truth - draws) / width) ** 2 - jnp.log(width) - 0.5 * LOG_TWO_PI
     return jnp.log(n) - logsumexp(kernel, axis=0)
 
 

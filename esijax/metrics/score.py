@@ -97,8 +97,8 @@ def score(
     ['auc', 'auc_close']
     """
     problem = estimate.problem
-    truth, active, centres = _checked(problem, truth_sources, active, centres)
-    grid, when = _grid(problem), _when(at, problem)
+    truth, active, centres = _checked_truth(problem, truth_sources, active, centres)
+    grid, when = _grid_of_problem(problem), _when(at, problem)
     mean = np.asarray(estimate.mean)
     truth = truth * np.asarray(estimate.scale / problem.source_unit)
     std = _spread(estimate, mean.shape)
@@ -112,16 +112,16 @@ def score(
         here[1],
         jnp.asarray(active),
         jnp.asarray(centres),
-        here[2] if members[0] is None else _total(*members),
+        here[2] if members[0] is None else _mixture_std(*members),
         estimate.prob_active,
         *members,
     )
     core = score_map(source_map, grid, *map(scalar, (radius, threshold, share)))
     out = {name: float(value) for name, value in jax.device_get(core).items()}
-    out |= _several(source_map, grid, emd) | _courses(mean[active], truth[active])
+    out |= _source_scores(source_map, grid, emd) | _courses(mean[active], truth[active])
     if key is not None and std is not None:
-        out |= _region(estimate, source_map, grid, when, key, draws)
-    return _named(out, estimate)
+        out |= _peak_region(estimate, source_map, grid, when, key, draws)
+    return _with_units(out, estimate)
 
 
 def score_sizes(
@@ -176,11 +176,11 @@ def score_sizes(
     >>> card["peak_error_mm"]
     0.0
     """
-    truth, active, centres = _checked(problem, truth_sources, active, centres)
+    truth, active, centres = _checked_truth(problem, truth_sources, active, centres)
     mean = np.asarray(mean, dtype=float)
     if mean.ndim != 3 or mean.shape[::2] != truth.shape[::2]:
         raise InputError(f"mean must be {truth.shape[0]} x any x {truth.shape[2]}: {mean.shape}.")
-    grid, when = _grid(problem), _when(at, problem)
+    grid, when = _grid_of_problem(problem), _when(at, problem)
     here, true, _ = _at(when, mean, truth, None)
     here, true = (jnp.linalg.norm(x, axis=1, keepdims=True) for x in (here, true))
     source_map = SourceMap(here, true, jnp.asarray(active), jnp.asarray(centres))
@@ -193,10 +193,10 @@ def score_sizes(
     heard = courses[1].std(axis=-1) > 0
     each = np.nan_to_num(np.asarray(course.correlation(courses[0][heard], courses[1][heard])))
     out["size_correlation"] = float(each.mean()) if heard.any() else float("nan")
-    return out | _several(source_map, grid, False)
+    return out | _source_scores(source_map, grid, False)
 
 
-def _checked(problem: Problem, truth: Any, active: Any, centres: Any):
+def _checked_truth(problem: Problem, truth: Any, active: Any, centres: Any):
     if problem.data.ndim > 2:
         raise InputError(f"the data have {problem.data.shape[0]} trials: score their average.")
     truth, active, centres = np.asarray(truth, dtype=float), np.asarray(active), np.asarray(centres)
@@ -211,7 +211,7 @@ def _checked(problem: Problem, truth: Any, active: Any, centres: Any):
 
 
 def _when(at: Any, problem: Problem) -> int | None:
-    """Sample to look at, None for the mean over time."""
+    """Index of the sample to score; None for the mean over time."""
     n_times = problem.n_times
     if isinstance(at, str):
         if at not in ("peak", "mean"):
@@ -237,12 +237,12 @@ def _members(estimate: Estimate, when: int | None):
     return jnp.mean(mean, axis=-1), std / np.sqrt(mean.shape[-1])
 
 
-def _total(mean, std):
+def _mixture_std(mean, std):
     """Standard deviation of a mixture."""
     return jnp.sqrt(jnp.mean(std**2, axis=0) + jnp.var(mean, axis=0))
 
 
-def _grid(problem: Problem) -> Grid:
+def _grid_of_problem(problem: Problem) -> Grid:
     geometry = problem.geometry
     if geometry.positions is None:
         raise InputError("scores need positions: give them to from_arrays(positions=...).")
@@ -261,7 +261,7 @@ def _at(when: int | None, mean, truth, std):
     return jnp.asarray(mean.mean(axis=-1)), jnp.asarray(truth.mean(axis=-1)), spread
 
 
-def _several(source_map: SourceMap, grid: Grid, emd: bool) -> dict[str, float]:
+def _source_scores(source_map: SourceMap, grid: Grid, emd: bool) -> dict[str, float]:
     amplitude = np.linalg.norm(source_map.mean, axis=-1)
     out = {}
     if grid.edges is not None:
@@ -285,7 +285,7 @@ def _courses(mean: np.ndarray, truth: np.ndarray) -> dict[str, float]:
     }
 
 
-def _region(estimate, source_map: SourceMap, grid: Grid, when, key, draws) -> dict[str, float]:
+def _peak_region(estimate, source_map: SourceMap, grid: Grid, when, key, draws) -> dict[str, float]:
     """Ninety per cent region of the peak from posterior draws."""
     sample = 0 if when is None else when
     drawn = np.asarray(estimate.sample(key, draws, at=(None, [sample])))[..., 0]
@@ -302,7 +302,7 @@ def _region(estimate, source_map: SourceMap, grid: Grid, when, key, draws) -> di
     return out
 
 
-def _named(scores: dict[str, float], estimate: Estimate) -> dict[str, float]:
+def _with_units(scores: dict[str, float], estimate: Estimate) -> dict[str, float]:
     """Amplitudes in nA m where the map has a unit."""
     if estimate.unit != "A m":
         return scores

@@ -53,7 +53,7 @@ def draw_from(
     return tuple(s[0] + (s[1] - s[0]) * u for s, u in zip(spans, uniform, strict=True))
 
 
-def check_count(value: Any, name: str) -> int:
+def positive_count(value: Any, name: str) -> int:
     """Give a whole number >= 1, or raise InputError."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
         raise InputError(f"{name} must be a whole number >= 1, got {value!r}.")

@@ -20,7 +20,7 @@ from esijax._ops.safe import divisor
 from esijax._types import InputError, prng_key
 from esijax.arrays import whitening
 from esijax.problem import Problem, normalised
-from esijax.simulate._ranges import check_count
+from esijax.simulate._ranges import positive_count
 
 
 def spread_channels(positions: Any, n: int) -> Int[np.ndarray, " n"]:
@@ -56,7 +56,7 @@ def spread_channels(positions: Any, n: int) -> Int[np.ndarray, " n"]:
     [0, 4, 8]
     """
     positions = np.asarray(positions, dtype=float)
-    n = check_count(n, "the number of channels")
+    n = positive_count(n, "the number of channels")
     if positions.ndim != 2 or positions.shape[1] != 3 or not np.isfinite(positions).all():
         raise InputError(f"positions must be finite, (channels, 3), got {positions.shape}.")
     if n > len(positions):
@@ -269,7 +269,7 @@ def bad_channels(
     >>> int((data == 0).all(axis=1).sum())
     2
     """
-    n = check_count(n, "the number of bad channels")
+    n = positive_count(n, "the number of bad channels")
     if kind not in ("noisy", "flat"):
         raise InputError(f"kind must be 'noisy' or 'flat', got {kind!r}.")
     if n > len(recording):

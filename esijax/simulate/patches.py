@@ -13,7 +13,7 @@ from esijax._ops.safe import divisor
 from esijax._types import InputError
 from esijax.problem import Geometry
 
-CHUNK = 500  # seeds at a time: distances to all locations are held for so many
+PATCHES_AT_A_TIME = 500  # seeds at a time: distances to all locations are held for so many
 ROW = np.dtype([("member", int), ("distance", float)])
 
 
@@ -157,7 +157,7 @@ def patch_table(geometry: Geometry, max_area: float = 12e-4) -> PatchTable:
     room = np.bincount(piece)[piece]  # a piece of mesh may be smaller than the area
     n, radius = len(areas), 1.5 * float(np.sqrt(max_area / np.pi))
     rows: list[np.ndarray] = []
-    for seeds in np.array_split(np.arange(n), -(-n // CHUNK)):
+    for seeds in np.array_split(np.arange(n), -(-n // PATCHES_AT_A_TIME)):
         rows += _neighbourhoods(graph, areas, room, seeds, radius, max_area)
     width = max(len(row) for row in rows)
     index, distance, own = np.repeat(np.arange(n)[:, None], width, axis=1), *np.zeros((2, n, width))

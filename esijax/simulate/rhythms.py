@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from scipy.linalg import solve_discrete_lyapunov
 
 from esijax._types import InputError, Scalar
-from esijax.simulate._ranges import Range, as_range, check_count, draw_from
+from esijax.simulate._ranges import Range, as_range, draw_from, positive_count
 from esijax.simulate.waveforms import (
     AMPLITUDE,
     Waveform,
@@ -195,7 +195,7 @@ class Microstates(Waveform):
         frequency: Any = 10.0,
         amplitude: Any = AMPLITUDE,
     ):
-        self.n_states = check_count(n_states, "n_states")
+        self.n_states = positive_count(n_states, "n_states")
         if self.n_states < 2:
             raise InputError("a sequence needs at least 2 states, got 1.")
         self.duration = as_range(duration, "duration (s)", open_end=True)

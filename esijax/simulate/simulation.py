@@ -26,7 +26,7 @@ from esijax.simulate.sources import Sources
 from esijax.simulate.truth import Truth
 from esijax.simulate.waveforms import Waveform
 
-CHUNK = 50  # data sets at a time: some tens of MB for 64 channels x 100 samples
+DATA_SETS_AT_A_TIME = 50  # some tens of MB for 64 channels x 100 samples
 
 
 class Draw(eqx.Module):
@@ -218,7 +218,7 @@ def _mapped(function, scenario: Scenario, draws: Draw, batch_size: int | None):
 
 
 @eqx.filter_jit
-def _drawn(scenario: Scenario, keys, batch_size: int | None) -> Draw:
+def _draw_sets(scenario: Scenario, keys, batch_size: int | None) -> Draw:
     return jax.lax.map(scenario.draw, keys, batch_size=batch_size)
 
 
@@ -293,7 +293,11 @@ def simulate(
     if jnp.ndim(key) > 1 or key.size == 0:
         raise InputError(f"key must be one key or an array of keys, got the shape {key.shape}.")
     single = jnp.ndim(key) == 0
-    draws = _drawn_once(scenario, key) if single else _drawn(scenario, key, min(CHUNK, len(key)))
+    draws = (
+        _drawn_once(scenario, key)
+        if single
+        else _draw_sets(scenario, key, min(DATA_SETS_AT_A_TIME, len(key)))
+    )
     if not is_traced(draws.snr_db) and not bool(jnp.isfinite(draws.snr_db).all()):
         warn(
             "the sensors hear nothing of some sources: is the band of the waveform above the "

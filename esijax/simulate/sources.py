@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from esijax._types import InputError, Scalar, is_traced
-from esijax.simulate._ranges import Range, as_range, check_count
+from esijax.simulate._ranges import Range, as_range, positive_count
 from esijax.simulate.head import Head
 from esijax.simulate.patches import PatchTable
 
@@ -98,9 +98,9 @@ class Dipoles(Sources):
         region: Any = None,
         orientation: Any = "normal",
     ):
-        self.n = check_count(n, "the number of sources")
+        self.n = positive_count(n, "the number of sources")
         self.min_distance = as_range(min_distance, "min_distance (m)")[0]
-        self.region = _region(region)
+        self.region = _candidates(region)
         self.orientation = _orientation(orientation)
 
     def draw(self, key: PRNGKeyArray, head: Head) -> Placement:
@@ -168,7 +168,7 @@ class Patches(Sources):
         if profile not in ("smooth", "flat"):
             raise InputError(f"profile must be 'smooth' or 'flat', got {profile!r}.")
         self.table = table
-        self.n = check_count(n, "the number of patches")
+        self.n = positive_count(n, "the number of patches")
         self.area = as_range(area, "the area of patches (m2)", open_end=True)
         if not is_traced(self.area) and float(self.area[1]) > table.max_area * (1 + 1e-9):
             raise InputError(
@@ -178,7 +178,7 @@ class Patches(Sources):
             )
         self.profile = profile
         self.min_distance = as_range(min_distance, "min_distance (m)")[0]
-        self.region = _growing(_region(region), table)
+        self.region = _growing(_candidates(region), table)
         self.orientation = _orientation(orientation)
 
     def draw(self, key: PRNGKeyArray, head: Head) -> Placement:
@@ -198,7 +198,7 @@ class Patches(Sources):
         return Placement(seeds, index, share[..., None] * direction)
 
 
-def _region(region: Any) -> Any:
+def _candidates(region: Any) -> Any:
     """Candidate locations as integers, or None for all."""
     if region is None or is_traced(region):
         return region
@@ -209,7 +209,7 @@ def _region(region: Any) -> Any:
 
 
 def _growing(region: Any, table: PatchTable) -> Any:
-    """Those of the candidates from which a patch can grow: some lost all their triangles."""
+    """Candidates from which a patch can grow; those without a triangle are left out."""
     if is_traced((region, table)):
         return region
     grows = np.asarray(table.areas).sum(axis=1) > 0

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from esijax._ops.gaussian import symmetric_power
 from esijax._ops.safe import divisor
 from esijax._types import InputError, Scalar, is_number, is_traced
-from esijax.simulate._ranges import Range, as_range, check_count, draw_from
+from esijax.simulate._ranges import Range, as_range, draw_from, positive_count
 
 AMPLITUDE = 20e-9  # A m: a few square centimetres of active cortex
 
@@ -153,7 +153,7 @@ class Gabors(Waveform):
         amplitude: Any = AMPLITUDE,
         correlation: Any = None,
     ):
-        self.n_atoms = check_count(n_atoms, "n_atoms")
+        self.n_atoms = positive_count(n_atoms, "n_atoms")
         self.latency = as_range(latency, "latency (s)", least=-np.inf)
         self.width = as_range(width, "width (s)", open_end=True)
         self.frequency = as_range(frequency, "frequency (Hz)")
@@ -287,7 +287,7 @@ class Spikes(Waveform):
         delay: Any = 0.0,
         amplitude: Any = AMPLITUDE,
     ):
-        self.n_spikes = check_count(n_spikes, "n_spikes")
+        self.n_spikes = positive_count(n_spikes, "n_spikes")
         self.width = as_range(width, "width (s)", open_end=True)
         self.delay = as_range(delay, "delay (s)")
         self.amplitude = as_range(amplitude, "amplitude (A m)")

@@ -28,7 +28,7 @@ def with_loose(positions, faces):
 
 def without_crumbs(n: int, faces):
     """Leave out pieces of a few triangles that hang nowhere."""
-    _, piece = sparse.csgraph.connected_components(laplacian(n, faces))
+    _, piece = sparse.csgraph.connected_components(uniform_laplacian(n, faces))
     size = np.bincount(piece[faces[:, 0]], minlength=piece.max() + 1)
     return faces[size[piece[faces[:, 0]]] > 0.01 * len(faces)]
 
@@ -81,7 +81,7 @@ def refine(n: int, faces):
     return finer, np.concatenate([np.stack(q, axis=1) for q in quads])
 
 
-def laplacian(n: int, faces):
+def uniform_laplacian(n: int, faces):
     i, j = edges(faces).T
     adjacency = sparse.csr_array((np.ones(len(i)), (i, j)), (n, n))
     return sparse.csgraph.laplacian(((adjacency + adjacency.T) > 0).astype(float)).tocsc()

@@ -159,7 +159,7 @@ def _smooth_subject(positions, tris) -> Hemisphere:
     used, faces = np.unique(faces, return_inverse=True)
     faces, spread = faces.reshape(-1, 3), spread[used]
     folded = 1e3 * (spread @ positions)
-    laplacian = _mesh.laplacian(len(folded), faces)
+    laplacian = _mesh.uniform_laplacian(len(folded), faces)
     folded = _mesh.relax(folded, laplacian, 0.5 * len(folded) / len(positions))  # rounds the facets
     smooth = _mesh.relax(folded, laplacian, 2e-3 * len(folded))  # the same width (mm) on any mesh
     size = np.ptp(folded, axis=0) / np.ptp(smooth, axis=0)

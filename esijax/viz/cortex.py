@@ -119,7 +119,7 @@ def _frame(view: str):
     return side, np.stack([np.cross(up, towards), up, towards]).astype(float)
 
 
-def _draw(axes, hemi: Hemisphere, frame, colours) -> None:
+def _draw_hemisphere(axes, hemi: Hemisphere, frame, colours) -> None:
     """Paint one hemisphere, far triangles first, lit from the viewer and above."""
     from matplotlib.collections import TriMesh
     from matplotlib.tri import Triangulation
@@ -192,7 +192,7 @@ def plot_maps(
         ]
         for axes, (view, (side, frame)) in zip(panels, frames.items(), strict=True):
             hemi = getattr(cortex, side)
-            _draw(axes, hemi, frame, style.rgb(hemi)[0])
+            _draw_hemisphere(axes, hemi, frame, style.rgb(hemi)[0])
             axes.set_title(view if row == 0 else "", fontsize=10, color="0.3")
         panels[0].annotate(
             name,

@@ -29,7 +29,8 @@ NAMES = {
     "csd": "CSD",
     "unknown": "data",
 }
-FEW = 20  # triangles of a hemisphere that make no surface: its sources are shown as points
+# with fewer, the triangles of a hemisphere make no surface: its sources are shown as points
+MIN_TRIANGLES = 20
 
 
 def plot_data(estimate: Estimate, summary: Summary | None = None):
@@ -56,7 +57,7 @@ def plot_data(estimate: Estimate, summary: Summary | None = None):
     width = max(min(4.2 * n, 12.8), 2.6 * n)
     figure, axes = plt.subplots(1, n, figsize=(width, 2.9), layout="constrained", squeeze=False)
     axes = axes[0]
-    dot = _dot(times)
+    dot = _single_sample_marker(times)
     for ax, kind in zip(axes[:-1], kinds, strict=True):
         factor, unit = UNITS.get(kind, (1.0, ""))
         rows = recording[types == kind]
@@ -110,7 +111,7 @@ def plot_courses(estimate: Estimate, summary: Summary | None = None, level: floa
         ax.fill_between(times, low, high, color=f"C{i}", alpha=0.25, lw=0)
         if len(times) == 1:
             ax.vlines(times, low, high, color=f"C{i}", alpha=0.25, lw=6)
-        ax.plot(times, mean, color=f"C{i}", lw=1.4, **_dot(times))
+        ax.plot(times, mean, color=f"C{i}", lw=1.4, **_single_sample_marker(times))
         ax.axhline(0, color="0.5", lw=0.6)
         ax.axvline(times[summary.peak_time], color="0.7", lw=0.8, zorder=0)
         ax.set(title=place_name(estimate, location), xlabel="time (ms)")
@@ -223,7 +224,10 @@ def _surfaces(estimate: Estimate) -> Cortex | None:
     side, triangles = hemispheres(estimate), np.asarray(geometry.triangles)
     sizes = np.bincount(side[triangles[:, 0]], minlength=2)
     vertices = np.concatenate(labels.vertices)
-    if not on_fsaverage(labels.subject, vertices) and (sizes[np.unique(side)] < FEW).any():
+    if (
+        not on_fsaverage(labels.subject, vertices)
+        and (sizes[np.unique(side)] < MIN_TRIANGLES).any()
+    ):
         return None
     return cortex(np.asarray(geometry.positions), triangles, vertices, labels.subject, side)
 
@@ -251,7 +255,7 @@ def plot_diagnostics(estimate: Estimate):
     white = np.asarray(estimate.problem.data)
     left = (white - np.asarray(estimate.posterior.fitted())).ravel()
     figure, axes = plt.subplots(1, 2, figsize=(8.4, 2.9), layout="constrained")
-    axes[0].plot(times, 100 * gof, color="k", lw=1.2, **_dot(times))
+    axes[0].plot(times, 100 * gof, color="k", lw=1.2, **_single_sample_marker(times))
     axes[0].set(
         title="goodness of fit", xlabel="time (ms)", ylabel="explained power (%)", ylim=(0, 100)
     )
@@ -263,8 +267,8 @@ def plot_diagnostics(estimate: Estimate):
     return figure
 
 
-def _dot(times: np.ndarray) -> dict[str, str]:
-    """A line through one sample would not be seen."""
+def _single_sample_marker(times: np.ndarray) -> dict[str, str]:
+    """Style of a course of one sample: a marker, for a line would show nothing."""
     return {"marker": "o"} if len(times) == 1 else {}
 
 

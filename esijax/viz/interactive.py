@@ -51,7 +51,7 @@ def view_maps(
     for number, style in enumerate(styles.values()):
         shown = {"visible": number == 0}
         for side, hemi in sides:
-            traces += [_trace(style, side, hemi) | shown, _name_trace(side) | shown]
+            traces += [_mesh_trace(style, side, hemi) | shown, _name_trace(side) | shown]
         traces.append(_bar_trace(style) | shown)
     figure = go.Figure(traces)
     first = next(iter(styles.values()))
@@ -63,12 +63,12 @@ def view_maps(
 
 
 def _apart(side: str, coords):
-    """Move a hemisphere beside the other, which inflated ones would overlap."""
+    """Move a hemisphere sideways: inflated ones would overlap."""
     shift = -4 - coords[:, 0].max() if side == "left" else 4 - coords[:, 0].min()
     return coords + np.array([shift, 0.0, 0.0])
 
 
-def _trace(style: Style, side: str, hemi: Hemisphere) -> dict:
+def _mesh_trace(style: Style, side: str, hemi: Hemisphere) -> dict:
     """One hemisphere with one map."""
     colours, values = style.rgb(hemi)
     i, j, k = hemi.faces.T.astype(np.int32)
@@ -90,7 +90,7 @@ def _peak(style: Style, side: str, hemi: Hemisphere) -> tuple[float, np.ndarray]
 
 
 def _name_trace(side: str) -> dict:
-    """No points, only a name in the legend: the meshes themselves would show a black square."""
+    """Empty trace that names a map in the legend: a mesh would show a black square there."""
     return {
         "type": "scatter3d", "x": [None], "y": [None], "z": [None], "mode": "markers",
         "marker": {"color": "silver", "symbol": "square"}, "hoverinfo": "skip",
@@ -99,7 +99,7 @@ def _name_trace(side: str) -> dict:
 
 
 def _bar_trace(style: Style) -> dict:
-    """No points, only a colour bar."""
+    """Empty trace that carries the colour bar."""
     from matplotlib.colors import to_hex
 
     cmap, _ = style.bar()

@@ -62,7 +62,7 @@ def report(
     page = mne.Report(title=title, verbose="ERROR", image_format="png")
     page.add_html(_table(facts(estimate, summary)), title="What was done", tags=("method",))
     for heading, rows in (tables or {}).items():
-        page.add_html(_grid(rows), title=heading, tags=("scores",))
+        page.add_html(_html_table(rows), title=heading, tags=("scores",))
     drawn = {
         "Data": figures.plot_data(estimate, summary),
         "Time courses at the peaks": figures.plot_courses(estimate, summary),
@@ -171,7 +171,7 @@ def _table(rows: Mapping[str, str]) -> str:
     return f'<table class="table table-sm w-auto">{body}</table>'
 
 
-def _grid(rows: Sequence[Mapping[str, object]]) -> str:
+def _html_table(rows: Sequence[Mapping[str, object]]) -> str:
     if not rows:
         return "<p>empty</p>"
     head = "".join(f"<th>{html.escape(str(k))}</th>" for k in rows[0])

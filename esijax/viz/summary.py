@@ -57,7 +57,7 @@ def summarise(estimate: Estimate, time: float | None = None, n_places: int = 3) 
         at = int(np.argmin(np.abs(times - time)))
     factor, unit = display_unit(estimate, float(amplitude.max()))
     positions = estimate.problem.geometry.positions
-    places = _places(amplitude[:, at], positions, n_places)
+    places = _strongest_places(amplitude[:, at], positions, n_places)
     threshold = float(amplitude[:, at].max()) / 2
     return Summary(amplitude * factor, at, places, threshold, factor, unit)
 
@@ -71,7 +71,7 @@ def display_unit(estimate: Estimate, largest: float) -> tuple[float, str]:
     return (1e9, "nA m") if largest >= 1e-10 else (1e12, "pA m")
 
 
-def _places(amplitude: np.ndarray, positions, n_places: int) -> tuple[int, ...]:
+def _strongest_places(amplitude: np.ndarray, positions, n_places: int) -> tuple[int, ...]:
     """Largest amplitudes, each 3 cm from those before."""
     left = amplitude.copy()
     places: list[int] = []

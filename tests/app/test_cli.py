@@ -164,8 +164,8 @@ def test_demo_on_coarse_grids(esijax, monkeypatch, tmp_path):
     """The same with two methods and fewer sources, so that every run of the tests sees it."""
     from esijax.app import demo
 
-    kept = {name: demo.METHODS[name] for name in ("dSPM", "eLORETA")}
-    monkeypatch.setattr(demo, "METHODS", kept)
+    kept = {name: demo.DEMO_METHODS[name] for name in ("dSPM", "eLORETA")}
+    monkeypatch.setattr(demo, "DEMO_METHODS", kept)
     monkeypatch.setattr(demo, "INVERTED", "ico3")
     monkeypatch.setattr(demo, "SIMULATED", "oct5")
     code, out, err = esijax("demo", "--out", tmp_path / "demo", "--seed", "3")
@@ -175,14 +175,14 @@ def test_demo_on_coarse_grids(esijax, monkeypatch, tmp_path):
 
 @pytest.mark.slow
 def test_demo(tmp_path):
-    from esijax.app.demo import METHODS
+    from esijax.app.demo import DEMO_METHODS
 
     start = time.perf_counter()
     done = command("demo", "--out", tmp_path / "demo")
     assert done.returncode == 0, done.stderr
     assert not done.stderr
     assert time.perf_counter() - start < 300  # 60 on two cores that are free
-    check_demo(tmp_path / "demo", done.stdout, list(METHODS), largest_error=20)
+    check_demo(tmp_path / "demo", done.stdout, list(DEMO_METHODS), largest_error=20)
 
 
 @pytest.mark.slow

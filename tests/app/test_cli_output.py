@@ -285,7 +285,7 @@ def test_a_second_signal_ends_at_once(esijax, line, in_steps, tmp_path, monkeypa
         found.append(RESULT[estimate.result])
         os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(_localize, "_said", again)
+    monkeypatch.setattr(_localize, "_summary_lines", again)
     code, _, err = esijax(*line[:-2], "--method", "Champagne", "--out", tmp_path / "out")
     assert code == 143
     assert found == [RESULT[RESULT.interrupted]]

@@ -22,7 +22,7 @@ from esijax.benchmark import (
     summary,
     write_page,
 )
-from esijax.benchmark.peers import MNE_PEERS, Answer
+from esijax.benchmark.peers import MNE_PEERS, PeerAnswer
 from esijax.benchmark.protocols import erp_waves, gaussian_waves, mixed, wishart
 from esijax.benchmark.runner import scored
 
@@ -231,7 +231,7 @@ def test_a_failing_peer_is_counted(focal):
         raise RuntimeError("no")
 
     def silent(case):
-        return Answer(np.zeros_like(case.truth))
+        return PeerAnswer(np.zeros_like(case.truth))
 
     failures = []
     assert scored(focal[0], broken, failures) == {"failed": 1.0}
@@ -357,7 +357,7 @@ def test_files_belong_together(tmp_path):
 def test_an_answer_is_a_map(focal):
     case = focal[0]
     truth = np.linalg.norm(case.truth, axis=1)[:, None]
-    card = scored(case, lambda _: Answer(truth), [])
+    card = scored(case, lambda _: PeerAnswer(truth), [])
     where = np.asarray(case.problem.geometry.positions)
     nearest = np.linalg.norm(where - case.centres, axis=1).min()  # the inverted grid is coarse
     assert card["peak_error_mm"] == pytest.approx(1e3 * nearest)

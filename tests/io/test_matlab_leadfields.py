@@ -153,7 +153,7 @@ def test_format_5_as_scipy_reads_it(tmp_path):
     }
     for compressed in (False, True):
         scipy.io.savemat(tmp_path / "x.mat", content, do_compression=compressed)
-        got = _mat5.read((tmp_path / "x.mat").read_bytes(), 10**9)
+        got = _mat5.read_mat5((tmp_path / "x.mat").read_bytes(), 10**9)
         assert list(got) == list(content)
         for name in ("short", "large", "single", "complex", "logical"):
             want = np.atleast_2d(content[name])

@@ -6,7 +6,7 @@ import pytest
 from scipy.spatial import ConvexHull, Delaunay, cKDTree
 
 from esijax._types import InputError
-from esijax.io.template_head import _electrodes, template
+from esijax.io.template_head import _electrode_positions, template
 
 
 @pytest.fixture(scope="session")
@@ -114,7 +114,7 @@ def test_meg_is_nearly_blind_to_radial_dipoles(template_oct5):
 def test_electrodes_without_a_known_position_are_moved_onto_the_head(template_oct5):
     rr, tris = head_surface(template_oct5)
     dense = np.concatenate([rr, rr[tris].mean(axis=1)])
-    positions = _electrodes("biosemi128")
+    positions = _electrode_positions("biosemi128")
     assert len(positions) == 128
     assert cKDTree(dense).query(np.array(list(positions.values())))[0].max() < 0.010
 
@@ -123,7 +123,7 @@ def test_electrodes_without_a_known_position_are_moved_onto_the_head(template_oc
 def test_a_name_is_looked_up_only_where_the_montage_has_it_too(montage):
     dig = mne.channels.make_standard_montage(montage)
     to_head = mne.channels.compute_native_head_t(dig)
-    positions = _electrodes(montage)
+    positions = _electrode_positions(montage)
     for name, where in dig.get_positions()["ch_pos"].items():
         a, b = mne.transforms.apply_trans(to_head, where), positions[name]
         assert a @ b > np.cos(0.6) * np.linalg.norm(a) * np.linalg.norm(b), name

@@ -20,7 +20,7 @@ def check_agreement(
 
 
 def _same_head(channels: Channels, forward: mne.Forward) -> None:
-    """Refuse a device that sat elsewhere when the forward was computed."""
+    """Refuse a forward that was computed for another head position in the device."""
     here, there = channels.info["dev_head_t"], forward["info"].get("dev_head_t")
     if here is None or there is None or not (channels.types != "eeg").any():
         return
@@ -36,7 +36,7 @@ def _same_head(channels: Channels, forward: mne.Forward) -> None:
 
 
 def _plausible_lead_field(channels: Channels, forward: mne.Forward) -> None:
-    """Finite, in SI units, and each row strongest near its own sensor."""
+    """Refuse lead fields that are not finite or not in SI units; warn of rows at other sensors."""
     _checks.few(len(channels.names), forward["nsource"])
     rows, types = channels.forward_rows, channels.types
     _checks.lead_field(forward["sol"]["data"], rows, channels.names, types)
@@ -90,7 +90,7 @@ def _same_compensation(channels: Channels, forward: mne.Forward) -> None:
 
 
 def _projectors_known(channels: Channels, noise_cov: mne.Covariance | None) -> None:
-    """Projectors that shaped the covariance must be known to the measurement as well."""
+    """Refuse a covariance with projectors that the measurement does not have."""
     if noise_cov is None:
         return
     present = set(channels.names)

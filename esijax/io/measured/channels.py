@@ -1,7 +1,6 @@
 """Which channels take part: good ones that measurement, lead field and covariance share."""
 
 import dataclasses
-import logging
 from typing import Any
 
 import mne
@@ -11,8 +10,6 @@ from esijax import _checks
 from esijax._types import InputError
 from esijax.io.measured.dead import with_noise
 from esijax.io.measured.picks import channel_types, chosen_channels
-
-logger = logging.getLogger("esijax")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,11 +77,11 @@ class Channels:
 
     @property
     def chs(self) -> list:
-        """What info says of each."""
+        """Their entries in `info["chs"]`."""
         return [self.info["chs"][i] for i in self.index]
 
     def rows(self, names: list[str]) -> np.ndarray:
-        """Their places among other names."""
+        """Indices of the channels among other names."""
         return _places_among(names, self.names)
 
     def picked(self) -> mne.Info:
@@ -96,7 +93,7 @@ class Channels:
 
 
 def _places_among(names: list[str], wanted: list[str]) -> np.ndarray:
-    """Where each of the wanted names stands among the names."""
+    """Index of each wanted name among the names."""
     position = {name: i for i, name in enumerate(names)}
     return np.array([position[name] for name in wanted])
 
@@ -117,7 +114,7 @@ def common_channels(
         raise InputError(f"all channels are marked bad: {_checks.names(sorted(bads))}.")
     names = _shared(kinds, good, row_names, noise_cov)
     if bads & set(chosen):
-        logger.info("bad channels left out: %s", sorted(bads & set(chosen)))
+        _checks.logger.info("bad channels left out: %s", sorted(bads & set(chosen)))
     if noise_cov is not None:
         names = with_noise(names, kinds, noise_cov)
     index = [info["ch_names"].index(name) for name in names]
@@ -188,7 +185,7 @@ def referenced(channels: Channels, data: Measurement) -> tuple[Channels, tuple[s
     return dataclasses.replace(channels, projs=flat.info["projs"]), (note,)
 
 
-def _eeg(info: mne.Info, without: tuple = ()) -> list[str]:
+def _eeg_names(info: mne.Info, without: tuple = ()) -> list[str]:
     types = zip(info["ch_names"], info.get_channel_types(), strict=True)
     return [name for name, kind in types if kind == "eeg" and name not in without]
 
@@ -196,7 +193,7 @@ def _eeg(info: mne.Info, without: tuple = ()) -> list[str]:
 def _has_zero_mean(data: Measurement) -> bool:
     """Whether the EEG as recorded, with or without its bad channels, adds up to zero."""
     info = data.inst.info
-    for eeg in {tuple(_eeg(info)), tuple(_eeg(info, tuple(info["bads"])))}:
+    for eeg in {tuple(_eeg_names(info)), tuple(_eeg_names(info, tuple(info["bads"])))}:
         values = data.pick(list(eeg))
         mean, size = np.abs(values.mean(axis=-2)).max(), np.abs(values).max()
         if size > 0 and mean < 1e-6 * size:

@@ -43,7 +43,7 @@ def _space_fits(s) -> bool:
 
 
 def _indices_within(index: np.ndarray | None, n: int) -> bool:
-    """Whether all numbers are places in an array of n; nothing is."""
+    """Whether all are valid indices of an array of length n; a missing index passes."""
     return index is None or np.size(index) == 0 or bool(np.min(index) >= 0 and np.max(index) < n)
 
 

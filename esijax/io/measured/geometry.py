@@ -7,7 +7,7 @@ import numpy as np
 from esijax import _checks
 from esijax._ops.geodesic import joined_edges
 from esijax._types import InputError
-from esijax.io.measured.mesh import edges_of, mesh_of
+from esijax.io.measured.mesh import neighbours_of, triangles_and_areas
 from esijax.io.measured.orient import frames_of
 from esijax.problem import Geometry
 
@@ -27,9 +27,9 @@ def geometry_of(forward: mne.Forward, frames: np.ndarray) -> tuple[Geometry, tup
         positions = positions @ to_head[:3, :3].T + to_head[:3, 3]
     frames = frames @ to_head[:3, :3].T
     starts = np.cumsum([0, *(int(s["nuse"]) for s in src)])
-    meshes, areas = zip(*(mesh_of(s) for s in src), strict=True)
+    meshes, areas = zip(*(triangles_and_areas(s) for s in src), strict=True)
     triangles = np.concatenate([m + a for m, a in zip(meshes, starts, strict=False)])
-    edges = [edges_of(s, m) for s, m in zip(src, meshes, strict=True)]
+    edges = [neighbours_of(s, m) for s, m in zip(src, meshes, strict=True)]
     places = np.split(positions, starts[1:-1])
     edges = [joined_edges(p, e) if len(e) else e for p, e in zip(places, edges, strict=True)]
     edges = np.concatenate([e + a for e, a in zip(edges, starts, strict=False)])

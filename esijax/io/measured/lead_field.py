@@ -13,7 +13,7 @@ import numpy as np
 
 from esijax.io.measured.noise import HostWhitener
 
-COLUMNS = 768  # at a time
+COLUMNS_AT_A_TIME = 768  # at a time
 
 
 class StoredField(NamedTuple):
@@ -90,7 +90,7 @@ def assemble(
     parts = [
         (part, _as_slice(seen), noise.matrix[part][:, seen] * unit) for part, seen in noise.parts
     ]
-    size = max(1, COLUMNS // own)
+    size = max(1, COLUMNS_AT_A_TIME // own)
     for start in range(0, n, size):
         columns = field.columns(rows, slice(start, start + size))
         turned = field.turned(columns, start)

@@ -16,7 +16,7 @@ CELL_REACH = (
 )
 
 
-def mesh_of(s) -> tuple[np.ndarray, np.ndarray]:
+def triangles_and_areas(s) -> tuple[np.ndarray, np.ndarray]:
     """Triangles over the used vertices, numbered 0 .. nuse - 1, and the area of each vertex."""
     none = np.zeros((0, 3), dtype=int), np.zeros(int(s["nuse"]))
     if s["type"] != "surf" or s["tris"] is None or not np.size(s["tris"]):
@@ -33,7 +33,7 @@ def mesh_of(s) -> tuple[np.ndarray, np.ndarray]:
     return (mesh, _vertex_areas(points, every, points[s["vertno"]], mesh)) if len(mesh) else none
 
 
-def edges_of(s, mesh: np.ndarray) -> np.ndarray:
+def neighbours_of(s, mesh: np.ndarray) -> np.ndarray:
     """Pairs of neighbours within one source space: along the mesh, else the six nearest."""
     if len(mesh):
         a, b, c = mesh.T.astype(np.int64)

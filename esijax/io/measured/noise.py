@@ -33,7 +33,7 @@ class HostWhitener:
     parts: list[tuple[slice, np.ndarray]]
 
     def whitener(self) -> Whitener:
-        """As a pytree."""
+        """Whitener of the problem, on the device."""
         size = np.linalg.norm(self.colorer, axis=0)  # orthogonal columns: sqrt of eigenvalues
         numbers = (self.matrix, self.colorer, -np.log(size).sum(), self.nave)
         return Whitener(*(jnp.asarray(x, dtype=float) for x in numbers))
@@ -191,7 +191,7 @@ def _estimated_rank(square: np.ndarray, channels: Channels, rows: np.ndarray) ->
 
 
 def _unstable(square: np.ndarray, rows: np.ndarray, n: int) -> bool:
-    """Tell whether the n-th eigenvalue is rounding error (1e-10 of the largest)."""
+    """Whether the n-th eigenvalue is rounding error (below 1e-10 of the largest)."""
     square = square[np.ix_(rows, rows)]
     std = np.sqrt(np.maximum(np.diag(square), 0.0))
     std = divisor(std)
