@@ -20,7 +20,7 @@ from esijax.models.penalties import (
 )
 from esijax.models.priors.components import Components
 from esijax.models.priors.gaussian import ELORETA, LORETA, MinimumNorm, WeightedMinimumNorm
-from esijax.models.priors.linear import Sum
+from esijax.models.priors.linear import LinearPrior, Sum
 from esijax.models.priors.prior import Prior
 from esijax.models.priors.scale_mixture import ARD, GroupLaplace, Horseshoe, StudentT
 
@@ -39,6 +39,7 @@ __all__ = [
     "GroupLaplace",
     "Horseshoe",
     "Learned",
+    "LinearPrior",
     "LogSum",
     "Lrq",
     "MinimumNorm",

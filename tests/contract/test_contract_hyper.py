@@ -39,6 +39,19 @@ class OneLevel(ej.models.Prior):
         return Diagonal(hyper["level"] * problem.prior_scale**2)
 
 
+class OwnNoise(ej.models.noise.Noise):
+    """A user's own noise: the two methods and nothing else."""
+
+    spread: jax.Array = eqx.field(converter=lambda x: jnp.asarray(x, float))
+
+    def hyper(self):
+        return {"flicker": numpyro.sample("flicker", dist.LogNormal(0.0, self.spread))}
+
+    def covariance(self, hyper, whitener):
+        common = jnp.sum(whitener.matrix, axis=1)
+        return jnp.eye(len(common)) + 0.1 * hyper["flicker"] * jnp.outer(common, common)
+
+
 def _components(local):
     return ej.models.Components(LABELS, local)
 
@@ -78,16 +91,17 @@ NOISE = {
     "PerType": lambda x: ej.models.noise.PerType(dist.InverseGamma(2.0, x)),
     "Diagonal": lambda x: ej.models.noise.Diagonal(dist.InverseGamma(2.0, x)),
     "LowRank": lambda x: ej.models.noise.LowRank(1, 0.3 * x),
+    "own": OwnNoise,
 }
 FORBIDDEN = {
     ("ARD-flat", "Laplace"): "flat hyper-prior gives none",
     ("ARD-flat", "SVI"): "flat hyper-prior gives none",
     ("ARD-flat", "NUTS"): "flat hyper-prior gives none",
     ("ARD-flat", "Gibbs"): "flat hyper-prior gives none",
-    ("Horseshoe", "Gibbs"): r"ties them together or has no distribution; use inference\.NUTS",
+    ("Horseshoe", "Gibbs"): r"ties them together: use inference\.Evidence",
     ("Components-learned", "Gibbs"): "ties them together",
     ("own", "Gibbs"): "needs a prior of components",
-    ("Horseshoe", "EM"): r"use inference\.Evidence for its point estimate, or NUTS",
+    ("Horseshoe", "EM"): r"ties them .* use inference\.Evidence for its point estimate, or NUTS",
     ("Components-learned", "EM"): r"use inference\.Evidence for its point estimate, or NUTS",
     ("own", "EM"): "linear in its variances",
 }
@@ -101,6 +115,11 @@ WITH_NOISE = (
     ("own", "NUTS", "LowRank"),
     ("Components", "Gibbs", "PerType"),
     ("ARD", "Gibbs", "Diagonal"),
+    ("ARD", "Evidence", "own"),
+    ("Components", "Laplace", "own"),
+    ("own", "SVI", "own"),
+    ("Components", "NUTS", "own"),
+    ("own", "NUTS", "own"),
 )
 # what the default run has; everything else differs from it by a factor
 DAILY = {
@@ -318,9 +337,7 @@ def test_refused(bench, prior, method):
 
 @pytest.mark.parametrize("method", [m for m in METHODS if m != "EM"])
 def test_refused_with_nothing_to_learn(bench, method):
-    with pytest.raises(
-        ej.InputError, match=r"has none: use Linear for it|have none: inference\.Linear"
-    ):
+    with pytest.raises(ej.InputError, match=r"has none: use Linear for it|use inference\.Linear\."):
         ej.solve(bench.problems["fixed"], ej.models.MinimumNorm(), METHODS[method], key=KEY)
 
 
@@ -331,7 +348,10 @@ def test_refused_for_other_reasons(bench):
         bench.solve(("fixed", "ARD", "EM", "LowRank"))
     with pytest.raises(ej.InputError, match="Gibbs draws variances"):
         bench.solve(("fixed", "ARD", "Gibbs", "LowRank"))
-    with pytest.raises(ej.InputError, match=r"use inference\.Linear, Evidence or NUTS"):
+    for method in ("EM", "Gibbs"):
+        with pytest.raises(ej.InputError, match="covariance of OwnNoise is not linear in any"):
+            bench.solve(("fixed", "ARD", method, "own"))
+    with pytest.raises(ej.InputError, match=r"use inference\.Linear\."):
         solve(problem, ej.models.MinimumNorm(), METHODS["EM"])
     with pytest.raises(ej.InputError, match="minimum norm family, got ARD"):
         solve(problem, flat, ej.inference.Linear())

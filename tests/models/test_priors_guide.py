@@ -56,6 +56,14 @@ def test_two_methods_suffice(session):
     own = {name for name in vars(session["LearnedDepth"]) if not name.startswith("_")}
     assert own == {"hyper", "source_cov"}
     assert issubclass(session["LearnedDepth"], ej.models.Prior)
+    own = {name for name in vars(session["Hemispheres"]) if not name.startswith("_")}
+    assert own == {"parts", "variance_prior"}
+    assert session["two"].hyper["gamma"].shape == (2,)
+
+
+@pytest.mark.slow
+def test_own_noise_learns_what_was_simulated(session):
+    assert 2.0 < float(session["cable"].hyper["cable"]) < 4.5
 
 
 def test_names_in_the_guide_exist():

@@ -9,7 +9,9 @@ import numpyro.distributions as dist
 import pytest
 
 import esijax as ej
+from esijax.inference.collapsed.em._hyperprior import DensityPrior, log_hyperprior
 from esijax.inference.collapsed.target import Target
+from esijax.models._variance_blocks import variance_blocks
 
 EM = ej.inference.EM
 PRIORS = {
@@ -200,10 +202,63 @@ def test_too_few_iterations_are_said(problem):
     assert "stopped before convergence" in estimate.verdict()["result"]
 
 
-@pytest.mark.parametrize("model", [ej.models.Horseshoe(), ej.models.ARD(dist.LogNormal(0.0, 1.0))])
-def test_hyper_priors_without_an_update(problem, model):
+def test_variances_that_are_tied(problem):
     with pytest.raises(ej.InputError, match="Evidence"):
-        ej.solve(problem, model, EM())
+        ej.solve(problem, ej.models.Horseshoe(), EM())
+
+
+DENSITIES = {
+    "log-normal": dist.LogNormal(-1.0, 1.0),
+    "half-Cauchy": dist.HalfCauchy(1.0),
+    "Weibull": dist.Weibull(2.0, 1.5),
+    "truncated normal": dist.TruncatedNormal(0.5, 0.5, low=0.2, high=0.9),
+}
+
+
+@pytest.mark.parametrize(
+    "name", [slow(n) if n in ("Weibull", "truncated normal") else n for n in DENSITIES]
+)
+def test_any_density_has_the_optimum_of_the_evidence(problem, name):
+    model = ej.models.ARD(DENSITIES[name])
+    estimate = ej.solve(problem, model, EM(tol=1e-8))
+    assert bool(estimate.diagnostics.converged)
+    trace = np.asarray(estimate.diagnostics.trace)
+    trace = trace[np.isfinite(trace)]
+    assert np.diff(trace).min() > -1e-10 * abs(trace[-1])
+    want = ej.solve(problem, model, ej.inference.Evidence())
+    np.testing.assert_allclose(estimate.hyper["gamma"], want.hyper["gamma"], rtol=1e-3, atol=1e-5)
+    assert float(estimate.log_evidence) == pytest.approx(float(want.log_evidence), rel=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("update", ["em", "mackay"])
+def test_other_updates_with_any_density(problem, update):
+    model = ej.models.ARD(DENSITIES["log-normal"])
+    want = ej.solve(problem, model, EM("mm", tol=1e-9)).hyper["gamma"]
+    got = ej.solve(problem, model, EM(update, tol=1e-9)).hyper["gamma"]
+    np.testing.assert_allclose(got, want, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "law", [dist.Gamma(1.5, 0.7), dist.InverseGamma(1.0, 0.1), dist.Exponential(0.4)]
+)
+def test_newton_steps_find_the_closed_form(law):
+    """Where the bound has a root in closed form, and from far away."""
+    rng = np.random.default_rng(0)
+    a, b, c, start = (jnp.asarray(rng.lognormal(0, 2, 200)) for _ in range(4))
+    block = variance_blocks((law.expand((200,)),))[0]
+    closed = log_hyperprior((law.expand((200,)),))
+    want = closed.maximum(a, b, c, start)
+
+    def found(a, b, c):
+        return DensityPrior(block).maximum(a, b, c, start)
+
+    np.testing.assert_allclose(found(a, b, c), want, rtol=1e-7)
+    # the derivative is that of the maximiser, not of the steps towards it
+    for i in range(3):
+        got = jax.grad(lambda *x: jnp.sum(found(*x)), i)(a, b, c)
+        exact = jax.grad(lambda *x: jnp.sum(closed.maximum(*x, start)), i)(a, b, c)
+        np.testing.assert_allclose(got, exact, rtol=1e-6)
 
 
 def test_what_em_refuses(problem):
@@ -211,6 +266,11 @@ def test_what_em_refuses(problem):
         ej.solve(problem, ej.models.MinimumNorm(), EM())
     with pytest.raises(ej.InputError, match="unbounded at zero"):
         ej.solve(problem, ej.models.ARD(dist.Gamma(0.5, 1.0)), EM())
+    for law in (dist.Weibull(0.5, 1.0), dist.Beta(0.5, 2.0)):
+        with pytest.raises(ej.InputError, match="unbounded at zero"):
+            ej.solve(problem, ej.models.ARD(law), EM())
+    with pytest.raises(ej.InputError, match="unbounded at 1,"):
+        ej.solve(problem, ej.models.ARD(dist.Beta(2.0, 0.5)), EM())
     with pytest.raises(ej.InputError, match="not linear"), pytest.warns(ej.EsijaxWarning):
         ej.solve(problem, ej.models.ARD(), EM(), noise=ej.models.noise.LowRank(1))
     with pytest.raises(ej.InputError, match="known"):
