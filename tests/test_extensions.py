@@ -150,8 +150,13 @@ def test_advice_for_a_prior_of_two_methods_works(problem, method):
 @pytest.mark.parametrize("method", ["EM", *slow(*SEVERAL.keys() - {"EM"})])
 def test_a_prior_of_components_of_one_method(problem, method):
     """`parts` alone is enough; the distribution of the variances is one method more."""
-    for name in ("Halves", "HeavyHalves"):
-        estimate = finite(problem, own("priors.md", name), method)
+    hemispheres = definitions("priors.md")["Hemispheres"]
+
+    class PartsAlone(ej.models.LinearPrior):
+        parts = hemispheres.parts
+
+    for prior in (PartsAlone(), hemispheres()):
+        estimate = finite(problem, prior, method)
         assert estimate.hyper["gamma"].shape[-1] == 2
 
 
@@ -161,16 +166,16 @@ def test_a_prior_of_components_of_one_method(problem, method):
 )
 def test_a_noise_model_of_two_methods(problem, method):
     prior = ej.models.Components([np.arange(4), np.arange(4, 9)], dist.LogNormal(0.0, 1.0))
-    noise = own("priors.md", "TwoHalves")
+    noise = own("priors.md", "Cable", jnp.linspace(-1.0, 1.0, 8))
     estimate = finite(problem, prior, method, noise)
-    assert {"gamma"} < set(estimate.hyper)
+    assert {"gamma", "cable"} <= set(estimate.hyper)
 
 
 # ------------------------------------------------------------------ check
 EXTENSIONS = {
     "prior": ("priors.md", "LearnedDepth"),
-    "components": ("priors.md", "HeavyHalves"),
-    "noise": ("priors.md", "TwoHalves"),
+    "components": ("priors.md", "Hemispheres"),
+    "noise": ("priors.md", "Cable", jnp.linspace(-1.0, 1.0, 8)),
     "penalty": ("penalties.md", "Outward", 2.0),
     "data term": ("penalties.md", "Cauchy"),
     "method": ("methods.md", "Landweber"),
