@@ -12,9 +12,9 @@ from jaxtyping import Array, Bool, Float, Int
 
 from esijax._types import InputError, Scalar
 from esijax.estimate import Diagnostics
+from esijax.inference.collapsed.target import Unknowns
 
 Points = Float[Array, "starts size"]
-Unknowns = Float[Array, " size"]
 Objective = Callable[[Float[Array, " size"]], Scalar]
 LOG_REACH = 30.0
 LOG_BACK = 5.0
