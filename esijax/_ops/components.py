@@ -55,7 +55,7 @@ def factored_log_density(
         Number n of columns of data.
     """
     log_det, white = _eliminated(weights, noise, factor, root)
-    return _value(white, log_det, n_columns)
+    return _log_density_of_whitened(white, log_det, n_columns)
 
 
 BLOCK = 80  # sensors eliminated at once: products of matrices do the rest, several times faster
@@ -91,7 +91,7 @@ def _eliminated(weights, noise, factor, columns):
     return log_det, jnp.concatenate(white)
 
 
-def _value(white, log_det, n_columns):
+def _log_density_of_whitened(white, log_det, n_columns):
     return -0.5 * (jnp.sum(white**2) + n_columns * log_det)
 
 
@@ -105,19 +105,19 @@ def _factored_jvp(primals, tangents):
     n_seen, n_factor = root.shape[1], factor.shape[1]
     white, whitened = solved[:, :n_seen], solved[:, n_seen : n_seen + n_factor]
     inverse = solved[:, n_seen + n_factor :]
-    value, change = _value(white, log_det, n), jnp.zeros(())
+    value, change = _log_density_of_whitened(white, log_det, n), jnp.zeros(())
     if _given(d_weights):
         # the transpose is laid out anew: the product is twice as fast
         seen = jax.lax.optimization_barrier(whitened.T) @ white
-        slope = jnp.sum(seen**2, axis=1) - n * jnp.sum(whitened**2, axis=0)
-        change += 0.5 * jnp.sum(slope * d_weights)
+        gradient = jnp.sum(seen**2, axis=1) - n * jnp.sum(whitened**2, axis=0)
+        change += 0.5 * jnp.sum(gradient * d_weights)
     if _given(d_factor):
         inner = (white @ (white.T @ whitened) - n * whitened) * weights[None]
         change += jnp.sum((inverse.T @ inner) * d_factor)
     if _given(d_noise):
         left = inverse.T @ white
-        slope = jnp.sum(left**2, axis=1) - n * jnp.sum(inverse**2, axis=0)
-        change += 0.5 * jnp.sum(slope * d_noise)
+        gradient = jnp.sum(left**2, axis=1) - n * jnp.sum(inverse**2, axis=0)
+        change += 0.5 * jnp.sum(gradient * d_noise)
     if _given(d_root):
         change -= jnp.sum((inverse.T @ white) * d_root)
     if _given(d_n):

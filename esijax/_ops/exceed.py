@@ -64,12 +64,12 @@ def _outside(mean, std, threshold):
 
     def outer(inside, node1):
         x1, c1, slope1 = _substitute(middle1 + half1 * node1[0])
-        weight1 = node1[1] * half1 * slope1 * _density(x1, m1, s1)
+        weight1 = node1[1] * half1 * slope1 * _normal_density(x1, m1, s1)
         middle2, half2 = _limits(m2, s2, c1, eps)
 
         def inner(total, node2):
             x2, h, slope2 = _substitute(middle2 + half2 * node2[0])
-            weight2 = node2[1] * slope2 * _density(c1 * x2, m2, s2)
+            weight2 = node2[1] * slope2 * _normal_density(c1 * x2, m2, s2)
             up, down = (c1 * h - m3) / (s3 * _ROOT2), (c1 * h + m3) / (s3 * _ROOT2)
             return total + weight2 * (erf(up) + erf(down)), None
 
@@ -99,7 +99,7 @@ def _limits(mean, std, radius, eps):
     return (high + low) / 2, (high - low) / 2
 
 
-def _density(x, mean, std):
+def _normal_density(x, mean, std):
     return jnp.exp(-0.5 * ((x - mean) / std) ** 2) / (std * np.sqrt(2 * np.pi))
 
 

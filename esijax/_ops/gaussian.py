@@ -77,8 +77,8 @@ def _pooled(sigma, power, n_columns):
 def _pooled_jvp(primals, tangents):
     (sigma, power, n_columns), (d_sigma, d_power, d_n) = primals, tangents
     value, inverse, log_det = _pooled(sigma, power, n_columns)
-    slope = inverse @ power @ inverse - n_columns * inverse
-    change = jnp.sum(slope * d_sigma) - jnp.sum(inverse * d_power) - log_det * d_n
+    gradient = inverse @ power @ inverse - n_columns * inverse
+    change = jnp.sum(gradient * d_sigma) - jnp.sum(inverse * d_power) - log_det * d_n
     return value, 0.5 * change
 
 
@@ -112,11 +112,11 @@ def _power_jvp(power: float, rtol: float, primals, tangents):
     left, right = kept[..., :, None], kept[..., None, :]
     gap, mean = left - right, (left + right) / 2
     close = (left > 0) & (right > 0) & (jnp.abs(gap) < 1e-5 * mean)
-    slope = (powered[..., :, None] - powered[..., None, :]) / jnp.where(gap == 0, 1.0, gap)
-    slope = jnp.where(close, power * jnp.where(close, mean, 1.0) ** (power - 1), slope)
+    quotient = (powered[..., :, None] - powered[..., None, :]) / jnp.where(gap == 0, 1.0, gap)
+    quotient = jnp.where(close, power * jnp.where(close, mean, 1.0) ** (power - 1), quotient)
     tangent = (tangent + jnp.swapaxes(tangent, -1, -2)) / 2
     inner = jnp.swapaxes(vectors, -1, -2) @ tangent @ vectors
-    out = vectors @ (slope * inner) @ jnp.swapaxes(vectors, -1, -2)
+    out = vectors @ (quotient * inner) @ jnp.swapaxes(vectors, -1, -2)
     return _rebuilt(vectors, powered[..., None, :]), out
 
 

@@ -4,14 +4,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-WIDTH = 128
-LARGE = 16  # columns per group from which a matrix is the cheaper form
-ROOM = 5e8  # bytes that the matrices may take
+BLOCK_WIDTH = 128
+LARGE_GROUP = 16  # columns per group from which a matrix is the cheaper form
+ROOM_FOR_MATRICES = 5e8  # bytes that the matrices may take
 
 
 def few_and_large(rank: int, columns: int, n: int) -> bool:
     """Whether n groups of columns are cheaper as matrices (rank, rank), and these have room."""
-    return columns >= LARGE * n and 8 * n * rank**2 <= ROOM
+    return columns >= LARGE_GROUP * n and 8 * n * rank**2 <= ROOM_FOR_MATRICES
 
 
 def grams(
@@ -23,7 +23,7 @@ def grams(
     one after the other, at most columns / 128 + n of them.
     """
     rank, columns = factor.shape
-    width = min(columns, WIDTH)
+    width = min(columns, BLOCK_WIDTH)
     order = jnp.argsort(group, stable=True)
     factor, group = factor[:, order], group[order]
     count = jnp.zeros(n, int).at[group].add(1, mode="drop")

@@ -11,15 +11,17 @@ from jaxtyping import Array, Float
 from esijax._ops.safe import divisor
 from esijax._types import Scalar
 
-_MOST = 100
-_LOG_2PI = 1.8378770664093453
-_ROOT_PI = 1.7724538509055159
+MAX_NEWTON_STEPS = 100
+LOG_2PI = 1.8378770664093453
+ROOT_PI = 1.7724538509055159
 
 Members = Float[Array, "members *shape"]
-Spread = Float[Array, "members ..."]
+MemberSpread = Float[Array, "members ..."]
 
 
-def mixture_cdf(x: Float[Array, "*shape"], mean: Members, std: Spread) -> Float[Array, "*shape"]:
+def mixture_cdf(
+    x: Float[Array, "*shape"], mean: Members, std: MemberSpread
+) -> Float[Array, "*shape"]:
     """Probability below x; std is broadcast to mean, zero is a step that counts half at itself."""
     return jnp.mean(_below(x, mean, std), axis=0)
 
@@ -30,13 +32,15 @@ def _below(x, mean, std):
     return jnp.where(std > 0, ndtr((x - mean) / safe), step)
 
 
-def _density(x, mean, std):
+def _mixture_density(x, mean, std):
     safe = divisor(std)
-    value = jnp.exp(-0.5 * ((x - mean) / safe) ** 2 - 0.5 * _LOG_2PI) / safe
+    value = jnp.exp(-0.5 * ((x - mean) / safe) ** 2 - 0.5 * LOG_2PI) / safe
     return jnp.mean(jnp.where(std > 0, value, 0.0), axis=0)
 
 
-def mixture_quantile(mean: Members, std: Spread, probability: Scalar) -> Float[Array, "*shape"]:
+def mixture_quantile(
+    mean: Members, std: MemberSpread, probability: Scalar
+) -> Float[Array, "*shape"]:
     r"""Exact quantile, by Newton's method on the probit scale within a bracket that shrinks.
 
     The quantiles of the members hold that of the mixture between them. On the scale of
@@ -51,16 +55,16 @@ def mixture_quantile(mean: Members, std: Spread, probability: Scalar) -> Float[A
         In (0, 1).
     """
     fixed_mean, fixed_std = jax.lax.stop_gradient((mean, std))
-    found = _search(fixed_mean, fixed_std, jax.lax.stop_gradient(probability))
+    found = _bracketed_newton(fixed_mean, fixed_std, jax.lax.stop_gradient(probability))
     # one more step carries the derivative of the implicit function
-    slope = jax.lax.stop_gradient(_density(found, mean, std))
+    slope = jax.lax.stop_gradient(_mixture_density(found, mean, std))
     left = mixture_cdf(found, mean, std) - probability
     left = left - jax.lax.stop_gradient(left)  # its value is rounding
     moved = found - left / divisor(slope)
     return jnp.where(slope > 0, moved, found)
 
 
-def _search(mean, std, probability):
+def _bracketed_newton(mean, std, probability):
     z = ndtri(probability)
     ends = mean + z * std
     low, high = jnp.min(ends, axis=0), jnp.max(ends, axis=0)
@@ -77,7 +81,7 @@ def _search(mean, std, probability):
         low = jnp.where(value <= probability, x, low)
         high = jnp.where(value >= probability, x, high)
         probit = ndtri(value)
-        slope = _density(x, mean, std) * jnp.exp(0.5 * probit**2 + 0.5 * _LOG_2PI)
+        slope = _mixture_density(x, mean, std) * jnp.exp(0.5 * probit**2 + 0.5 * LOG_2PI)
         new = x - (probit - z) / slope
         middle = (low + high) / 2
         usable = (new >= low) & (new <= high) & (i % 4 != 3)
@@ -87,7 +91,7 @@ def _search(mean, std, probability):
         return i + 1, new, low, high, done
 
     def going(carry):
-        return (carry[0] < _MOST) & ~jnp.all(carry[-1])
+        return (carry[0] < MAX_NEWTON_STEPS) & ~jnp.all(carry[-1])
 
     none = jnp.zeros(low.shape, dtype=bool)
     _, x, low, high, _ = jax.lax.while_loop(going, step, (0, start, low, high, none))
@@ -95,18 +99,20 @@ def _search(mean, std, probability):
 
 
 def mixture_log_density(
-    x: Float[Array, "*shape"], mean: Members, std: Spread
+    x: Float[Array, "*shape"], mean: Members, std: MemberSpread
 ) -> Float[Array, "*shape"]:
     """Log density at x; a member without spread counts where it is hit (infinite) or not at all."""
     safe = divisor(std)
-    each = -0.5 * ((x - mean) / safe) ** 2 - jnp.log(safe) - 0.5 * _LOG_2PI
+    each = -0.5 * ((x - mean) / safe) ** 2 - jnp.log(safe) - 0.5 * LOG_2PI
     each = jnp.where(std > 0, each, jnp.where(x == mean, jnp.inf, -jnp.inf))
     hit = jnp.any(jnp.isposinf(each), axis=0)
     each = jnp.where(jnp.isposinf(each), -jnp.inf, each)
     return jnp.where(hit, jnp.inf, logsumexp(each, axis=0) - jnp.log(mean.shape[0]))
 
 
-def mixture_crps(x: Float[Array, "*shape"], mean: Members, std: Spread) -> Float[Array, "*shape"]:
+def mixture_crps(
+    x: Float[Array, "*shape"], mean: Members, std: MemberSpread
+) -> Float[Array, "*shape"]:
     r"""Continuous ranked probability score, in closed form.
 
     .. math:: \frac1S \sum_s A(x - m_s, \sigma_s^2)
@@ -132,5 +138,5 @@ def _mean_size(mean, variance):
     """Expected absolute value of a normal variable."""
     std = jnp.sqrt(divisor(variance))
     z = mean / std
-    value = std * (2 * jnp.exp(-0.5 * z**2) / (2**0.5 * _ROOT_PI) + z * erf(z / 2**0.5))
+    value = std * (2 * jnp.exp(-0.5 * z**2) / (2**0.5 * ROOT_PI) + z * erf(z / 2**0.5))
     return jnp.where(variance > 0, value, jnp.abs(mean))

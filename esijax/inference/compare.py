@@ -15,7 +15,7 @@ from esijax._types import InputError
 from esijax.estimate import RESULT, Estimate
 from esijax.problem import Problem
 
-_HEAD = ("model", "method", "log evidence", "difference", "probability", "")
+TABLE_HEAD = ("model", "method", "log evidence", "difference", "probability", "")
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,8 @@ class Comparison:
     rows: tuple[Row, ...]
 
     def __str__(self) -> str:
-        cells = [_HEAD, *(row._cells() for row in self.rows)]
-        widths = [max(len(line[i]) for line in cells) for i in range(len(_HEAD))]
+        cells = [TABLE_HEAD, *(row._cells() for row in self.rows)]
+        widths = [max(len(line[i]) for line in cells) for i in range(len(TABLE_HEAD))]
 
         def text(line):
             named = [c.ljust(w) for c, w in zip(line[:2], widths, strict=False)]
@@ -77,7 +77,7 @@ class Comparison:
             return "<tr>" + "".join(f"<{tag}>{html.escape(c)}</{tag}>" for c in cells) + "</tr>"
 
         body = "".join(line("td", row._cells()) for row in self.rows)
-        return f"<table>{line('th', _HEAD)}{body}</table>"
+        return f"<table>{line('th', TABLE_HEAD)}{body}</table>"
 
 
 def compare(estimates: Any) -> Comparison:
@@ -121,8 +121,8 @@ def compare(estimates: Any) -> Comparison:
     >>> len(ej.inference.compare(fits).rows)
     2
     """
-    named = _named(estimates)
-    values = [_evidence(name, estimate) for name, estimate in named]
+    named = _named_estimates(estimates)
+    values = [_known_evidence(name, estimate) for name, estimate in named]
     for name, estimate in named[1:]:
         _check_same(named[0][0], named[0][1].problem, name, estimate.problem)
     best = max(values)
@@ -135,7 +135,7 @@ def compare(estimates: Any) -> Comparison:
     return Comparison(tuple(sorted(rows, key=lambda row: -row.log_evidence)))
 
 
-def _named(estimates: Any) -> list[tuple[str, Estimate]]:
+def _named_estimates(estimates: Any) -> list[tuple[str, Estimate]]:
     if isinstance(estimates, Mapping):
         pairs = [(str(name), estimate) for name, estimate in estimates.items()]
     elif isinstance(estimates, Sequence):
@@ -155,7 +155,7 @@ def _named(estimates: Any) -> list[tuple[str, Estimate]]:
     return pairs
 
 
-def _evidence(name: str, estimate: Estimate) -> float:
+def _known_evidence(name: str, estimate: Estimate) -> float:
     value = estimate.log_evidence
     if value is None or not math.isfinite(float(value)):
         raise InputError(
@@ -177,18 +177,18 @@ def _check_same(first: str, one: Problem, second: str, two: Problem) -> None:
         found = f"channels ({a.matrix.shape[1]} and {b.matrix.shape[1]}, or other names)"
     elif one.rank != two.rank:
         found = f"rank ({one.rank} and {two.rank})"
-    elif one.data.shape[:-2] != two.data.shape[:-2] or not _same(one.times, two.times):
+    elif one.data.shape[:-2] != two.data.shape[:-2] or not _same_numbers(one.times, two.times):
         found = f"times ({one.n_times} and {two.n_times}, or other onsets, rates or trials)"
-    elif not _same(np.asarray(a.colorer @ a.matrix), np.asarray(b.colorer @ b.matrix)):
+    elif not _same_numbers(np.asarray(a.colorer @ a.matrix), np.asarray(b.colorer @ b.matrix)):
         # colorer @ matrix projects onto what the projectors leave
         found = "projectors"
-    elif not _same(np.asarray(one.recording), np.asarray(two.recording)):
+    elif not _same_numbers(np.asarray(one.recording), np.asarray(two.recording)):
         found = "data"
     if found:
         raise InputError(f"compare: {first!r} and {second!r} differ in {found}: fit the same data.")
 
 
-def _same(left: Any, right: Any) -> bool:
+def _same_numbers(left: Any, right: Any) -> bool:
     left, right = np.asarray(left), np.asarray(right)
     size = float(np.max(np.abs(left), initial=0.0))
     return left.shape == right.shape and bool(np.allclose(left, right, rtol=1e-6, atol=1e-6 * size))

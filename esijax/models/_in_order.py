@@ -29,18 +29,18 @@ class InOrder:
         leaves, rest = self.law.tree_flatten()
         cls = type(self.law)
         leaves = [InOrder(x) if isinstance(x, dist.Distribution) else x for x in leaves]
-        return tuple(leaves[i] for i in _order(cls)), (cls, rest)
+        return tuple(leaves[i] for i in _order_of_names(cls)), (cls, rest)
 
     @classmethod
     def tree_unflatten(cls, static: tuple, leaves: tuple) -> "InOrder":
         """Put the leaves back where NumPyro expects them."""
         law, rest = static
         places: list[Any] = [None] * len(leaves)
-        for i, leaf in zip(_order(law), leaves, strict=True):
+        for i, leaf in zip(_order_of_names(law), leaves, strict=True):
             places[i] = leaf.law if isinstance(leaf, InOrder) else leaf
         return cls(law.tree_unflatten(rest, tuple(places)))
 
 
-def _order(cls: type[dist.Distribution]) -> list[int]:
+def _order_of_names(cls: type[dist.Distribution]) -> list[int]:
     names = cls.gather_pytree_data_fields()
     return sorted(range(len(names)), key=names.__getitem__)

@@ -54,10 +54,10 @@ class VarianceBlock(eqx.Module):
 
 def variance_blocks(distributions: tuple[dist.Distribution, ...]) -> tuple[VarianceBlock, ...]:
     """Blocks of the distributions that a prior or a noise model names."""
-    return tuple(_block(own) for own in distributions)
+    return tuple(_variance_block(own) for own in distributions)
 
 
-def _block(distribution: Any) -> VarianceBlock:
+def _variance_block(distribution: Any) -> VarianceBlock:
     n = math.prod(distribution.batch_shape)
     if isinstance(distribution, dist.ExpandedDistribution):
         distribution = distribution.base_dist

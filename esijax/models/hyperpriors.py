@@ -48,11 +48,11 @@ class HyperPrior(eqx.Module):
         return None
 
 
-def _sample(name: str, distribution: Any) -> Any:
+def _sampled(name: str, distribution: Any) -> Any:
     return numpyro.sample(name, distribution)
 
 
-def _record(name: str, value: Array) -> Any:
+def _recorded(name: str, value: Array) -> Any:
     return numpyro.deterministic(name, value)
 
 
@@ -63,7 +63,7 @@ class Flat(HyperPrior):
 
     def sample(self, n: int, sizes: dict[str, int]) -> dict[str, Array]:  # noqa: ARG002
         """Variances without a density of their own."""
-        return {"gamma": _sample("gamma", dist.ImproperUniform(constraints.positive, (), (n,)))}
+        return {"gamma": _sampled("gamma", dist.ImproperUniform(constraints.positive, (), (n,)))}
 
     def start(self, gamma: Gamma) -> dict[str, Array]:
         """Give the variances themselves."""
@@ -109,7 +109,7 @@ class Given(HyperPrior):
 
     def sample(self, n: int, sizes: dict[str, int]) -> dict[str, Array]:
         """Draw n variances."""
-        return {"gamma": _sample("gamma", self.distributions(n, sizes)[0].to_event(1))}
+        return {"gamma": _sampled("gamma", self.distributions(n, sizes)[0].to_event(1))}
 
     def start(self, gamma: Gamma) -> dict[str, Array]:
         """Give the variances themselves, within the support."""
@@ -181,12 +181,12 @@ class HalfCauchyScale(HyperPrior):
 
     def sample(self, n: int, sizes: dict[str, int]) -> dict[str, Array]:  # noqa: ARG002
         """Draw local and common scales."""
-        tau = _sample("tau", dist.HalfCauchy(self.scale))
-        local = _sample("lambda", dist.HalfCauchy(jnp.ones(n)).to_event(1))
+        tau = _sampled("tau", dist.HalfCauchy(self.scale))
+        local = _sampled("lambda", dist.HalfCauchy(jnp.ones(n)).to_event(1))
         gamma = (tau * local) ** 2
         if self.slab is not None:
             gamma = gamma * self.slab**2 / (self.slab**2 + gamma)
-        return {"tau": tau, "lambda": local, "gamma": _record("gamma", gamma)}
+        return {"tau": tau, "lambda": local, "gamma": _recorded("gamma", gamma)}
 
     def start(self, gamma: Gamma) -> dict[str, Array]:
         """Undo the slab and divide by the geometric mean."""
@@ -237,12 +237,12 @@ class HierarchicalLogNormal(HyperPrior):
 
     def sample(self, n: int, sizes: dict[str, int]) -> dict[str, Array]:  # noqa: ARG002
         """Draw level, spread and the logarithms, more or less standardised."""
-        level = _sample("mu", dist.Normal(self.level, self.level_scale))
-        spread = _sample("tau", dist.HalfNormal(self.spread))
+        level = _sampled("mu", dist.Normal(self.level, self.level_scale))
+        spread = _sampled("tau", dist.HalfNormal(self.spread))
         c = self._centred(n)
-        z = _sample("z", dist.Normal(jnp.full(n, c * level), spread**c).to_event(1))
+        z = _sampled("z", dist.Normal(jnp.full(n, c * level), spread**c).to_event(1))
         log = level + spread ** (1.0 - c) * (z - c * level)
-        gamma = _record("gamma", jnp.exp(log))
+        gamma = _recorded("gamma", jnp.exp(log))
         return {"mu": level, "tau": spread, "z": z, "gamma": gamma}
 
     def start(self, gamma: Gamma) -> dict[str, Array]:
@@ -285,9 +285,9 @@ class SparseSimplex(HyperPrior):
     def sample(self, n: int, sizes: dict[str, int]) -> dict[str, Array]:  # noqa: ARG002
         """Draw the total and independent Gamma variables whose shares are the Dirichlet's."""
         # shares of Gamma variables: unlike the stick-breaking chain, the same for each component
-        total = _sample("total", dist.LogNormal(self.level, self.spread))
-        share = _sample("share", dist.Gamma(self.concentration * jnp.ones(n), 1.0).to_event(1))
-        gamma = _record("gamma", total * share / jnp.sum(share))
+        total = _sampled("total", dist.LogNormal(self.level, self.spread))
+        share = _sampled("share", dist.Gamma(self.concentration * jnp.ones(n), 1.0).to_event(1))
+        gamma = _recorded("gamma", total * share / jnp.sum(share))
         return {"total": total, "share": share, "gamma": gamma}
 
     def start(self, gamma: Gamma) -> dict[str, Array]:
@@ -319,7 +319,7 @@ class BlockNorm(HyperPrior):
 
     def sample(self, n: int, sizes: dict[str, int]) -> dict[str, Array]:
         """Draw n variances."""
-        return {"gamma": _sample("gamma", self.distributions(n, sizes)[0].to_event(1))}
+        return {"gamma": _sampled("gamma", self.distributions(n, sizes)[0].to_event(1))}
 
     def start(self, gamma: Gamma) -> dict[str, Array]:
         """Give the variances themselves."""

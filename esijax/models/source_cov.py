@@ -18,7 +18,7 @@ from esijax._ops.gaussian import symmetric_power
 from esijax._ops.graph import laplacian_solve
 from esijax._types import Blocks, Gain, Scalar
 
-Columns = Float[Array, "locations orients columns"]
+SourceColumns = Float[Array, "locations orients columns"]
 
 
 class SourceCov(eqx.Module):
@@ -30,11 +30,11 @@ class SourceCov(eqx.Module):
     local: ClassVar[bool] = False
 
     @abc.abstractmethod
-    def apply(self, columns: Columns) -> Columns:
+    def apply(self, columns: SourceColumns) -> SourceColumns:
         """R V for (locations, orients, columns)."""
 
     @abc.abstractmethod
-    def draw(self, key: PRNGKeyArray, n: int) -> Columns:
+    def draw(self, key: PRNGKeyArray, n: int) -> SourceColumns:
         """Draws of the prior, (locations, orients, n)."""
 
     @abc.abstractmethod
@@ -49,7 +49,9 @@ class SourceCov(eqx.Module):
         """G R, in the layout of G: no transpose of a large array where none is needed."""
         return jnp.moveaxis(self.apply(jnp.moveaxis(gain, 0, -1)), -1, 0)
 
-    def back_project(self, gain: Gain, columns: Float[Array, "rank columns"], scale) -> Columns:
+    def back_project(
+        self, gain: Gain, columns: Float[Array, "rank columns"], scale
+    ) -> SourceColumns:
         """Scale times R G' V; scale is a number or (locations, 1, 1)."""
         return self.apply(back_project(gain, columns, jnp.ones(gain.shape[1:]))) * scale
 
@@ -62,10 +64,10 @@ class Rooted(SourceCov):
     """A covariance with a square root: white columns become draws."""
 
     @abc.abstractmethod
-    def root(self, columns: Columns) -> Columns:
+    def root(self, columns: SourceColumns) -> SourceColumns:
         """F V with F F' = R."""
 
-    def draw(self, key: PRNGKeyArray, n: int) -> Columns:
+    def draw(self, key: PRNGKeyArray, n: int) -> SourceColumns:
         """Draws of the prior, (locations, orients, n)."""
         locations, orients = jax.eval_shape(self.blocks).shape[:2]
         return self.root(jax.random.normal(key, (locations, orients, n)))
@@ -77,7 +79,7 @@ class Diagonal(Rooted):
     local: ClassVar[bool] = True
     variance: Float[Array, "locations orients"]
 
-    def apply(self, columns: Columns) -> Columns:
+    def apply(self, columns: SourceColumns) -> SourceColumns:
         """R V: one product per source."""
         return self.variance[..., None] * columns
 
@@ -85,7 +87,9 @@ class Diagonal(Rooted):
         """G R: scaled columns."""
         return self.variance[None] * gain
 
-    def back_project(self, gain: Gain, columns: Float[Array, "rank columns"], scale) -> Columns:
+    def back_project(
+        self, gain: Gain, columns: Float[Array, "rank columns"], scale
+    ) -> SourceColumns:
         """Scale times R G' V, in one pass."""
         return back_project(gain, columns, self.variance * jnp.reshape(scale, (-1, 1)))
 
@@ -93,7 +97,7 @@ class Diagonal(Rooted):
         """G R G' as a Gram matrix."""
         return gram(gain, self.variance)
 
-    def root(self, columns: Columns) -> Columns:
+    def root(self, columns: SourceColumns) -> SourceColumns:
         """Standard deviations times V."""
         return jnp.sqrt(self.variance)[..., None] * columns
 
@@ -112,7 +116,7 @@ class BlockDiagonal(Rooted):
     local: ClassVar[bool] = True
     block: Blocks
 
-    def apply(self, columns: Columns) -> Columns:
+    def apply(self, columns: SourceColumns) -> SourceColumns:
         """R V: one small product per location."""
         return self.block @ columns
 
@@ -120,7 +124,7 @@ class BlockDiagonal(Rooted):
         """G R: one small product per location."""
         return jnp.einsum("rlo,lop->rlp", gain, self.block)
 
-    def root(self, columns: Columns) -> Columns:
+    def root(self, columns: SourceColumns) -> SourceColumns:
         """Symmetric roots of the blocks times V."""
         return symmetric_power(self.block, 0.5, rtol=1e-14) @ columns
 
@@ -143,11 +147,11 @@ class GraphSmooth(Rooted):
     edges: Int[Array, "edges 2"]
     ridge: Scalar
 
-    def _smooth(self, columns: Columns) -> Columns:
+    def _smooth(self, columns: SourceColumns) -> SourceColumns:
         flat = columns.reshape(columns.shape[0], -1)
         return laplacian_solve(self.edges, self.ridge, flat).reshape(columns.shape)
 
-    def apply(self, columns: Columns) -> Columns:
+    def apply(self, columns: SourceColumns) -> SourceColumns:
         """P B^{-2} P V by two sparse solves."""
         scale = self.scale[..., None]
         return scale * self._smooth(self._smooth(scale * columns))
@@ -157,7 +161,7 @@ class GraphSmooth(Rooted):
         half = self._smooth(jnp.moveaxis(gain * self.scale[None], 0, -1)).reshape(-1, gain.shape[0])
         return half.T @ half
 
-    def root(self, columns: Columns) -> Columns:
+    def root(self, columns: SourceColumns) -> SourceColumns:
         """P B^{-1} V."""
         return self.scale[..., None] * self._smooth(columns)
 
@@ -196,13 +200,15 @@ class Factored(SourceCov):
     columns: Float[Array, "locations factors"]
     variance: Float[Array, " factors"]
 
-    def apply(self, columns: Columns) -> Columns:
+    def apply(self, columns: SourceColumns) -> SourceColumns:
         """P F diag(v) F' P V."""
         inner = jnp.einsum("lf,loc->foc", self.columns, self.scale[..., None] * columns)
         inner = self.variance[:, None, None] * inner
         return self.scale[..., None] * jnp.einsum("lf,foc->loc", self.columns, inner)
 
-    def back_project(self, gain: Gain, columns: Float[Array, "rank columns"], scale) -> Columns:
+    def back_project(
+        self, gain: Gain, columns: Float[Array, "rank columns"], scale
+    ) -> SourceColumns:
         """Scale times R G' V, through the factors: G' V is never formed."""
         fields = jnp.einsum("rlo,lf->rfo", gain * self.scale[None], self.columns)
         inner = jnp.einsum("rfo,rc->foc", fields, columns) * self.variance[:, None, None]
@@ -214,7 +220,7 @@ class Factored(SourceCov):
         flat = (fields * jnp.sqrt(self.variance)[None, :, None]).reshape(gain.shape[0], -1)
         return flat @ flat.T
 
-    def draw(self, key: PRNGKeyArray, n: int) -> Columns:
+    def draw(self, key: PRNGKeyArray, n: int) -> SourceColumns:
         """P F diag(v)^1/2 times white columns."""
         white = jax.random.normal(key, (len(self.variance), self.scale.shape[1], n))
         inner = jnp.sqrt(self.variance)[:, None, None] * white
@@ -236,35 +242,37 @@ class Added(SourceCov):
 
     terms: tuple[SourceCov, ...]
 
-    def apply(self, columns: Columns) -> Columns:
+    def apply(self, columns: SourceColumns) -> SourceColumns:
         """Sum of R_i V."""
-        return _total(term.apply(columns) for term in self.terms)
+        return _summed(term.apply(columns) for term in self.terms)
 
     def apply_gain(self, gain: Gain) -> Gain:
         """Sum of G R_i."""
-        return _total(term.apply_gain(gain) for term in self.terms)
+        return _summed(term.apply_gain(gain) for term in self.terms)
 
-    def back_project(self, gain: Gain, columns: Float[Array, "rank columns"], scale) -> Columns:
+    def back_project(
+        self, gain: Gain, columns: Float[Array, "rank columns"], scale
+    ) -> SourceColumns:
         """Sum of R_i G' V."""
-        return _total(term.back_project(gain, columns, scale) for term in self.terms)
+        return _summed(term.back_project(gain, columns, scale) for term in self.terms)
 
     def sensor(self, gain: Gain) -> Float[Array, "rank rank"]:
         """Sum of G R_i G'."""
-        return _total(term.sensor(gain) for term in self.terms)
+        return _summed(term.sensor(gain) for term in self.terms)
 
-    def draw(self, key: PRNGKeyArray, n: int) -> Columns:
+    def draw(self, key: PRNGKeyArray, n: int) -> SourceColumns:
         """Sum of independent draws."""
         keys = jax.random.split(key, len(self.terms))
-        return _total(term.draw(k, n) for term, k in zip(self.terms, keys, strict=True))
+        return _summed(term.draw(k, n) for term, k in zip(self.terms, keys, strict=True))
 
     def blocks(self) -> Blocks:
         """Sum of the blocks."""
-        return _total(term.blocks() for term in self.terms)
+        return _summed(term.blocks() for term in self.terms)
 
     def scaled(self, factor: Scalar) -> "Added":
         """R times a number."""
         return Added(tuple(term.scaled(factor) for term in self.terms))
 
 
-def _total(arrays: Iterable[Array]) -> Array:
+def _summed(arrays: Iterable[Array]) -> Array:
     return functools.reduce(jnp.add, arrays)

@@ -15,7 +15,7 @@ from textbook import block_diagonal, flat
 import esijax as ej
 from esijax.models import components as kinds
 from esijax.models.components._mesh import mesh_of
-from esijax.models.components.component import normalised
+from esijax.models.components.component import normalised_part
 from esijax.models.parts import Whole, stacked, total_cov
 from esijax.models.source_cov import Diagonal
 
@@ -444,7 +444,7 @@ def test_built_before_jit(fixed):
 def test_silent_component(fixed):
     part = Whole(Diagonal(jnp.zeros((N, 1))), fixed.rank)
     with pytest.raises(ej.InputError, match="component 0 of 1 reaches no sensor"):
-        normalised(part, fixed)
+        normalised_part(part, fixed)
 
 
 def test_total_of_one_part(fixed):

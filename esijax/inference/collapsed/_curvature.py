@@ -6,9 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from esijax.inference.collapsed.target import Sites, Target
+from esijax.inference.collapsed.target import Sites, Target, Unknowns
 
-Unknowns = Float[Array, " size"]
 Unravel = Callable[[Unknowns], Sites]
 DENSE = 2000  # unknowns up to which a matrix of second derivatives is formed
 

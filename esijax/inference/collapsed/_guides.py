@@ -15,7 +15,7 @@ from esijax._types import InputError
 from esijax.inference.collapsed.target import Sites
 
 
-class _Flow(autoguide.AutoIAFNormal):
+class CentredFlow(autoguide.AutoIAFNormal):
     """NumPyro's inverse autoregressive flow, moved to where the search starts and scaled."""
 
     def _get_posterior(self):
@@ -27,13 +27,13 @@ class _Flow(autoguide.AutoIAFNormal):
         return dist.TransformedDistribution(flow.base_dist, moved)
 
 
-NAMED: dict[str, type[autoguide.AutoGuide]] = {
+GUIDES: dict[str, type[autoguide.AutoGuide]] = {
     "mean-field": autoguide.AutoNormal,
     "low-rank": autoguide.AutoLowRankMultivariateNormal,
     "full": autoguide.AutoMultivariateNormal,
-    "flow": _Flow,
+    "flow": CentredFlow,
 }
-_POINTS = {
+WITHOUT_SPREAD = {
     autoguide.AutoDelta: "Evidence",
     autoguide.AutoLaplaceApproximation: "Laplace",
 }
@@ -41,14 +41,14 @@ _POINTS = {
 
 def guide_class(guide: Any) -> type[autoguide.AutoGuide]:
     """Read a name or a class of `numpyro.infer.autoguide`."""
-    if isinstance(guide, str) and guide in NAMED:
-        return NAMED[guide]
+    if isinstance(guide, str) and guide in GUIDES:
+        return GUIDES[guide]
     if not (isinstance(guide, type) and issubclass(guide, autoguide.AutoGuide)):
         raise InputError(
-            f"guide must be one of {sorted(NAMED)} or a class of numpyro.infer.autoguide, "
+            f"guide must be one of {sorted(GUIDES)} or a class of numpyro.infer.autoguide, "
             f"got {guide!r}."
         )
-    for point, instead in _POINTS.items():
+    for point, instead in WITHOUT_SPREAD.items():
         if issubclass(guide, point):
             raise InputError(f"{guide.__name__} has no spread of its own: use {instead}().")
     return guide

@@ -12,9 +12,9 @@ from jaxtyping import Array, Bool, Float, Int
 
 from esijax._types import InputError, Scalar
 from esijax.estimate import Diagnostics
+from esijax.inference.collapsed.target import Unknowns
 
 Points = Float[Array, "starts size"]
-Unknowns = Float[Array, " size"]
 Objective = Callable[[Float[Array, " size"]], Scalar]
 LOG_REACH = 30.0
 LOG_BACK = 5.0
@@ -146,24 +146,25 @@ def _iterated(
     n_steps: int,
     max_steps: int,
 ) -> SearchState:
+    # what of the solver's state is no array stays outside the loop
     template = jax.ShapeDtypeStruct(search.point.shape[1:], search.point.dtype)
-    still = eqx.filter_eval_shape(lambda p: _initial(solver, p), template)
-    still = eqx.filter(still, lambda x: isinstance(x, jax.ShapeDtypeStruct), inverse=True)
+    static = eqx.filter_eval_shape(lambda p: _initial(solver, p), template)
+    static = eqx.filter(static, lambda x: isinstance(x, jax.ShapeDtypeStruct), inverse=True)
 
     def one(low, high, point, state, scale, ended):
         def negative(p, _):
             return -objective(jnp.clip(p, low, high)) / scale, None
 
-        full_state = eqx.combine(state, still)
-        new, full_state, _ = solver.step(negative, point, None, {}, full_state, frozenset())
-        over, result = solver.terminate(negative, new, None, {}, full_state, frozenset())
+        solver_state = eqx.combine(state, static)
+        new, solver_state, _ = solver.step(negative, point, None, {}, solver_state, frozenset())
+        over, result = solver.terminate(negative, new, None, {}, solver_state, frozenset())
         over = over | (result != optx.RESULTS.successful)
 
-        def kept(a, b):
+        def unless_ended(a, b):
             return jnp.where(ended, a, b)
 
-        state = jax.tree.map(kept, state, eqx.filter(full_state, eqx.is_array))
-        return kept(point, new), state, ended | over
+        state = jax.tree.map(unless_ended, state, eqx.filter(solver_state, eqx.is_array))
+        return unless_ended(point, new), state, ended | over
 
     def go(carry):
         i, search = carry

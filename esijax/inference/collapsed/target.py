@@ -6,14 +6,15 @@ r"""The density of the hyper-parameters without constraints, where optimisers an
 """
 
 import equinox as eqx
-from jaxtyping import Array
+from jaxtyping import Array, Float
 from numpyro import handlers
 from numpyro.infer.util import constrain_fn, log_density, potential_energy, unconstrain_fn
 
 from esijax._types import Scalar
 from esijax.models.marginals import Marginal
+from esijax.models.marginals.marginal import Sites
 
-Sites = dict[str, Array]
+Unknowns = Float[Array, " size"]
 
 
 class Target(eqx.Module):

@@ -122,7 +122,7 @@ def by_gcv(problem: Problem, model: Any, method: MAP | None = None, **options: A
     Array(True, dtype=bool)
     """
     if not isinstance(model, Penalty):
-        return _lambda2.gcv_of_lambda2(problem, model)
+        return _lambda2.lambda2_by_gcv(problem, model)
 
     def gcv(rss: float, df: float, size: int) -> float:
         return size * rss / max(size - df, 1e-9 * size) ** 2
@@ -173,7 +173,7 @@ def by_lcurve(problem: Problem, model: Any, method: MAP | None = None, **options
     True
     """
     if not isinstance(model, Penalty):
-        return _lambda2.by_lcurve(problem, model)
+        return _lambda2.lambda2_by_lcurve(problem, model)
     method = checked(problem, model, method)
     alphas, found = _solve_grid(problem, model, method, **options)
     if len(alphas) < 3:

@@ -28,7 +28,7 @@ from esijax.models.penalties import L21, Penalty
 from esijax.models.priors import _lambda2
 from esijax.problem import Problem
 
-CHUNK, CHUNKS, RTOL = 20, 100, 1e-5
+STEPS_AT_ONCE, MOST_CHUNKS, ALPHA_RTOL = 20, 100, 1e-5
 
 
 class _Climb(NamedTuple):
@@ -80,7 +80,7 @@ def by_evidence(problem: Problem, model: Any, *, progress: bool = False) -> Any:
     True
     """
     if not isinstance(model, Penalty):
-        return _lambda2.by_evidence(problem, model)
+        return _lambda2.lambda2_by_evidence(problem, model)
     if not isinstance(model, L21) or model.by_entry or problem.data.ndim == 3:
         raise InputError(
             "by_evidence is for L21 with weights of locations, on one recording (its scale "
@@ -89,18 +89,18 @@ def by_evidence(problem: Problem, model: Any, *, progress: bool = False) -> Any:
     checked(problem, model, None)
     penalty = model.prepare(problem)
     weight = dataclasses.replace(penalty, alpha=1.0).location_weights(problem.n_locations)
-    climb = _start(problem, weight)
+    climb = _first_climb(problem, weight)
     with tqdm(disable=not progress, desc="evidence", unit="step") as bar:
-        for _ in range(CHUNKS):
+        for _ in range(MOST_CHUNKS):
             climb = _climbed(problem, weight, climb)
-            bar.update(CHUNK)
-            if not float(climb.change) > RTOL:
+            bar.update(STEPS_AT_ONCE)
+            if not float(climb.change) > ALPHA_RTOL:
                 break
     return dataclasses.replace(model, alpha=float(climb.alpha))
 
 
 @eqx.filter_jit
-def _start(problem: Problem, weight) -> _Climb:
+def _first_climb(problem: Problem, weight) -> _Climb:
     """Sources as strong as the data say with all variances equal."""
     excess = jnp.maximum(jnp.mean(problem.data**2) - 1.0, 1e-2)
     size = problem.n_orients * problem.n_times
@@ -120,7 +120,7 @@ def _climbed(problem: Problem, weight, climb: _Climb) -> _Climb:
         alpha = jnp.sqrt(len(weight) * (size + 1.0) / jnp.sum(weight**2 * spread))
         return _Climb(square, alpha, jnp.abs(jnp.log(alpha / climb.alpha))), None
 
-    return jax.lax.scan(step, climb, None, length=CHUNK)[0]
+    return jax.lax.scan(step, climb, None, length=STEPS_AT_ONCE)[0]
 
 
 def _squares(gain, data, variance) -> Float[Array, " locations"]:

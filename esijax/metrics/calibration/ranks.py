@@ -89,11 +89,11 @@ def ranks(
     if threads is None:
         threads = (os.cpu_count() or 1) if jax.default_backend() == "cpu" else 1
     key = prng_key(key)
-    names, n_draws = _plan(simulate, fit, thin, key)
+    names, n_draws = _ranked_names(simulate, fit, thin, key)
     # some 50 steps of the progress bar; the last call is filled up with data sets beyond n
     size = max(batch_size or 1, -(-n // 50))
     blocks = np.arange(-(-n // size) * size).reshape(-1, size)
-    compiled = _compiled.lower(simulate, fit, thin, batch_size, key, blocks[0]).compile()
+    compiled = _compiled_ranks.lower(simulate, fit, thin, batch_size, key, blocks[0]).compile()
 
     def run(block):
         out = compiled(simulate, fit, thin, batch_size, key, block)
@@ -109,7 +109,7 @@ def ranks(
         try:
             for future in as_completed(futures):
                 block, (position[block], lag[block], finite) = future.result()
-                _check_finite(finite, names)
+                _check_finite_ranks(finite, names)
                 bar.update(min(size, n - bar.n))
         except BaseException:  # also Ctrl-C: leave without the calls that have not begun
             pool.shutdown(cancel_futures=True)
@@ -117,7 +117,7 @@ def ranks(
     return Calibration(names, n_draws, position[:n], lag[:n].mean(axis=0))
 
 
-def _plan(simulate, fit, thin: int, key) -> tuple[tuple[str, ...], tuple[int, ...]]:
+def _ranked_names(simulate, fit, thin: int, key) -> tuple[tuple[str, ...], tuple[int, ...]]:
     """Names of all numbers that are ranked and how many draws each has, without computing."""
     (theta, _), draws = eqx.filter_eval_shape(_simulate_and_fit, simulate, fit, key)
     names, counts = [], []
@@ -146,7 +146,7 @@ def _simulate_and_fit(simulate, fit, key):
     return (theta, data), fit(k_fit, data)
 
 
-def _block(simulate, fit, thin: int, batch_size: int | None, key, index):
+def _ranks_of_block(simulate, fit, thin: int, batch_size: int | None, key, index):
     """Several data sets, one after the other: positions, lag-1 autocorrelations, finiteness."""
 
     def one(i):
@@ -168,7 +168,7 @@ def _block(simulate, fit, thin: int, batch_size: int | None, key, index):
     return jax.lax.map(one, jnp.asarray(index), batch_size=batch_size)
 
 
-_compiled: Any = eqx.filter_jit(_block)
+_compiled_ranks: Any = eqx.filter_jit(_ranks_of_block)
 
 
 def _position(key, truth, draws):
@@ -188,7 +188,7 @@ def _lag1(draws):
     )
 
 
-def _check_finite(finite, names) -> None:
+def _check_finite_ranks(finite, names) -> None:
     if not finite.all():
         failed = [name for name, ok in zip(names, finite.all(axis=0), strict=True) if not ok]
         raise InputError(

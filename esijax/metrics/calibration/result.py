@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 
 from esijax._types import InputError
 
-LEVELS = (0.5, 0.8, 0.9, 0.95)
+COVERAGE_LEVELS = (0.5, 0.8, 0.9, 0.95)
 
 
 class Calibration(eqx.Module):
@@ -119,10 +119,10 @@ class Calibration(eqx.Module):
     def rows(self) -> list[dict[str, Any]]:
         """One dict per quantity: draws, p-values, coverage, autocorrelation; made for a table."""
         ks, chi2 = self.ks, self.chi2
-        coverage = {level: self.coverage(level) for level in LEVELS}
+        coverage = {level: self.coverage(level) for level in COVERAGE_LEVELS}
         return [
             {"quantity": name, "draws": draws, "ks": ks[name], "chi2": chi2[name]}
-            | {f"coverage {level:g}": coverage[level][name] for level in LEVELS}
+            | {f"coverage {level:g}": coverage[level][name] for level in COVERAGE_LEVELS}
             | {"autocorrelation": float(lag)}
             for name, draws, lag in zip(self.names, self.n_draws, self.autocorrelation, strict=True)
         ]
@@ -131,11 +131,11 @@ class Calibration(eqx.Module):
         rows = self.rows()
         width = max(len("quantity"), *(len(name) for name in self.names))
         head = f"{'quantity':{width}}  draws       KS     chi2" + "".join(
-            f"{100 * level:5.0f}%" for level in LEVELS
+            f"{100 * level:5.0f}%" for level in COVERAGE_LEVELS
         )
         lines = [
             f"{row['quantity']:{width}}  {row['draws']:5d} {row['ks']:8.2g} {row['chi2']:8.2g}"
-            + "".join(f"{100 * row[f'coverage {level:g}']:6.1f}" for level in LEVELS)
+            + "".join(f"{100 * row[f'coverage {level:g}']:6.1f}" for level in COVERAGE_LEVELS)
             for row in rows
         ]
         lag = float(np.max(np.abs(self.autocorrelation)))

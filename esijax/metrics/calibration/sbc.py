@@ -1,4 +1,4 @@
-"""Simulation-based calibration of a prior, a noise model and a method on a problem."""
+"""JointDraw-based calibration of a prior, a noise model and a method on a problem."""
 
 import dataclasses
 import itertools
@@ -15,7 +15,7 @@ from esijax.inference.method import Method
 from esijax.inference.solve import solve
 from esijax.metrics.calibration.ranks import ranks
 from esijax.metrics.calibration.result import Calibration
-from esijax.models.marginals import Marginal, Simulation
+from esijax.models.marginals import JointDraw, Marginal
 from esijax.models.priors.prior import Prior
 from esijax.problem import Problem
 
@@ -33,7 +33,7 @@ class Assumed(eqx.Module):
         """The model of the hyper-parameters for these whitened data."""
         return self.prior.marginal(with_white_data(self.problem, data), self.noise)
 
-    def simulate(self, key: PRNGKeyArray) -> Simulation:
+    def simulate(self, key: PRNGKeyArray) -> JointDraw:
         """Draw hyper-parameters, sources and data."""
         return self.prior.marginal(self.problem, self.noise).simulate(key)
 

@@ -33,7 +33,7 @@ def product(left: Part, right: Part, scale: Scale) -> Part:
         if isinstance(a, LowRank) and isinstance(b, Whole):
             return _windowed(a, b)
     if isinstance(left, LowRank) and isinstance(right, LowRank):
-        return _columns(left, right)
+        return _product_of_columns(left, right)
     raise InputError("the product of two components that are full matrices is not supported.")
 
 
@@ -62,7 +62,7 @@ def variances(part: Part, scale: Scale) -> np.ndarray:
     return out
 
 
-def _columns(left: LowRank, right: LowRank) -> LowRank:
+def _product_of_columns(left: LowRank, right: LowRank) -> LowRank:
     """Products of all pairs of columns of the same component."""
     own, other = np.asarray(left.member), np.asarray(right.member)
     pairs = np.ones((len(own), len(other)), dtype=bool)

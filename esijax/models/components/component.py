@@ -95,7 +95,7 @@ class Weighted(Component):
 
     def build(self, problem: Problem) -> Part:
         """The component, longer or shorter."""
-        part = normalised(self.component.build(problem), problem)
+        part = normalised_part(self.component.build(problem), problem)
         return part.scaled(jnp.full(part.n, self.weight))
 
 
@@ -110,7 +110,7 @@ class Plus(Component):
         for term in self.terms:
             weighted = isinstance(term, Weighted)
             part = term.build(problem)
-            parts.append(part if weighted else normalised(part, problem))
+            parts.append(part if weighted else normalised_part(part, problem))
         sizes = {part.n for part in parts}
         if len(sizes) > 1:
             raise InputError(
@@ -142,7 +142,7 @@ def _component(given: Any) -> Component:
     return given
 
 
-def normalised(part: Part, problem: Problem) -> Part:
+def normalised_part(part: Part, problem: Problem) -> Part:
     r"""Scale each component so that :math:`\operatorname{tr}(G C_k G^\top)` is the rank.
 
     Raises

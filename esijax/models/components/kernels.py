@@ -10,7 +10,7 @@ from scipy.sparse.linalg import expm_multiply
 from esijax._types import InputError, check_positive
 from esijax.models.components._mesh import mesh_of
 from esijax.models.components.component import Component
-from esijax.models.components.patches import check_count, read_seeds, spread
+from esijax.models.components.patches import check_positive_count, read_seeds, spread_seeds
 from esijax.models.parts import LowRank, Part
 from esijax.problem import Problem
 
@@ -55,14 +55,14 @@ class Kernels(Component):
     seeds: tuple[int, ...] | None = eqx.field(static=True, default=None, converter=read_seeds)
 
     def __check_init__(self):
-        check_count(self.n, "Kernels: n")
+        check_positive_count(self.n, "Kernels: n")
         for width in self.widths:
             check_positive(width, "Kernels: a width (m)")
 
     def build(self, problem: Problem) -> Part:
         """One column for each width and seed."""
         mesh = mesh_of(problem, "Kernels")
-        seeds, _ = spread(mesh, self.n, self.seeds, "Kernels")
+        seeds, _ = spread_seeds(mesh, self.n, self.seeds, "Kernels")
         laplacian = mesh.laplacian
         spot = np.zeros((len(mesh.positions), len(seeds)))
         spot[seeds, np.arange(len(seeds))] = 1.0

@@ -45,7 +45,7 @@ class Covariance(Component):
     def build(self, problem: Problem) -> Part:
         """Its factor."""
         check_rows(self.root, problem.n_locations, "the covariance")
-        return _one(self.root, problem)
+        return _one_component(self.root, problem)
 
 
 class Factor(Component):
@@ -80,7 +80,7 @@ class Factor(Component):
         """The columns."""
         check_rows(self.columns, problem.n_locations, "the factor")
         if self.tied:
-            return _one(self.columns, problem)
+            return _one_component(self.columns, problem)
         n = self.columns.shape[1]
         return LowRank(self.columns, jnp.arange(n), n)
 
@@ -148,7 +148,7 @@ def _vertices(given: Any) -> tuple[bytes, ...]:
     return tuple(np.ascontiguousarray(v, dtype=np.int64).tobytes() for v in spaces)
 
 
-def _one(columns: Float[Array, "locations columns"], problem: Problem) -> Part:
+def _one_component(columns: Float[Array, "locations columns"], problem: Problem) -> Part:
     """Factors as one component: many columns are, at the sensors, `rank` of them."""
     n = columns.shape[1]
     if n * problem.n_orients > problem.rank:

@@ -69,8 +69,8 @@ class Patches(Component):
     rank: int = eqx.field(static=True, default=1, kw_only=True)
 
     def __check_init__(self):
-        check_count(self.n, "Patches: n")
-        check_count(self.rank, "Patches: rank")
+        check_positive_count(self.n, "Patches: n")
+        check_positive_count(self.rank, "Patches: rank")
         if self.reach is not None and self.area is not None:
             raise InputError("Patches takes a reach (m) or an area (m2), not both.")
         for value, name in ((self.reach, "reach (m)"), (self.area, "area (m2)")):
@@ -80,7 +80,7 @@ class Patches(Component):
     def build(self, problem: Problem) -> Part:
         """One factor of `rank` columns around each seed."""
         mesh = mesh_of(problem, "Patches")
-        seeds, gap = spread(mesh, self.n, self.seeds, "Patches")
+        seeds, gap = spread_seeds(mesh, self.n, self.seeds, "Patches")
         reach = self._reach(mesh, seeds, gap)
         columns = np.zeros((len(mesh.positions), len(seeds), self.rank))
         for k, (inside, distance) in enumerate(neighbourhoods(mesh.graph, seeds, reach)):
@@ -109,7 +109,9 @@ class Patches(Component):
         return np.array(reach)
 
 
-def spread(mesh: Mesh, n: int, seeds: tuple[int, ...] | None, who: str) -> tuple[np.ndarray, float]:
+def spread_seeds(
+    mesh: Mesh, n: int, seeds: tuple[int, ...] | None, who: str
+) -> tuple[np.ndarray, float]:
     """Seeds, given or found, and how far a location may be from the nearest (m)."""
     n_locations = len(mesh.positions)
     if seeds is None:
@@ -138,7 +140,7 @@ def _modes(mesh: Mesh, inside: np.ndarray, rank: int, width: float) -> np.ndarra
     return damped * np.sqrt(len(inside))
 
 
-def check_count(value: Any, name: str) -> None:
+def check_positive_count(value: Any, name: str) -> None:
     """Refuse what is no positive integer."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise InputError(f"{name} must be a positive integer, got {value!r}.")

@@ -15,7 +15,7 @@ from esijax.models.components.smooth import Smooth
 from esijax.models.components.weighted import EBB, DepthWeighted
 from esijax.models.source_cov import SourceCov
 
-NAMED = {
+NAMED_COMPONENTS = {
     "iid": IID,
     "smooth": Smooth,
     "coh": Smooth,
@@ -27,13 +27,13 @@ NAMED = {
 }
 
 
-def read(given: Any) -> tuple[Component, ...]:
+def read_components(given: Any) -> tuple[Component, ...]:
     """Make a tuple of components of one, or of a list; neighbouring labels become one family."""
     items = list(given) if isinstance(given, list | tuple) else [given]
     out: list[Component] = []
     labels: list[Label] = []
     for i, item in enumerate(items):
-        read_item = _one(item, i)
+        read_item = _read_one(item, i)
         if isinstance(read_item, Label):
             labels.append(read_item)
             continue
@@ -42,11 +42,11 @@ def read(given: Any) -> tuple[Component, ...]:
     return tuple([*out, Labels(labels)] if labels else out)
 
 
-def _one(item: Any, i: int) -> Component | Label:
+def _read_one(item: Any, i: int) -> Component | Label:
     if isinstance(item, Component):
         return item
     if isinstance(item, str):
-        return _named(item)
+        return _component_of_name(item)
     if isinstance(item, SourceCov):
         return Fixed(item)
     if hasattr(item, "vertices"):
@@ -54,20 +54,20 @@ def _one(item: Any, i: int) -> Component | Label:
     if hasattr(item, "lh") and hasattr(item, "rh"):
         return Label.read(item, i)
     if sparse.issparse(item) or isinstance(item, np.ndarray) or hasattr(item, "__array__"):
-        return _array(item, i)
+        return _component_of_array(item, i)
     raise InputError(
         f"{item!r:.60} is no component: give one of esijax.models.components, a name "
-        f"{sorted(NAMED)}, an array or a label."
+        f"{sorted(NAMED_COMPONENTS)}, an array or a label."
     )
 
 
-def _named(name: str) -> Component:
-    if name.lower() not in NAMED:
-        raise InputError(f"{name!r} is no component: known are {sorted(NAMED)}.")
-    return NAMED[name.lower()]()
+def _component_of_name(name: str) -> Component:
+    if name.lower() not in NAMED_COMPONENTS:
+        raise InputError(f"{name!r} is no component: known are {sorted(NAMED_COMPONENTS)}.")
+    return NAMED_COMPONENTS[name.lower()]()
 
 
-def _array(array: Any, i: int) -> Component | Label:
+def _component_of_array(array: Any, i: int) -> Component | Label:
     """1 axis: location numbers or a mask (whole numbers, truth values), or a map; 2: a matrix."""
     ndim, kind = array.ndim, np.dtype(array.dtype).kind
     if ndim == 1:

@@ -34,7 +34,7 @@ from esijax.models.parts import stacked
 from esijax.problem import Problem
 
 TOGETHER = 2e8  # bytes of the sensor factors that evaluations side by side may hold
-Variances = Float[Array, " variances"]
+PackedVariances = Float[Array, " variances"]
 Factors = tuple[Float[Array, "rank columns"], Int[Array, " columns"], int]
 
 
@@ -112,12 +112,12 @@ class LinearMarginal(PooledMarginal):
         return int(min(max(TOGETHER // (8 * self.factor.size), 1), MOST_TOGETHER))
 
     # ------------------------------------------------------------------ variances and their names
-    def pack(self, hyper: Hyper) -> Variances:
-        """Variances of the components, then those of linear noise."""
+    def pack(self, hyper: Hyper) -> PackedVariances:
+        """PackedVariances of the components, then those of linear noise."""
         gamma = self.prior.gamma(hyper)
         return jnp.concatenate([gamma, hyper["noise_var"]]) if self.n_noise else gamma
 
-    def unpack(self, variances: Variances) -> Hyper:
+    def unpack(self, variances: PackedVariances) -> Hyper:
         """Hyper-parameters with these variances, by name."""
         hyper = self.prior.named(variances[: self.n_sources], self.sizes)
         if not self.n_noise:
@@ -180,8 +180,8 @@ class LinearMarginal(PooledMarginal):
         """Whether the earlier estimate has variances of these components."""
         return earlier_gamma(self, earlier) is not None
 
-    def start_variances(self, earlier: Hyper | None) -> Variances:
-        """Variances to start from: those of an earlier estimate, or those of minimum norm."""
+    def start_variances(self, earlier: Hyper | None) -> PackedVariances:
+        """PackedVariances to start from: those of an earlier estimate, or those of minimum norm."""
         gamma = earlier_gamma(self, earlier)
         if gamma is None:
             gamma = analytic_variances(self)

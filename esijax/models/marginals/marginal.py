@@ -24,7 +24,7 @@ Hyper = dict[str, Array]
 Sites = dict[str, Array]
 
 
-class Simulation(NamedTuple):
+class JointDraw(NamedTuple):
     """One draw of a model: hyper-parameters, sources, and the whitened data they make.
 
     Parameters
@@ -66,7 +66,7 @@ class Marginal(eqx.Module):
         """Posterior of the sources over draws of the hyper-parameters, (draws, ...)."""
 
     @abc.abstractmethod
-    def simulate(self, key: PRNGKeyArray) -> Simulation:
+    def simulate(self, key: PRNGKeyArray) -> JointDraw:
         """Draw hyper-parameters, sources and one recording as long as the problem's."""
 
     @property

@@ -18,8 +18,8 @@ from esijax._ops.trials import trials_as_columns
 from esijax._types import Scalar, Square
 from esijax.models.marginals.marginal import (
     Hyper,
+    JointDraw,
     Marginal,
-    Simulation,
     Sites,
     seeded_hyper,
     sites_named_alike,
@@ -133,7 +133,7 @@ class PooledMarginal(Marginal):
             return self.sigma(hyper)
         return cov.sensor(self.problem.gain) + self.noise_cov(hyper)
 
-    def simulate(self, key: PRNGKeyArray) -> Simulation:
+    def simulate(self, key: PRNGKeyArray) -> JointDraw:
         """Draw hyper-parameters, sources and data."""
         problem = self.problem
         k_hyper, k_source, k_noise = jax.random.split(key, 3)
@@ -141,7 +141,7 @@ class PooledMarginal(Marginal):
         sources = self.prior.source_cov(hyper, problem).draw(k_source, problem.n_times)
         white = jax.random.normal(k_noise, (problem.rank, problem.n_times))
         noise = jnp.linalg.cholesky(self.noise_cov(hyper)) @ white
-        return Simulation(hyper, sources, jnp.tensordot(problem.gain, sources, axes=2) + noise)
+        return JointDraw(hyper, sources, jnp.tensordot(problem.gain, sources, axes=2) + noise)
 
     def start_sites(self, earlier: Hyper | None, *, warm: bool) -> Sites:  # noqa: ARG002
         """Medians of the prior, noise as given, and what an earlier estimate has of the same."""

@@ -21,7 +21,9 @@ from esijax._types import Blocks, Gain, Scalar
 from esijax.models.source_cov import BlockDiagonal
 
 
-class _Carry(NamedTuple):
+class FixedPoint(NamedTuple):
+    """The iteration: R, G R G', the last relative change, iterations, whether to go on."""
+
     blocks: Blocks
     gram: Float[Array, "rank rank"]
     change: Scalar
@@ -77,18 +79,18 @@ def eloreta_blocks(
         return blocks / size, gram / size
 
     def update(gram):
-        inverse = _inverse(gram, lambda2)
-        return normalise(biased, _update(biased, inverse, force_equal) * weight)
+        inverse = _regularised_inverse(gram, lambda2)
+        return normalise(biased, _inverse_roots(biased, inverse, force_equal) * weight)
 
-    def body(carry: _Carry) -> _Carry:
-        blocks, gram = update(carry.gram)
-        change = jnp.linalg.norm(blocks - carry.blocks) / jnp.linalg.norm(carry.blocks)
-        n = carry.n + 1
-        return _Carry(blocks, gram, change, n, (change >= eps) & (n < max_iter))
+    def body(state: FixedPoint) -> FixedPoint:
+        blocks, gram = update(state.gram)
+        change = jnp.linalg.norm(blocks - state.blocks) / jnp.linalg.norm(state.blocks)
+        n = state.n + 1
+        return FixedPoint(blocks, gram, change, n, (change >= eps) & (n < max_iter))
 
     def iterate(_residual, start):
         blocks, gram = normalise(biased, start)
-        first = _Carry(blocks, gram, jnp.asarray(jnp.inf), jnp.asarray(0), jnp.asarray(True))
+        first = FixedPoint(blocks, gram, jnp.asarray(jnp.inf), jnp.asarray(0), jnp.asarray(True))
         return jax.lax.while_loop(lambda c: c.go, body, first).blocks
 
     def residual(blocks):
@@ -111,12 +113,14 @@ def _gram(gain: Gain, blocks: Blocks) -> Float[Array, "rank rank"]:
     return BlockDiagonal(blocks).sensor(gain)
 
 
-def _inverse(gram: Float[Array, "rank rank"], lambda2: Scalar) -> Float[Array, "rank rank"]:
+def _regularised_inverse(
+    gram: Float[Array, "rank rank"], lambda2: Scalar
+) -> Float[Array, "rank rank"]:
     chol = jsl.cho_factor(gram + lambda2 * jnp.eye(len(gram)), lower=True)
     return jsl.cho_solve(chol, jnp.eye(len(gram)))
 
 
-def _update(gain: Gain, inverse: Float[Array, "rank rank"], force_equal: bool) -> Blocks:
+def _inverse_roots(gain: Gain, inverse: Float[Array, "rank rank"], force_equal: bool) -> Blocks:
     """Inverse roots of G_l' N G_l."""
     inner = filtered_blocks(inverse, gain)
     if gain.shape[-1] == 1:

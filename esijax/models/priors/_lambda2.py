@@ -27,7 +27,7 @@ from esijax._types import InputError, Scalar, is_traced, scalar
 from esijax.models.priors.gaussian import ELORETA, GaussianPrior
 from esijax.problem import Problem
 
-LOG10_RANGE = (-6.0, 6.0)
+LOG10_LAMBDA2 = (-6.0, 6.0)
 Spectrum = tuple[Float[Array, " rank"], Float[Array, " rank"], Scalar]
 
 
@@ -71,22 +71,22 @@ def negative_curvature(log_lambda2: Scalar, spec: Spectrum) -> Scalar:
     return jnp.where(within, -turn / jnp.maximum(jnp.sum(d1**2), 1e-300) ** 1.5, jnp.inf)
 
 
-def by_evidence(problem: Problem, model: GaussianPrior) -> GaussianPrior:
+def lambda2_by_evidence(problem: Problem, model: GaussianPrior) -> GaussianPrior:
     """Give the model the lambda2 that maximises the log-evidence."""
     return _choose(problem, model, negative_log_evidence)
 
 
-def gcv_of_lambda2(problem: Problem, model: GaussianPrior) -> GaussianPrior:
+def lambda2_by_gcv(problem: Problem, model: GaussianPrior) -> GaussianPrior:
     """Give the model the lambda2 that minimises generalised cross-validation."""
     return _choose(problem, model, gcv)
 
 
-def by_lcurve(problem: Problem, model: GaussianPrior) -> GaussianPrior:
+def lambda2_by_lcurve(problem: Problem, model: GaussianPrior) -> GaussianPrior:
     """Give the model the lambda2 at the corner of the L-curve."""
     return _choose(problem, model, negative_curvature)
 
 
-RULES = {"evidence": by_evidence, "gcv": gcv_of_lambda2, "lcurve": by_lcurve}
+RULES = {"evidence": lambda2_by_evidence, "gcv": lambda2_by_gcv, "lcurve": lambda2_by_lcurve}
 
 
 def _choose(problem: Problem, model: GaussianPrior, criterion: Callable) -> GaussianPrior:
@@ -97,15 +97,15 @@ def _choose(problem: Problem, model: GaussianPrior, criterion: Callable) -> Gaus
     if isinstance(model, ELORETA):
         return _choose_eloreta(problem, model, criterion)
     model = dataclasses.replace(model, lambda2=1.0)
-    best = _zoom(criterion, spectrum(problem, model))
+    best = _grid_minimum(criterion, spectrum(problem, model))
     _warn_at_edge(best)
     return dataclasses.replace(model, lambda2=jax.lax.stop_gradient(jnp.exp(best)))
 
 
 @eqx.filter_jit
-def _zoom(criterion: Callable, spec: Spectrum) -> Scalar:
+def _grid_minimum(criterion: Callable, spec: Spectrum) -> Scalar:
     """Grid search over log lambda2, sixteen times finer around the best each time."""
-    low, high = (x * np.log(10.0) for x in LOG10_RANGE)
+    low, high = (x * np.log(10.0) for x in LOG10_LAMBDA2)
     grid = jnp.linspace(low, high, 121)
     for _ in range(6):
         best = grid[jnp.nanargmin(jax.vmap(lambda x: criterion(x, spec))(grid))]
@@ -142,7 +142,7 @@ def _warn_at_edge(log_lambda2: Scalar) -> None:
     if is_traced(log_lambda2):
         return
     log10 = float(log_lambda2) / np.log(10.0)
-    if not LOG10_RANGE[0] + 0.01 < log10 < LOG10_RANGE[1] - 0.01:
+    if not LOG10_LAMBDA2[0] + 0.01 < log10 < LOG10_LAMBDA2[1] - 0.01:
         warn(
             f"the rule for lambda2 ran to the edge of its range, 1e{log10:.0f}: the data do not "
             "tell prior and noise apart; check noise_cov or give a number."

@@ -6,8 +6,8 @@ from typing import Any
 import equinox as eqx
 
 from esijax._types import InputError
-from esijax.models.components.component import Component, normalised
-from esijax.models.components.read import read
+from esijax.models.components.component import Component, normalised_part
+from esijax.models.components.read import read_components
 from esijax.models.hyperpriors import hyperprior
 from esijax.models.parts import Part
 from esijax.models.priors.linear import OneLevel, sparse_variances
@@ -63,7 +63,7 @@ class Components(OneLevel):
 
     # ty takes the abstract field of the base class for one with a default
     components: tuple[Component, ...] = eqx.field(  # ty: ignore[invalid-dataclass-field-order]
-        converter=read
+        converter=read_components
     )
     local: Any = eqx.field(converter=_local_prior, default=SPARSE)
     built: tuple[Part, ...] | None = None
@@ -77,7 +77,7 @@ class Components(OneLevel):
         if self.built is not None:
             return self
         # what the factors were built from is not carried along
-        parts = tuple(normalised(c.build(problem), problem) for c in self.components)
+        parts = tuple(normalised_part(c.build(problem), problem) for c in self.components)
         return dataclasses.replace(
             self, components=(), built=parts
         )  # the matrices are not kept twice

@@ -7,7 +7,7 @@ Variances of sources and of the noise are components alike: one covariance, one 
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 from esijax._ops.trials import trials_as_columns
 from esijax._types import Scalar
@@ -137,10 +137,6 @@ class EMModel(eqx.Module):
         move = jnp.maximum(jnp.log(new), floor(log)) - log
         share = jnp.clip(theta * z / size, 0.0, 1.0)
         return Evaluation(self.value(theta, filt), log, move, gradient, share)
-
-    def only(self, alive: Bool[Array, " n"], columns: int) -> "EMModel":
-        """Leave out the columns of sources that are zero."""
-        return eqx.tree_at(lambda m: m.source, self, self.source.only(alive, columns))
 
 
 def em_model(marginal: LinearMarginal, update: str) -> EMModel:

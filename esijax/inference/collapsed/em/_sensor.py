@@ -16,7 +16,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.scipy.linalg as jsl
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from esijax._ops.chunked import chunk_size, gram
 from esijax._types import Scalar, Square
@@ -105,10 +105,6 @@ class SensorComponents(eqx.Module):
     def size(self) -> Variances:
         """r, the dimensions of each component."""
 
-    def only(self, alive: Bool[Array, " n"], columns: int) -> "SensorComponents":  # noqa: ARG002
-        """Leave out the columns of components that are zero; at most `columns` are kept."""
-        return self
-
 
 class FactorComponents(SensorComponents):
     """Factors side by side.
@@ -150,15 +146,6 @@ class FactorComponents(SensorComponents):
     def size(self) -> Variances:
         """Numbers of columns."""
         return jnp.zeros(self.n + 1, self.factor.dtype).at[self.group].add(1.0)[: self.n]
-
-    def only(self, alive: Bool[Array, " n"], columns: int) -> "FactorComponents":
-        """Gather the columns of living components."""
-        total = self.factor.shape[1]
-        keep = jnp.append(alive, False)[self.group]
-        index = jnp.nonzero(keep, size=columns, fill_value=total)[0]
-        factor = jnp.take(self.factor, index, axis=1, mode="fill", fill_value=0.0)
-        group = jnp.take(self.group, index, mode="fill", fill_value=self.n)
-        return FactorComponents(factor, group, self.n)
 
 
 class MatrixComponents(SensorComponents):
