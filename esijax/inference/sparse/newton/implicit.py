@@ -34,7 +34,9 @@ from esijax.inference.sparse.newton.working_set import (
 from esijax.models.penalties.least_squares import LeastSquares
 
 
-def rotate_in_time(data: Data) -> tuple[Data, Float[Array, "times columns"] | None]:
+def rotate_in_time(
+    data: Data,
+) -> tuple[Float[Array, "rank columns"], Float[Array, "times columns"] | None]:
     r"""Data in as few columns as they have rows, and the orthonormal rows they are made of.
 
     With :math:`Y = B V^\top`, V orthonormal, :math:`X V` has the norms of X, and nothing else
