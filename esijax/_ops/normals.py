@@ -60,6 +60,7 @@ def mixture_quantile(mean: Members, std: Spread, probability: Scalar) -> Float[A
     return jnp.where(slope > 0, moved, found)
 
 
+@jax.jit  # a loop outside jit is compiled at each call
 def _search(mean, std, probability):
     z = ndtri(probability)
     ends = mean + z * std
