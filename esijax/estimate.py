@@ -19,6 +19,8 @@ from esijax._types import InputError, is_number, is_traced, prng_key
 from esijax._where import flips, indices, pair, region_of
 from esijax.posterior import (
     Posterior,
+    drawn,
+    fitted_data,
     scaled_combined,
     scaled_cov,
     scaled_exceedance,
@@ -258,7 +260,7 @@ class Estimate(eqx.Module):
         locations = indices(locations, self.problem.n_locations, "locations")
         times = indices(times, self.problem.n_times, "times")
         self._refuse(n * len(locations) / self.problem.n_locations, f"{n} draws", len(times))
-        draws = self.posterior.draw(key, n, locations, times)
+        draws = drawn(self.posterior, key, n, jnp.asarray(locations), jnp.asarray(times))
         scale = self.scale if self.norm is None else self.scale[locations]
         return draws * scale
 
@@ -301,7 +303,7 @@ class Estimate(eqx.Module):
     @property
     def predicted(self) -> Float[Array, "*trials channels times"]:
         """Data that the mean predicts, in the caller's units."""
-        fitted = self.posterior.fitted()
+        fitted = fitted_data(self.posterior)
         if fitted is None:
             raise InputError(f"{self.method} does not model the data: it predicts none.")
         return self.problem.whitener.colorer @ fitted
@@ -322,7 +324,7 @@ class Estimate(eqx.Module):
         return self._explained(-2)
 
     def _explained(self, axis: int | None):
-        fitted = self.posterior.fitted()
+        fitted = fitted_data(self.posterior)
         if fitted is None:
             return None
         return _explained_share(self.problem.data, fitted, axis)

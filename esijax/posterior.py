@@ -160,6 +160,18 @@ def scaled_combined(posterior: Posterior, weights: Array) -> tuple[Array, Array]
 
 
 @eqx.filter_jit
+def drawn(posterior: Posterior, key: PRNGKeyArray, n: int, locations: Array, times: Array) -> Array:
+    """Joint draws, compiled as a whole: a loop outside jit would be compiled at each call."""
+    return posterior.draw(key, n, locations, times)
+
+
+@eqx.filter_jit
+def fitted_data(posterior: Posterior) -> Array | None:
+    """Whitened data that the mean predicts, compiled as a whole; None of a beamformer."""
+    return posterior.fitted()
+
+
+@eqx.filter_jit
 def scaled_members(
     posterior: Posterior, scale: Array, locations: Any, times: Any
 ) -> tuple[Array, Array]:

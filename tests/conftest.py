@@ -1,5 +1,6 @@
 """Fixtures that all tests share. esijax itself is imported inside them, after its type checks."""
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -51,6 +52,7 @@ def pytest_sessionstart(session):
         return
     if worker in (None, "gw0"):
         _programs.prune(shared.parent, PROGRAM_BYTES, PROGRAM_DAYS)
+    _take_over(shared, folder)
     settings = {
         "jax_compilation_cache_dir": str(folder),
         "jax_persistent_cache_min_compile_time_secs": 0.0,
@@ -59,6 +61,15 @@ def pytest_sessionstart(session):
     for name, value in settings.items():
         jax.config.update(name, value)
         os.environ[name.upper()] = str(value)
+
+
+def _take_over(shared, folder):
+    """Link what other workers have compiled: which of them gets which tests changes each time."""
+    own = {path.name for path in folder.iterdir()}
+    for path in shared.glob("*/*-cache"):
+        if path.name not in own:
+            with contextlib.suppress(OSError):  # deleted meanwhile, or a disk without links
+                os.link(path, folder / path.name)
 
 
 def forget_programs():

@@ -64,6 +64,7 @@ def mixture_quantile(
     return jnp.where(slope > 0, moved, found)
 
 
+@jax.jit  # a loop outside jit is compiled at each call
 def _bracketed_newton(mean, std, probability):
     z = ndtri(probability)
     ends = mean + z * std
