@@ -36,6 +36,7 @@ def _density(x, mean, std):
     return jnp.mean(jnp.where(std > 0, value, 0.0), axis=0)
 
 
+@jax.jit  # a loop outside jit is compiled at each call
 def mixture_quantile(mean: Members, std: Spread, probability: Scalar) -> Float[Array, "*shape"]:
     r"""Exact quantile, by Newton's method on the probit scale within a bracket that shrinks.
 
@@ -60,7 +61,6 @@ def mixture_quantile(mean: Members, std: Spread, probability: Scalar) -> Float[A
     return jnp.where(slope > 0, moved, found)
 
 
-@jax.jit  # a loop outside jit is compiled at each call
 def _search(mean, std, probability):
     z = ndtri(probability)
     ends = mean + z * std
