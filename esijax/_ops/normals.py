@@ -38,14 +38,7 @@ def _mixture_density(x, mean, std):
     return jnp.mean(jnp.where(std > 0, value, 0.0), axis=0)
 
 
-<<<<<<< HEAD
-def mixture_quantile(
-    mean: Members, std: MemberSpread, probability: Scalar
-) -> Float[Array, "*shape"]:
-=======
-@jax.jit  # a loop outside jit is compiled at each call
-def mixture_quantile(mean: Members, std: Spread, probability: Scalar) -> Float[Array, "*shape"]:
->>>>>>> suite
+def _bracketed_newton(mean, std, probability):
     r"""Exact quantile, by Newton's method on the probit scale within a bracket that shrinks.
 
     The quantiles of the members hold that of the mixture between them. On the scale of
@@ -69,12 +62,7 @@ def mixture_quantile(mean: Members, std: Spread, probability: Scalar) -> Float[A
     return jnp.where(slope > 0, moved, found)
 
 
-<<<<<<< HEAD
-@jax.jit  # a loop outside jit is compiled at each call
 def _bracketed_newton(mean, std, probability):
-=======
-def _search(mean, std, probability):
->>>>>>> suite
     z = ndtri(probability)
     ends = mean + z * std
     low, high = jnp.min(ends, axis=0), jnp.max(ends, axis=0)
