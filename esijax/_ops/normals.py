@@ -38,7 +38,10 @@ def _mixture_density(x, mean, std):
     return jnp.mean(jnp.where(std > 0, value, 0.0), axis=0)
 
 
-def _bracketed_newton(mean, std, probability):
+@jax.jit  # a loop outside jit is compiled at each call
+def mixture_quantile(
+    mean: Members, std: MemberSpread, probability: Scalar
+) -> Float[Array, "*shape"]:
     r"""Exact quantile, by Newton's method on the probit scale within a bracket that shrinks.
 
     The quantiles of the members hold that of the mixture between them. On the scale of
