@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from esijax.inference.sparse.families import family_of
 from esijax.models.noise import Robust
 from esijax.models.penalties import Penalty
 from esijax.problem import Problem
@@ -90,8 +91,11 @@ def influence_is_the_derivative(term: Robust, problem: Problem) -> None:
 
 def promises_of(penalty: Penalty, problem: Problem) -> dict[str, Any]:
     """Promises about the penalty itself, of what it implements."""
-    asked: dict[str, Any] = {"value": lambda: value_is_a_penalty(penalty, problem)}
-    asked["prox"] = lambda: prox_minimises(penalty, problem)
-    if type(penalty).polar is not Penalty.polar:
-        asked["polar"] = lambda: polar_is_the_dual(penalty, problem)
+    family, asked = family_of(penalty), {}
+    if family.on_sources:
+        asked["value"] = lambda: value_is_a_penalty(penalty, problem)
+    if family.on_sources and family.has_prox:
+        asked["prox"] = lambda: prox_minimises(penalty, problem)
+        if type(penalty).polar is not Penalty.polar:
+            asked["polar"] = lambda: polar_is_the_dual(penalty, problem)
     return asked

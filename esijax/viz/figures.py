@@ -6,6 +6,7 @@ import numpy as np
 from esijax._ops.exceed import directed_exceedance
 from esijax._types import InputError
 from esijax.estimate import Estimate
+from esijax.posterior import fitted_data
 from esijax.viz._surface import Cortex, cortex, on_fsaverage
 from esijax.viz.cortex import Map, glass_points, plot_maps
 from esijax.viz.interactive import view_maps
@@ -65,7 +66,7 @@ def plot_data(estimate: Estimate, summary: Summary | None = None):
         ax.set(title=f"{len(rows)} {NAMES.get(kind, kind)}", ylabel=unit)
     rms = np.sqrt(np.mean(white**2, axis=0))
     axes[-1].plot(times, rms, color="k", lw=1.2, label="data", **dot)
-    fitted = estimate.posterior.fitted()
+    fitted = fitted_data(estimate.posterior)
     if fitted is not None:
         left = np.sqrt(np.mean((white - _averaged(fitted)) ** 2, axis=0))
         axes[-1].plot(times, left, color="C3", lw=1.2, label="residual", **dot)
@@ -253,7 +254,7 @@ def plot_diagnostics(estimate: Estimate):
     gof = np.asarray(estimate.gof)
     gof = gof.mean(axis=0) if gof.ndim == 2 else gof
     white = np.asarray(estimate.problem.data)
-    left = (white - np.asarray(estimate.posterior.fitted())).ravel()
+    left = (white - np.asarray(fitted_data(estimate.posterior))).ravel()
     figure, axes = plt.subplots(1, 2, figsize=(8.4, 2.9), layout="constrained")
     axes[0].plot(times, 100 * gof, color="k", lw=1.2, **_single_sample_marker(times))
     axes[0].set(

@@ -81,7 +81,7 @@ class Gibbs(Method):
     ----------
     Tipping 2001, https://jmlr.org/papers/v1/tipping01a.html (the model); Bhattacharya,
     Chakraborty and Mallick 2016, doi:10.1093/biomet/asw042 (the draw of the sources); Neal 2003,
-    doi:10.1214/aos/1056461.
+    doi:10.1214/aos/1056562461.
 
     Examples
     --------
