@@ -114,7 +114,7 @@ def test_coregistration_error(small, bem):
 def test_whole_head_and_sensors_turned_together(small, bem):
     """A co-registration error of everything is none: by hand, with MNE alone."""
     wrong = ej.io.perturbed_forward(small, bem, key=KEY, shift_mm=5.0, rotation_deg=4.0)
-    rigid = ej.io.simulated._rigid(
+    rigid = ej.io.simulated._random_motion(
         jax.random.split(KEY)[0], 5e-3, np.radians(4.0), small["source_rr"].mean(axis=0)
     )
     np.testing.assert_allclose(rigid[:3, :3] @ rigid[:3, :3].T, np.eye(3), atol=1e-12)

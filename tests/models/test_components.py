@@ -332,7 +332,7 @@ def test_labels_of_mne(cortex):
     part = kinds.Labels([left, right]).build(cortex)
     np.testing.assert_array_equal(part.location, [1, 2, 12, 13, 14])
     np.testing.assert_array_equal(part.member, [0, 0, 1, 1, 1])
-    (both,) = ej.models.components.read.read([left, right])
+    (both,) = ej.models.components.read.read_components([left, right])
     assert len(both.labels) == 2
     assert ej.models.Components([left, "iid", right]).prepare(cortex).n_components({}) == 3
 

@@ -112,8 +112,8 @@ def test_a_ridge_is_said(fixed, monkeypatch):
     """Second derivatives that are not negative definite are lifted, and said."""
     from esijax.inference.collapsed import laplace
 
-    true = laplace.hessian
-    monkeypatch.setattr(laplace, "hessian", lambda *a, **k: -true(*a, **k))
+    true = laplace.log_density_hessian
+    monkeypatch.setattr(laplace, "log_density_hessian", lambda *a, **k: -true(*a, **k))
     jax.clear_caches()
     prior = ej.models.Components(REGIONS, dist.LogNormal(-1.0, 1.0))
     with pytest.warns(ej.EsijaxWarning, match="not negative definite"):
