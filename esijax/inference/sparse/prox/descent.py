@@ -6,7 +6,7 @@ one step on all locations then tells who is missing, and gives the certificate. 
 is solved on all locations.
 """
 
-from functools import partial
+from collections.abc import Callable
 from typing import NamedTuple
 
 import equinox as eqx
@@ -84,7 +84,8 @@ class ProxDescent(Descent):
         """One round: on a working set, or a few steps on all locations."""
         count = jnp.sum(block_norms(carry.x) > 0)
         sizes = loop_sizes(*self.fit.scale.shape) if self.penalty.even().separable else ()
-        branches = [*(partial(self._within, n) for n in sizes), self._on_all]
+        branches: list[Callable] = [lambda c, n=n: self._within(n, c) for n in sizes]
+        branches.append(lambda c: self._on_all(c))
         x, steps = jax.lax.switch(self._branch(sizes, carry, count), branches, carry)
         return self._certified(x, carry.steps + steps, carry.rounds + 1)
 
