@@ -230,13 +230,13 @@ def _check_ends(block: VarianceBlock) -> None:
         end = f"{float(jnp.exp(jnp.min(high))):g}"
     if end is not None:
         raise InputError(
-            f"{_law_description(block)} is unbounded at {end}, so that no most probable variance exists: "
+            f"{_law_name(block)} is unbounded at {end}, so that no most probable variance exists: "
             "take another distribution (a Gamma of concentration >= 1, LogNormal), or "
             "inference.NUTS."
         )
 
 
-def _law_description(block: VarianceBlock) -> str:
+def _law_name(block: VarianceBlock) -> str:
     law = block.law
     if isinstance(law, dist.Gamma):
         return f"Gamma({float(jnp.min(law.concentration)):g}, ...)"
