@@ -157,7 +157,7 @@ def column_terms(
 
 
 def _column(weights, gram):
-    """Log determinant, and P."""
+    """Log determinant of I + K diag(w), and P."""
     root = jnp.sqrt(weights)
     eye = jnp.eye(len(weights), dtype=gram.dtype)
     chol = jnp.linalg.cholesky(eye + root[:, None] * gram * root[None])

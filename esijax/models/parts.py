@@ -80,7 +80,7 @@ class Separate(Part):
         return Diagonal((gamma[self.member] * self.variance)[:, None] * scale**2)
 
     def scaled(self, factor: Float[Array, " n"]) -> "Separate":
-        """Other relative variances."""
+        """Relative variances times the number of their component."""
         return Separate(self.variance * factor[self.member], self.member, self.n)
 
 
@@ -121,7 +121,7 @@ class Listed(Part):
         return Diagonal(total[:, None] * scale**2)
 
     def scaled(self, factor: Float[Array, " n"]) -> "Listed":
-        """Other relative variances."""
+        """Relative variances times the number of their component."""
         variance = self.variance * factor[self.member]
         return Listed(self.location, variance, self.member, self.n)
 
@@ -157,7 +157,7 @@ class LowRank(Part):
         return Factored(scale, self.columns, gamma[self.member])
 
     def scaled(self, factor: Float[Array, " n"]) -> "LowRank":
-        """Longer or shorter columns."""
+        """Each column times the root of the number of its component."""
         return LowRank(self.columns * jnp.sqrt(factor)[self.member][None], self.member, self.n)
 
 
@@ -189,7 +189,7 @@ class Whole(Part):
         return self.cov.scaled(gamma[0])
 
     def scaled(self, factor: Float[Array, " n"]) -> "Whole":
-        """Another covariance."""
+        """The covariance times the number."""
         return Whole(self.cov.scaled(factor[0]), self.rank)
 
 
@@ -206,11 +206,11 @@ class Joined(Part):
     n: int = eqx.field(static=True)
 
     def group(self, n_orients: int) -> Int[Array, " _"]:
-        """Those of the terms side by side."""
+        """Columns of the terms side by side."""
         return jnp.concatenate([term.group(n_orients) for term in self.terms])
 
     def factor(self, gain: Gain, scale: Scale) -> Float[Array, "rank _"]:
-        """Those of the terms side by side."""
+        """Columns of the terms side by side."""
         return jnp.concatenate([term.factor(gain, scale) for term in self.terms], axis=1)
 
     def source_cov(self, gamma: Float[Array, " n"], scale: Scale) -> SourceCov:

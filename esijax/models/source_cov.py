@@ -244,35 +244,35 @@ class Added(SourceCov):
 
     def apply(self, columns: SourceColumns) -> SourceColumns:
         """Sum of R_i V."""
-        return _summed(term.apply(columns) for term in self.terms)
+        return _sum_of_arrays(term.apply(columns) for term in self.terms)
 
     def apply_gain(self, gain: Gain) -> Gain:
         """Sum of G R_i."""
-        return _summed(term.apply_gain(gain) for term in self.terms)
+        return _sum_of_arrays(term.apply_gain(gain) for term in self.terms)
 
     def back_project(
         self, gain: Gain, columns: Float[Array, "rank columns"], scale
     ) -> SourceColumns:
         """Sum of R_i G' V."""
-        return _summed(term.back_project(gain, columns, scale) for term in self.terms)
+        return _sum_of_arrays(term.back_project(gain, columns, scale) for term in self.terms)
 
     def sensor(self, gain: Gain) -> Float[Array, "rank rank"]:
         """Sum of G R_i G'."""
-        return _summed(term.sensor(gain) for term in self.terms)
+        return _sum_of_arrays(term.sensor(gain) for term in self.terms)
 
     def draw(self, key: PRNGKeyArray, n: int) -> SourceColumns:
         """Sum of independent draws."""
         keys = jax.random.split(key, len(self.terms))
-        return _summed(term.draw(k, n) for term, k in zip(self.terms, keys, strict=True))
+        return _sum_of_arrays(term.draw(k, n) for term, k in zip(self.terms, keys, strict=True))
 
     def blocks(self) -> Blocks:
         """Sum of the blocks."""
-        return _summed(term.blocks() for term in self.terms)
+        return _sum_of_arrays(term.blocks() for term in self.terms)
 
     def scaled(self, factor: Scalar) -> "Added":
         """R times a number."""
         return Added(tuple(term.scaled(factor) for term in self.terms))
 
 
-def _summed(arrays: Iterable[Array]) -> Array:
+def _sum_of_arrays(arrays: Iterable[Array]) -> Array:
     return functools.reduce(jnp.add, arrays)

@@ -222,7 +222,7 @@ class Optimum(Diagnostics):
 
     @property
     def winner(self) -> Int[Array, ""]:
-        """Start with the highest end."""
+        """Number of the start whose search ended highest."""
         return jnp.argmax(jnp.where(jnp.isfinite(self.values), self.values, -jnp.inf))
 
     @property
@@ -243,7 +243,7 @@ class Optimum(Diagnostics):
         }
 
     def doubts(self) -> tuple[str, ...]:
-        """Whether the optimum was reached."""
+        """Say so where the optimum was not reached."""
         if bool(self.converged):
             return ()
         if bool(self.ended[self.winner]):

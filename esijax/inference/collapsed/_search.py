@@ -70,7 +70,7 @@ class Search:
         return advance_searches(self.objective, self.solver, search, n_steps, method.max_steps)
 
     def end(self, search: SearchState) -> tuple[Float[Array, " size"], Optimum]:
-        """The best end, differentiable; and how the searches went."""
+        """Best point found, with the derivatives of the mode; and how the searches went."""
         search = stop_gradient(search)
         ends = jnp.clip(search.point, search.low, search.high)
         values = jnp.stack([self.objective(p) for p in ends])

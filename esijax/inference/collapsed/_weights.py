@@ -109,7 +109,7 @@ class GaussianChecks(Diagnostics):
         }
 
     def doubts(self) -> tuple[str, ...]:
-        """All that is wrong, the gravest first."""
+        """What makes the approximation doubtful, the gravest first."""
         out = self.search.doubts()
         if not bool(self.definite):
             out += (

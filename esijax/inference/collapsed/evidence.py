@@ -113,7 +113,7 @@ class Evidence(Method):
 
 
 def check_search(method: Any) -> None:
-    """Raise InputError for settings of a search that cannot be."""
+    """Raise InputError for settings of a search out of range."""
     read_minimiser(method.solver, method.rtol, method.atol)
     check_positive(method.rtol, "rtol")
     check_positive(method.atol, "atol")

@@ -152,7 +152,7 @@ class Laplace(Method):
 
 
 def check_draws(method: Any) -> None:
-    """Raise InputError for numbers of draws that cannot be."""
+    """Raise InputError for numbers of draws out of range."""
     if not (isinstance(method.num_samples, int) and method.num_samples >= 100):
         raise InputError(
             f"num_samples must be a whole number of at least 100 (k-hat needs a tail to look at), "

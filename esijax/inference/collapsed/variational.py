@@ -156,7 +156,7 @@ class SVI(Method):
         return State(state.setup, carry, model)
 
     def n_chunks(self, setup: Setup) -> int:
-        """Known, so that the loop has a gradient."""
+        """Number of compiled steps; it is known, so that the loop has a gradient."""
         model = eqx.filter_eval_shape(marginal, setup)
         return -(-self.steps // updates_per_step(model, self))
 
@@ -207,6 +207,6 @@ def _guide_draw(guide: Any, params: dict, key: Any, names: tuple[str, ...]):
 
 
 def updates_per_step(model: Marginal, method: SVI) -> int:
-    """Updates of about a second."""
+    """Updates of the guide that take about a second."""
     work = model.work * method.num_particles
     return int(min(max(WORK_PER_STEP / work, 1), 500, method.steps))

@@ -124,7 +124,7 @@ def _climbed(problem: Problem, weight, climb: _Climb) -> _Climb:
 
 
 def _squares(gain, data, variance) -> Float[Array, " locations"]:
-    """Expected squared norm of each location."""
+    """Expected squared norm of the sources at each location, given the variances."""
     rank, n_times = data.shape
     wide = gain * jnp.sqrt(variance)[None, :, None]
     flat = wide.reshape(rank, -1)

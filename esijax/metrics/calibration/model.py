@@ -64,7 +64,7 @@ class ComponentModel(eqx.Module):
         return {"gamma": jnp.asarray(gamma), "noise": jnp.asarray(noise)}
 
     def covariance(self, hyper: dict[str, Array]) -> Power:
-        """Sigma."""
+        """Covariance of a column of Y."""
         noise = hyper["noise"] ** self.noise_power * jnp.eye(self.components.shape[1])
         return jnp.tensordot(hyper["gamma"], self.components, 1) + noise
 

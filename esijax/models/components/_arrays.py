@@ -10,7 +10,7 @@ from esijax._types import InputError
 
 
 def real(array: Any, what: str, ndim: int) -> np.ndarray:
-    """Finite numbers with so many axes."""
+    """Array of finite numbers with `ndim` axes; InputError for any other."""
     array = array.toarray() if sparse.issparse(array) else np.asarray(array)
     if array.dtype.kind not in "fiub":
         raise InputError(f"{what} must be real numbers, got {array.dtype}.")

@@ -94,7 +94,7 @@ class Weighted(Component):
         check_positive(self.weight, "the weight of a component")
 
     def build(self, problem: Problem) -> Part:
-        """The component, longer or shorter."""
+        """The component, of power 1 at the sensors times its share."""
         part = normalised_part(self.component.build(problem), problem)
         return part.scaled(jnp.full(part.n, self.weight))
 

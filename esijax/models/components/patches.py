@@ -141,7 +141,7 @@ def _modes(mesh: Mesh, inside: np.ndarray, rank: int, width: float) -> np.ndarra
 
 
 def check_positive_count(value: Any, name: str) -> None:
-    """Refuse what is no positive integer."""
+    """Raise InputError unless it is a positive integer."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise InputError(f"{name} must be a positive integer, got {value!r}.")
 

@@ -35,11 +35,11 @@ class LocalMoments(eqx.Module):
 
     @abc.abstractmethod
     def reach(self, hyper: Any) -> SensorImage:
-        """G R."""
+        """Columns of G R at these locations, (rank, some, orients)."""
 
     @abc.abstractmethod
     def prior(self, hyper: Any) -> LocalBlocks:
-        """Blocks of R."""
+        """Orients x orients blocks of R at these locations."""
 
 
 class SeparateMoments(LocalMoments):
@@ -98,11 +98,11 @@ class WholeMoments(LocalMoments):
         return WholeMoments(self.field[:, index], self.block[index])
 
     def reach(self, hyper: Array) -> SensorImage:
-        """Times the variance."""
+        """Those for a variance of 1, times the variance."""
         return self.field * hyper[0]
 
     def prior(self, hyper: Array) -> LocalBlocks:
-        """Times the variance."""
+        """Those for a variance of 1, times the variance."""
         return self.block * hyper[0]
 
 
@@ -142,11 +142,11 @@ class ScaledMoments(LocalMoments):
         return ScaledMoments(self.whole.at(index))
 
     def reach(self, hyper: dict[str, Array]) -> SensorImage:
-        """Over lambda2."""
+        """Those for lambda2 = 1, over lambda2."""
         return self.whole.field / hyper["lambda2"]
 
     def prior(self, hyper: dict[str, Array]) -> LocalBlocks:
-        """Over lambda2."""
+        """Those for lambda2 = 1, over lambda2."""
         return self.whole.block / hyper["lambda2"]
 
 
@@ -158,7 +158,7 @@ class GenericMoments(LocalMoments):
     index: Locations
 
     def at(self, index: Locations) -> "GenericMoments":
-        """Remember which."""
+        """Note the locations; R is asked for them later."""
         return GenericMoments(self.source, self.problem, self.index[index])
 
     def reach(self, hyper: dict[str, Array]) -> SensorImage:

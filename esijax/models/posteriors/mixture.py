@@ -224,7 +224,7 @@ def _last(x: Array) -> Array:
 
 
 def _front(x: Array, lead: tuple[int, ...], n_own: int) -> Array:
-    """Trials back to the front."""
+    """Move the axes of trials, behind the first `n_own`, back to the front."""
     return jnp.moveaxis(x, range(n_own, n_own + len(lead)), range(len(lead)))
 
 

@@ -36,7 +36,7 @@ class PointPosterior(Posterior):
         return self.sources * scale
 
     def kernel(self) -> NoReturn:
-        """Not linear in the data."""
+        """Refuse: the map is not linear in the data."""
         _refuse_spread("kernel: it is not linear in the data")
 
     def cov(self) -> NoReturn:

@@ -69,7 +69,7 @@ class GaussianPrior(Prior):
         return self.normalised_cov(problem).scaled(1.0 / hyper["lambda2"])
 
     def local_moments(self, problem: Problem) -> LocalMoments:
-        """Of the covariance that is known up to lambda2."""
+        """Prior moments of single locations: they are known up to lambda2."""
         return scaled_moments(self.normalised_cov(problem), problem)
 
 

@@ -199,12 +199,12 @@ class Sum(LinearPrior):
         return jnp.concatenate(own, axis=-1)
 
     def named(self, gamma: Float[Array, " components"], sizes: dict[str, int]) -> dict[str, Array]:
-        """Give each its own."""
+        """Split the variances among the priors, each under its own names."""
         pieces = self._pieces(gamma, sizes)
         return _together([prior.named(piece, own) for prior, own, piece in pieces])
 
     def start(self, gamma: Float[Array, " components"], sizes: dict[str, int]) -> dict[str, Array]:
-        """Start each."""
+        """Start each prior at its share of the variances."""
         pieces = self._pieces(gamma, sizes)
         return _together([prior.start(piece, own) for prior, own, piece in pieces])
 

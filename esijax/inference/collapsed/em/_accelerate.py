@@ -59,7 +59,7 @@ def anderson_start(point: Evaluation, memory: int) -> AndersonState:
 
 
 def anderson_step(model: EMModel, state: AndersonState) -> AndersonState:
-    """One evaluation."""
+    """Evaluate the trial, take it or fall back, and say where to look next."""
     old, new = state.point, model.at(state.trial)
     better = jnp.isfinite(new.value) & (new.value >= old.value - slack(old.value))
     taken = better | state.plain
@@ -77,7 +77,7 @@ def anderson_step(model: EMModel, state: AndersonState) -> AndersonState:
 
 
 def slack(value: Scalar) -> Scalar:
-    """Rounding of the objective."""
+    """Rounding error that a comparison of two objectives allows for."""
     return 100 * jnp.finfo(value.dtype).eps * jnp.abs(value)
 
 

@@ -70,11 +70,11 @@ class ConjugatePrior(VariancePrior):
         return -self.a + self.b / gamma - self.c * gamma
 
     def maximum(self, a: Variances, b: Variances, c: Variances, gamma: Variances) -> Variances:  # noqa: ARG002
-        """In closed form."""
+        """The positive root of c gamma^2 + a gamma - b."""
         return positive_root(a + self.a, b + self.b, c + self.c)
 
     def log_bounds(self, n: int) -> tuple[Variances, Variances]:
-        """All positive numbers."""
+        """None: all positive numbers are in the support."""
         return jnp.full(n, -jnp.inf), jnp.full(n, jnp.inf)
 
 

@@ -66,7 +66,7 @@ class SensorFilter(eqx.Module):
         return half @ self.white if self.pooled else half @ half.T
 
     def energy(self, part: Float[Array, "rank _"]) -> tuple[Array, Array]:
-        """Summands of q and z for each column."""
+        """What each column of a factor adds to q and z."""
         # the upper right quarter of W is zero
         half = len(self.white) // 2
         top, low = self.white[:half, :half] @ part[:half], self.white[half:] @ part
@@ -94,7 +94,7 @@ class SensorComponents(eqx.Module):
 
     @abc.abstractmethod
     def cov(self, theta: Variances) -> Square:
-        """Their sum."""
+        """Sum of the components, each times its variance."""
 
     @abc.abstractmethod
     def energy(self, filt: SensorFilter) -> tuple[Variances, Variances]:

@@ -62,7 +62,7 @@ class Convergence(Diagnostics):
         }
 
     def doubts(self) -> tuple[str, ...]:
-        """Too few iterations."""
+        """Say so where the iterations did not suffice."""
         if self.fixed or bool(self.converged) or int(self.iterations) < len(self.trace) - 1:
             return ()
         return (
@@ -159,7 +159,7 @@ class EM(Method):
 
     @property
     def no_gradient(self) -> str | None:
-        """None for a known number of iterations."""
+        """Why there is no gradient; None for a known number of iterations."""
         if self.tol is None:
             return None
         return (
@@ -168,7 +168,7 @@ class EM(Method):
         )
 
     def check(self, setup: Setup) -> None:
-        """Refuse what has no update."""
+        """Refuse priors, noise and densities that have no update."""
         check_prior(setup, "EM")
         check_variances(setup, "EM")
         check_bounded(setup.model.distributions(ask(setup, lambda m: m.sizes)))
@@ -242,7 +242,7 @@ class EM(Method):
         return jax.lax.while_loop(go, lambda c: self._iterated(model, c), carry)
 
     def n_chunks(self, setup: Setup) -> int | None:
-        """Known if the number of iterations is."""
+        """Number of compiled steps, where the number of iterations is known."""
         if self.tol is not None:
             return None
         model = eqx.filter_eval_shape(lambda s: em_model(linear_marginal(s), self.update), setup)

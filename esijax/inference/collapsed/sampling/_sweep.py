@@ -54,7 +54,7 @@ def draw_block(
 
 
 class SweepModel(eqx.Module):
-    """What a sweep reads."""
+    """Sensor factors, data and hyper-priors: all that a sweep reads."""
 
     factor: Float[Array, "rank columns"]
     owner: Int[Array, " columns"]
@@ -73,7 +73,7 @@ class SweepModel(eqx.Module):
         return jnp.zeros(self.n).at[self.owner].add(1.0) * self.data.shape[1]
 
     def inside(self, log: LogVariances) -> LogVariances:
-        """Draw a start into the support of the hyper-priors."""
+        """Bring a start into the support of the hyper-priors."""
         pieces = zip(self.blocks, self._split(log), strict=True)
         return jnp.concatenate([own.inside(u) for own, u in pieces])
 

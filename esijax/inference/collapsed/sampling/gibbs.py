@@ -39,7 +39,7 @@ class GibbsChain(eqx.Module):
 
 
 class GibbsChains(eqx.Module):
-    """What changes; `chunk` sweeps take about a second."""
+    """The chains; `chunk` sweeps take about a second."""
 
     chains: tuple[GibbsChain, ...]
     chunk: Int[Array, ""]
@@ -129,7 +129,7 @@ class Gibbs(Method):
         return State(setup, GibbsChains(chains, jnp.ones((), int)), (target, model))
 
     def step(self, state: State) -> State:
-        """All sweeps, chain by chain: under jit nobody looks between."""
+        """All sweeps, chain by chain: within jit there is no progress to show."""
         total = jnp.asarray(self.num_warmup + self.num_samples)
         run = partial(_sweeps, self.num_warmup, state.fixed[1])
         chains = one_by_one(lambda c: run(c, total), state.carry.chains)

@@ -163,7 +163,7 @@ class NUTS(Method):
         return State(setup, NUTSChains(chains, jnp.asarray(self.chunk or 1), settled), target)
 
     def step(self, state: State) -> State:
-        """All transitions, chain by chain: under jit nobody looks between."""
+        """All transitions, chain by chain: within jit there is no progress to show."""
         carry = state.carry
         settings = self._settings(carry.chains[0].draws.shape[1], carry.settled)
         total = jnp.asarray(self.num_warmup + self.num_samples)
