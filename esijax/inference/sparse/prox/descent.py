@@ -82,8 +82,8 @@ class ProxDescent(Descent):
         """One round: on a working set, or a few steps on all locations."""
         count = jnp.sum(block_norms(carry.x) > 0)
         sizes = loop_sizes(*self.fit.scale.shape) if self.penalty.even().separable else ()
-        branches = [lambda c, n=n: self._within(n, c) for n in sizes]
-        branches.append(lambda c: self._on_all(c))
+        within = [lambda c, n=n: self._within(n, c) for n in sizes]
+        branches = [*within, lambda c: self._on_all(c)]
         x, steps = jax.lax.switch(self._branch(sizes, carry, count), branches, carry)
         return self._certified(x, carry.steps + steps, carry.rounds + 1)
 
