@@ -1,6 +1,6 @@
 """The mode of the hyper-parameters as the steps of a method: what Evidence and Laplace share."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ from esijax.inference.collapsed._maximise import (
 )
 from esijax.inference.collapsed.answers import earlier_hyper, marginal
 from esijax.inference.collapsed.target import Target
-from esijax.inference.method import Setup
+from esijax.inference.method import Method, Setup, State
 
 WORK_PER_STEP = 4e10  # operations of a chunk: about a second
 START_SPREAD = 1.0
@@ -81,3 +81,31 @@ class Search:
         free = polished_mode(self.target, self.unravel, point, held, jacobian=self.jacobian)
         checks = Optimum(values, search.ended, search.n_steps, jnp.sum(held), jnp.sum(inward))
         return free, stop_gradient(checks)
+
+
+class SearchMethod(Method):
+    """A method that begins with searches for the mode; subclasses give `check` and `finish`.
+
+    They have the fields that `Search` reads. `jacobian` says which density is maximised.
+    """
+
+    jacobian: ClassVar[bool]
+
+    def search(self, setup: Setup) -> Search:
+        """Searches on this problem."""
+        return Search(self, setup, jacobian=self.jacobian)
+
+    def init(self, setup: Setup) -> State:
+        """First point of each search."""
+        method, given = stop_gradient((self, setup))
+        return State(setup, method.search(given).begin())
+
+    def step(self, state: State) -> State:
+        """About a second of steps."""
+        method, setup = stop_gradient((self, state.setup))
+        return State(state.setup, method.search(setup).advance(state.carry))
+
+    def done(self, state: State) -> Any:
+        """All searches have ended, or there are no steps left."""
+        over = state.carry.n_steps >= self.max_steps  # ty: ignore[missing-attribute]
+        return jnp.all(state.carry.ended) | over

@@ -8,19 +8,17 @@ r"""Type-II maximisation: the hyper-parameters that make the data most probable.
 from typing import Any, ClassVar
 
 import equinox as eqx
-import jax.numpy as jnp
 
-from esijax._ops.stop_gradient import stop_gradient
 from esijax._types import InputError, check_positive, scalar
 from esijax.estimate import RESULT, Estimate
 from esijax.inference.collapsed._maximise import read_minimiser
-from esijax.inference.collapsed._search import Search
+from esijax.inference.collapsed._search import SearchMethod
 from esijax.inference.collapsed.answers import point_estimate
 from esijax.inference.collapsed.checks import check_search_model
-from esijax.inference.method import Method, Setup, State
+from esijax.inference.method import Setup, State
 
 
-class Evidence(Method):
+class Evidence(SearchMethod):
     r"""Maximum of the evidence by quasi-Newton steps through automatic derivatives.
 
     .. math::
@@ -77,6 +75,7 @@ class Evidence(Method):
     rtol: Any = eqx.field(converter=scalar, default=1e-8)
     atol: Any = eqx.field(converter=scalar, default=1e-8)
     max_steps: int = eqx.field(static=True, default=2000)
+    jacobian: ClassVar[bool] = False
     differentiable: ClassVar[bool] = True
     learns_noise: ClassVar[bool] = True
 
@@ -87,23 +86,9 @@ class Evidence(Method):
         """Take priors with hyper-parameters."""
         check_search_model(setup, "Evidence", proper=False)
 
-    def init(self, setup: Setup) -> State:
-        """First point of each search."""
-        method, given = stop_gradient((self, setup))
-        return State(setup, Search(method, given, jacobian=False).begin())
-
-    def step(self, state: State) -> State:
-        """About a second of steps."""
-        method, setup = stop_gradient((self, state.setup))
-        return State(state.setup, Search(method, setup, jacobian=False).advance(state.carry))
-
-    def done(self, state: State) -> Any:
-        """All have ended."""
-        return jnp.all(state.carry.ended) | (state.carry.n_steps >= self.max_steps)
-
     def finish(self, state: State) -> Estimate:
         """Posterior of the sources at the optimum."""
-        search = Search(self, state.setup, jacobian=False)
+        search = self.search(state.setup)
         point, checks = search.end(state.carry)
         hyper = search.target.hyper(search.unravel(point))
         result = RESULT.where(checks.converged, RESULT.successful, RESULT.not_converged)

@@ -18,17 +18,17 @@ from esijax._ops.stop_gradient import stop_gradient
 from esijax._types import InputError, scalar
 from esijax.estimate import RESULT, Estimate
 from esijax.inference.collapsed._curvature import DENSE, log_density_hessian
-from esijax.inference.collapsed._search import Search
+from esijax.inference.collapsed._search import SearchMethod
 from esijax.inference.collapsed._weights import GaussianChecks, n_weights
 from esijax.inference.collapsed.answers import mixture_estimate
 from esijax.inference.collapsed.checks import check_search_model
 from esijax.inference.collapsed.evidence import check_search
-from esijax.inference.method import Method, Setup, State
+from esijax.inference.method import Setup, State
 
 LEAST_CURVATURE = 1e-8
 
 
-class Laplace(Method):
+class Laplace(SearchMethod):
     r"""Gaussian posterior of the hyper-parameters at their mode; sources as a mixture.
 
     .. math::
@@ -83,6 +83,7 @@ class Laplace(Method):
     rtol: Any = eqx.field(converter=scalar, default=1e-8)
     atol: Any = eqx.field(converter=scalar, default=1e-8)
     max_steps: int = eqx.field(static=True, default=2000)
+    jacobian: ClassVar[bool] = True
     differentiable: ClassVar[bool] = True
     needs_key: ClassVar[bool] = True
     learns_noise: ClassVar[bool] = True
@@ -100,23 +101,9 @@ class Laplace(Method):
                 "Use SVI or NUTS, or components of many locations (patches, labels)."
             )
 
-    def init(self, setup: Setup) -> State:
-        """First point of each search."""
-        method, given = stop_gradient((self, setup))
-        return State(setup, Search(method, given, jacobian=True).begin())
-
-    def step(self, state: State) -> State:
-        """About a second of steps towards the mode."""
-        method, setup = stop_gradient((self, state.setup))
-        return State(state.setup, Search(method, setup, jacobian=True).advance(state.carry))
-
-    def done(self, state: State) -> Any:
-        """All searches have ended."""
-        return jnp.all(state.carry.ended) | (state.carry.n_steps >= self.max_steps)
-
     def finish(self, state: State) -> Estimate:
         """Second derivatives at the mode, draws, maps."""
-        search = Search(self, state.setup, jacobian=True)
+        search = self.search(state.setup)
         mode, checks = search.end(state.carry)
         curvature = -log_density_hessian(search.target, search.unravel, mode, jacobian=True)
         values = jnp.linalg.eigvalsh(stop_gradient(curvature))

@@ -137,7 +137,7 @@ class Term(eqx.Module):
     Raises
     ------
     InputError
-        For a share that is not positive, an unknown norm, an operator that is none.
+        For a share that is not positive, an unknown norm, something that is no operator.
 
     Examples
     --------

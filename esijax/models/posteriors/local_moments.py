@@ -27,7 +27,7 @@ Locations = Int[Array, " some"]
 
 
 class LocalMoments(eqx.Module):
-    """SensorImage into the sensors and prior covariance of some locations."""
+    """What some locations look like at the sensors (G R), and their prior covariance."""
 
     @abc.abstractmethod
     def at(self, index: Locations) -> "LocalMoments":
