@@ -20,6 +20,7 @@ SLOW = {
     "plot_bad_channel",
     "plot_choose_lambda2",
     "plot_real_subject",
+    "plot_template_head",
     "plot_choose_alpha",
     "plot_extended_sources",
     "plot_what_a_point_estimate_hides",

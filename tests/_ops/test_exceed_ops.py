@@ -72,7 +72,7 @@ def test_three_isotropic_orients_are_noncentral_chi_squared():
 def test_three_orients_of_any_shape():
     """Condition numbers up to 1e6, thresholds from far below to far above the mean."""
     rng = np.random.default_rng(2)
-    n = 200
+    n = 80
     variance = 10 ** (rng.uniform(-6, 0, (n, 3)) * rng.uniform(0, 1, (n, 1)))
     mean = rng.standard_normal((n, 3)) * 10 ** rng.uniform(-1, 1, (n, 1))
     mean *= rng.random((n, 3)) > 0.2
@@ -80,7 +80,7 @@ def test_three_orients_of_any_shape():
     want = np.array([reference(m, v, ti) for m, v, ti in zip(mean, variance, t, strict=True)])
     mean, cov = rotated(rng, mean / t[:, None], variance / t[:, None] ** 2)
     error = np.abs(exceed(mean, cov, 1.0) - want)
-    assert ((want > 0.01) & (want < 0.99)).sum() > 30
+    assert ((want > 0.01) & (want < 0.99)).sum() > 12
     assert error.max() < BOUND
 
 

@@ -1,5 +1,6 @@
 """The command line: quick to answer, right on real data, one line for every mistake."""
 
+import copy
 import json
 import os
 import subprocess
@@ -7,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import mne
 import numpy as np
 import pytest
 
@@ -44,6 +46,26 @@ def esijax(monkeypatch, capsys):
         return code, *capsys.readouterr()
 
     return run
+
+
+_READ: dict = {}
+
+
+@pytest.fixture
+def read_once(monkeypatch):
+    """Read each file of the sample subject once for all tests; each gets a copy."""
+    for name in ("read_forward_solution", "read_evokeds"):
+        reader = getattr(mne, name)
+
+        def cached(path, *args, _reader=reader, _name=name, **kwargs):
+            kept = "sample" in str(path) and (_name, str(path), repr(args), repr(kwargs))
+            if not kept:
+                return _reader(path, *args, **kwargs)
+            if kept not in _READ:
+                _READ[kept] = _reader(path, *args, **kwargs)
+            return copy.deepcopy(_READ[kept])
+
+        monkeypatch.setattr(mne, name, cached)
 
 
 # ------------------------------------------------------------------ quick answers
@@ -362,6 +384,7 @@ def test_benchmark_writes_its_tables(esijax, data_dir, tmp_path):
     ],
     ids=lambda value: None if isinstance(value, str) else " ".join(value[-2:]),
 )  # fmt: skip
+@pytest.mark.usefixtures("read_once")
 def test_mistakes_are_one_line(esijax, data_dir, tmp_path, monkeypatch, arguments, culprit):
     monkeypatch.chdir(tmp_path)
     cut = tmp_path / "cut-fwd.fif"

@@ -5,7 +5,7 @@ import pytest
 
 
 @pytest.mark.parametrize(
-    "name", [n if n == "NUTS" else pytest.param(n, marks=pytest.mark.slow) for n in killed.NAMES]
+    "name", [n if n == "Gibbs" else pytest.param(n, marks=pytest.mark.slow) for n in killed.NAMES]
 )
 def test_a_killed_solve_is_taken_up_by_another_process(name, tmp_path):
     found = killed.survived(name, tmp_path, kills=1)

@@ -29,6 +29,7 @@ def test_there_and_back(forward):
         np.testing.assert_allclose(one.gain / size, turned / size, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_mnes_own_solver_takes_it(forward, evoked, noise_cov, tmp_path):
     """The same map, after a file too; a discrete source space where none is given."""
     import mne

@@ -88,6 +88,7 @@ def bridge(problem, draws, seed=0):
     return value, np.sqrt(error)
 
 
+@pytest.mark.slow
 def test_the_two_optimisers_have_the_same_mode(modes):
     em, evidence = modes["EM"], modes["Evidence"]
     np.testing.assert_allclose(em.hyper["gamma"], evidence.hyper["gamma"], rtol=1e-6)
@@ -102,6 +103,7 @@ def test_the_two_optimisers_have_the_same_mode(modes):
     assert verdict["converged"]
 
 
+@pytest.mark.slow
 def test_the_modes_find_what_is_active(modes, sparse):
     gamma = np.asarray(modes["Evidence"].hyper["gamma"])
     assert set(np.argsort(gamma)[-2:]) == set(ACTIVE)

@@ -43,6 +43,7 @@ def test_slice_sampling_leaves_a_distribution_as_it_is():
     assert scipy.stats.kstest(np.asarray(u), cdf).pvalue > 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.statistical
 def test_slice_and_closed_form_draw_the_same():
     """The inverse gamma through both branches."""

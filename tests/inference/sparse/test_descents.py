@@ -31,7 +31,7 @@ def method_of(name):
     return LOOSE if name.startswith("robust, ") else TIGHT
 
 
-FEW = ("proximal", "primal-dual")
+FEW = ("proximal",)
 pytestmark = pytest.mark.filterwarnings("ignore:the map explains:esijax.EsijaxWarning")
 
 

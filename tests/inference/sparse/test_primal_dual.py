@@ -54,7 +54,7 @@ def admm(problem, matrices, bounds, n=4000):
     return 0.5 * np.sum((data - gain @ z) ** 2) + bound @ np.linalg.norm(m @ z, axis=1)
 
 
-@pytest.mark.parametrize("name", ["TV", "SISSY"])
+@pytest.mark.parametrize("name", [pytest.param("TV", marks=pytest.mark.slow), "SISSY"])
 def test_on_the_sheet(problem, name):
     """Gap, distance, the same minimum as ADMM; flat or zero from the bound on, at once."""
     make = {"TV": TV, "SISSY": lambda a: SISSY(a, 0.4)}[name]

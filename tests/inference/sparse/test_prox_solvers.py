@@ -76,7 +76,6 @@ def _cases(names, daily):
 
 
 DAILY = {
-    "elastic-fixed",
     "groups-fixed",
     "sparse-groups-free",
     "entries-free",

@@ -32,8 +32,11 @@ def problem(request):
 
 @pytest.mark.parametrize(
     ("fraction", "ratio", "wsize", "tstep"),
-    [(0.4, 0.1, 16, 4), (0.3, 0.6, 16, 4), (0.3, 0.2, [4, 16], [2, 4])],
-    ids=["blocks", "entries", "two dictionaries"],
+    [
+        pytest.param(0.4, 0.1, 16, 4, id="blocks"),
+        pytest.param(0.3, 0.6, 16, 4, id="entries"),
+        pytest.param(0.3, 0.2, [4, 16], [2, 4], id="two dictionaries", marks=pytest.mark.slow),
+    ],
 )
 def test_equal_to_mne(problem, fraction, ratio, wsize, tstep):
     model = TimeFrequency(ej.relative(fraction), ratio, wsize, tstep)
