@@ -1,6 +1,6 @@
 """Speed of two trees of esijax on the same work, after compilation, in turns, on one core.
 
-    taskset -c 0 python benchmarks/two_trees.py OLD NEW
+    taskset -c 0 python benchmarks/two_trees.py OLD NEW [NAME ...]
 
 OLD and NEW are folders that hold `esijax`. Prints the shortest of the times of each, and their
 ratio. Data: the sample subject (`ESIJAX_DATA`, or ../shared/data).
@@ -14,6 +14,7 @@ import warnings
 from pathlib import Path
 
 TURNS, REPEATS = 3, 3
+NAMES = ("from_mne", "Linear", "MAP", "irMxNE", "path", "EM", "Laplace", "NUTS")
 
 
 def work(name):
@@ -38,6 +39,10 @@ def work(name):
         "from_mne": lambda: ej.from_mne(evoked, forward, cov, loose=0).data,
         "Linear": lambda: ej.solve(problem, ej.models.MinimumNorm(), ej.inference.Linear()).std,
         "MAP": lambda: ej.solve(problem, ej.models.L21(ej.relative(0.3)), ej.inference.MAP()).mean,
+        "irMxNE": lambda: ej.solve(
+            problem, ej.models.L21(ej.models.relative(0.3)), ej.inference.Reweighted()
+        ).mean,
+        "path": lambda: ej.inference.select.path(problem, ej.models.L21(1.0))[-1].mean,
         "EM": lambda: ej.solve(problem, ej.models.ARD(), ej.inference.EM(max_iter=100)).mean,
         "Laplace": lambda: ej.solve(problem, patches, ej.inference.Laplace(), key=key).mean,
         "NUTS": lambda: ej.solve(problem, patches, ej.inference.NUTS(40, 40, 1), key=key).mean,
@@ -58,8 +63,8 @@ def one(name):
     print(min(times))
 
 
-def main(old, new):
-    for name in ("from_mne", "Linear", "MAP", "EM", "Laplace", "NUTS"):
+def main(old, new, *chosen):
+    for name in chosen or NAMES:
         times = {old: [], new: []}
         for _ in range(TURNS):
             for tree in (old, new):
@@ -75,4 +80,4 @@ if __name__ == "__main__":
     if sys.argv[1] == "--one":
         one(sys.argv[2])
     else:
-        main(*(str(Path(tree).resolve()) for tree in sys.argv[1:3]))
+        main(*(str(Path(tree).resolve()) for tree in sys.argv[1:3]), *sys.argv[3:])

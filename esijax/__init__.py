@@ -32,6 +32,7 @@ __all__ = [
     "from_mne",
     "inference",
     "io",
+    "learn",
     "load",
     "metrics",
     "models",
@@ -63,7 +64,7 @@ _HOME = {
     "to_arviz": "esijax.io",
     "to_mne": "esijax.io",
 }
-_ROOMS = ("forward", "inference", "io", "metrics", "models", "simulate", "testing")
+_ROOMS = ("forward", "inference", "io", "learn", "metrics", "models", "simulate", "testing")
 
 
 def __getattr__(name: str):

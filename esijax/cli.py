@@ -1,4 +1,4 @@
-"""The command line: `esijax demo`, `localize`, `benchmark`, `info`; heavy imports wait."""
+"""The command line: `esijax demo`, `localize`, `benchmark`, `train`, `info`; heavy imports wait."""
 
 import os
 import sys
@@ -268,6 +268,41 @@ def benchmark(
         bads=bads,
         picks=picks,
     )
+
+
+@app.command
+def train(
+    task: Path,
+    /,
+    *,
+    out: Path = Path("esijax_train"),
+    seed: int = 0,
+    resume: Flag = False,
+) -> None:
+    """Train an unrolled solver on simulated data from heads of the average brain.
+
+    Writes weights.npz, for `ej.inference.Unrolled(ej.learn.load("weights.npz"))`.
+
+    Parameters
+    ----------
+    task
+        TOML file; keys that it leaves out have the values of the shipped weights' own task.
+    out
+        Folder for weights and checkpoint; made where there is none.
+    seed
+        Of the simulated data and of the first weights.
+    resume
+        Go on from the checkpoint in that folder.
+    """
+    from esijax.app.console import console
+
+    screen = console()
+    with screen.status("making heads") as status:
+        _prepare()
+        from esijax.app.train import run_train
+
+        path = run_train(task, out, seed, resume, status.update, status.stop)
+    screen.print(f"weights: {path.resolve()}", soft_wrap=True)
 
 
 @app.command

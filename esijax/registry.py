@@ -76,6 +76,12 @@ def _learned_variances(prior: str) -> Callable[[Any], Recipe]:
     return make
 
 
+def _unrolled(_lambda2) -> Recipe:
+    from esijax import inference, models
+
+    return Recipe(models.ARD(), inference.Unrolled())
+
+
 def _patches(sampled: bool) -> Callable[[Any], Recipe]:
     def make(_lambda2):
         from esijax import inference, models
@@ -201,6 +207,12 @@ _ENTRIES = (
         "StudentT",
         "the same, less sparse: a few strong sources over weak ones",
         _learned_variances("StudentT"),
+    ),
+    Entry(
+        "unrolled",
+        "where, and how sure, in everyday cases: six learned updates of the same variances",
+        _unrolled,
+        in_demo=(LAMBDA2,),
     ),
     Entry(
         "MxNE",

@@ -9,6 +9,7 @@ import pandas as pd
 
 from esijax import __version__
 from esijax._files import replacing
+from esijax.metrics.large import EDGES
 
 SHOWN = {  # metric -> heading, digits, what is best
     "peak_error_mm": ("peak error (mm)", 1, "0"),
@@ -22,7 +23,11 @@ SHOWN = {  # metric -> heading, digits, what is best
     "coverage_90_chosen": ("90 % coverage, chosen", 2, ""),
     "coverage_90_active": ("90 % coverage, active", 2, ""),
     "coverage_90_inactive": ("90 % coverage, inactive", 3, ""),
+    "coverage_50_active": ("50 % coverage, active", 2, ""),
     "crps_active_nAm": ("CRPS, active (nA m)", 2, "0"),
+    "emd_mm": ("earth mover's distance (mm)", 1, "0"),
+    "large_brier": ("Brier score of Pr(large), a map", 2, "0"),
+    "large_brier_never": ("the same of always saying no", 2, ""),
     "failed": ("share that failed", 2, "0"),
 }
 LEGEND = (
@@ -30,14 +35,18 @@ LEGEND = (
     "the nearest active location. Size correlation: of the active sources' amplitudes over time. "
     "Coverage of 90 % intervals: of all sources, of the largest 1 % of the map (chosen), of the "
     "truly active and inactive. That of all and of the chosen is nominal where the truth comes "
-    "from the prior, which here it does not; that of the truly active never needs to be. Data sets "
-    "that failed are left out of the other tables. Medians; coverage and failures: means."
+    "from the prior, which here it does not; that of the truly active never needs to be. "
+    "Pr(large): that a source along the normal exceeds a quarter of the largest true one, at the "
+    "peak. Data sets that failed are left out of the other tables. Medians over data sets; of "
+    "coverage, AUC, Brier scores and failures: means."
 )
+WHAT = ("count", "stated", "true")
+MEANS = ("coverage", "failed", "auc", "large")
 PEERS = ("mne:", "calibrain:", "invert:")
 
 
 def summary(results: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Medians over seeds: scenarios x methods (coverage: means, as shares are).
+    """Medians over seeds: scenarios x methods; means of shares and probabilities.
 
     Parameters
     ----------
@@ -51,13 +60,42 @@ def summary(results: pd.DataFrame, metric: str) -> pd.DataFrame:
         Empty where no method has the metric.
     """
     rows = results[results["metric"] == metric]
-    how = "mean" if metric.startswith(("coverage", "failed")) else "median"
+    how = "mean" if metric.startswith(MEANS) else "median"
     table = rows.pivot_table("value", "scenario", "method", aggfunc=how)
     order = [list(dict.fromkeys(results[k])) for k in ("scenario", "method")]
     return table.reindex(
         index=[s for s in order[0] if s in table.index],
         columns=[m for m in order[1] if m in table.columns],
     )
+
+
+def exceedance(results: pd.DataFrame, scenario: str) -> pd.DataFrame:
+    """Stated and true share of large sources: methods x bins of stated probability.
+
+    Parameters
+    ----------
+    results : DataFrame
+        From `run`.
+    scenario : str
+
+    Returns
+    -------
+    table : DataFrame of str
+        "stated -> true (sources a map)"; empty where no method states a probability.
+    """
+    rows = results[(results["scenario"] == scenario) & results["metric"].str.startswith("large_")]
+    sums = rows.pivot_table("value", "method", "metric", aggfunc="sum")
+    maps = rows.groupby("method")["seed"].nunique()
+    out = pd.DataFrame(index=[m for m in dict.fromkeys(rows["method"]) if m in sums.index])
+    edges = (0.0, *EDGES, 1.0)
+    for k in range(len(EDGES) + 1):
+        cells = []
+        for method in out.index:
+            n, stated, true = (sums.loc[method, f"large_{w}_{k}"] for w in WHAT)
+            one = f"{stated / n:.2f} -> {true / n:.2f} ({n / maps[method]:.0f})" if n else "-"
+            cells.append(one)
+        out[f"{edges[k]:g} to {edges[k + 1]:g}"] = cells
+    return out
 
 
 def markdown(results: pd.DataFrame, metrics: Sequence[str] = tuple(SHOWN)) -> str:
@@ -75,6 +113,14 @@ def markdown(results: pd.DataFrame, metrics: Sequence[str] = tuple(SHOWN)) -> st
             cells = ["-" if pd.isna(v) else f"{v:.{digits}f}" for v in row]
             lines.append(f"| {name} | " + " | ".join(cells) + " |")
         parts.append("\n".join(lines))
+    for scenario in dict.fromkeys(results["scenario"]):
+        table = exceedance(results, scenario)
+        if len(table):
+            parts.append(f"### Pr(large) stated -> true (sources a map): {scenario}")
+            lines = ["| method | " + " | ".join(table.columns) + " |"]
+            lines.append("|---" * (1 + table.shape[1]) + "|")
+            lines += [f"| {name} | " + " | ".join(row) + " |" for name, row in table.iterrows()]
+            parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"
 
 
@@ -109,6 +155,12 @@ def write_page(results: pd.DataFrame, path: Path, command: str) -> Path:
         figure = draw(results, metric)
         page.add_figure(figure, title=f"{heading}, spread", tags=("plot",))
         plt.close(figure)
+    for scenario in dict.fromkeys(results["scenario"]):
+        table = exceedance(results, scenario)
+        if len(table):
+            style = table.to_html(classes="table table-sm w-auto", border=0)
+            title = f"Pr(large) stated -> true (sources a map): {scenario}"
+            page.add_html(style, title=title, tags=("table",))
     with replacing(path) as temporary:
         page.save(temporary, open_browser=False, overwrite=True, verbose="ERROR")
     return path

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from esijax.benchmark.study import Study
 from esijax.estimate import Estimate
 
 GIVE_UP = 3  # failures from the start
+HAS_EMD = find_spec("ot") is not None  # POT, the extra "emd"
 
 
 def run(
@@ -131,7 +133,8 @@ def scored(case: Case, solve: Callable[[Case], Any], failures: list[str]) -> dic
     except Exception as error:  # another program may raise whatever it likes
         failures.append(f"{type(error).__name__}: {error}".splitlines()[0])
         return {"failed": 1.0}
-    return {**card, **metrics.score_sizes(case.problem, mean, *about, at=case.at), "failed": 0.0}
+    sizes = metrics.score_sizes(case.problem, mean, *about, at=case.at, emd=HAS_EMD)
+    return {**card, **sizes, "failed": 0.0}
 
 
 def _cell(cells: Path, scenario: str, method: str) -> Path:

@@ -9,6 +9,7 @@ from esijax.inference.collapsed.sampling.gibbs import Gibbs
 from esijax.inference.collapsed.sampling.nuts import NUTS
 from esijax.inference.collapsed.variational import SVI
 from esijax.inference.compare import compare
+from esijax.inference.learned.unrolled import Unrolled
 from esijax.inference.linear.beamformer import LCMV
 from esijax.inference.linear.linear import Linear
 from esijax.inference.method import Method, Setup, State
@@ -41,6 +42,7 @@ __all__ = [
     "Reweighted",
     "Setup",
     "State",
+    "Unrolled",
     "compare",
     "debias",
     "local",

@@ -77,6 +77,8 @@ class Method(eqx.Module):
     ----------
     differentiable : bool
         Whether jax.grad passes through.
+    derivative_at_start : bool
+        Whether that derivative holds the start, which follows the data otherwise.
     needs_key : bool
         Whether random numbers are drawn.
     learns_noise, takes_robust : bool
@@ -88,6 +90,7 @@ class Method(eqx.Module):
     """
 
     differentiable: ClassVar[bool] = False
+    derivative_at_start: ClassVar[bool] = False
     needs_key: ClassVar[bool] = False
     learns_noise: ClassVar[bool] = False
     takes_robust: ClassVar[bool] = False

@@ -18,6 +18,7 @@ from esijax.metrics.interval import (
     interval_score,
     largest,
 )
+from esijax.metrics.large import large_scores, prob_large
 
 
 class SourceMap(eqx.Module):
@@ -108,6 +109,10 @@ def score_map(
     out["cosine"] = course.cosine(source_map.mean, source_map.truth)
     if source_map.std is not None:
         out |= _uncertain(source_map, source_map.std, largest(amplitude, share))
+        mean, std = source_map.member_mean, source_map.member_std
+        if mean is None or std is None:
+            mean, std = source_map.mean[None], source_map.std[None]
+        out |= large_scores(*prob_large(mean[..., -1], std[..., -1], source_map.truth[:, -1]))
     if source_map.prob_active is not None:
         out |= _probable(source_map, source_map.prob_active)
     return out

@@ -132,6 +132,7 @@ def score_sizes(
     centres: Float[ArrayLike, "sources 3"],
     *,
     at: Any = "peak",
+    emd: bool = False,
 ) -> dict[str, float]:
     """Scores that can be asked of any map, whatever its unit and without uncertainty.
 
@@ -144,7 +145,7 @@ def score_sizes(
         Its data, grid and times.
     mean : (locations, kept, times)
         The map, of as many components as the program gives.
-    truth_sources, active, centres, at
+    truth_sources, active, centres, at, emd
         As of `score`.
 
     Returns
@@ -193,7 +194,7 @@ def score_sizes(
     heard = courses[1].std(axis=-1) > 0
     each = np.nan_to_num(np.asarray(course.correlation(courses[0][heard], courses[1][heard])))
     out["size_correlation"] = float(each.mean()) if heard.any() else float("nan")
-    return out | _source_scores(source_map, grid, False)
+    return out | _source_scores(source_map, grid, emd)
 
 
 def _checked_truth(problem: Problem, truth: Any, active: Any, centres: Any):

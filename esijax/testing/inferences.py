@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import numpyro.distributions as dist
 
+from esijax.estimate import Estimate
 from esijax.inference import EM, MAP, NUTS, SVI, Evidence, Gibbs, Laplace, Linear, solve
 from esijax.inference.method import Method
 from esijax.models import ARD, L21, Components, MinimumNorm
@@ -36,11 +37,16 @@ def known_prior() -> Any:
     return Components([np.arange(4), np.arange(4, 9)], dist.LogNormal(0.0, 1.0))
 
 
+def _held(method: Method, init: Estimate | None) -> dict[str, Any]:
+    """The start, for a method whose derivative is that at a given start."""
+    return {"init": init} if method.derivative_at_start else {}
+
+
 def answer_of_model(method: Method, noise: Any = None) -> SolveObject:
     """The object is the prior or penalty."""
 
-    def answer(problem: Problem, model: Any) -> Any:
-        return solve(problem, model, method, noise=noise, key=jax.random.key(0))
+    def answer(problem: Problem, model: Any, init: Estimate | None = None) -> Any:
+        return solve(problem, model, method, noise=noise, key=jax.random.key(0), **_held(method, init))
 
     return answer
 
@@ -48,8 +54,8 @@ def answer_of_model(method: Method, noise: Any = None) -> SolveObject:
 def answer_of_noise(method: Method, model: Any) -> SolveObject:
     """The object is the noise model or data term."""
 
-    def answer(problem: Problem, noise: Any) -> Any:
-        return solve(problem, model, method, noise=noise, key=jax.random.key(0))
+    def answer(problem: Problem, noise: Any, init: Estimate | None = None) -> Any:
+        return solve(problem, model, method, noise=noise, key=jax.random.key(0), **_held(method, init))
 
     return answer
 
@@ -57,8 +63,8 @@ def answer_of_noise(method: Method, model: Any) -> SolveObject:
 def answer_of_method(model: Any) -> SolveObject:
     """The object is the method."""
 
-    def answer(problem: Problem, method: Any) -> Any:
-        return solve(problem, model, method, key=jax.random.key(0))
+    def answer(problem: Problem, method: Any, init: Estimate | None = None) -> Any:
+        return solve(problem, model, method, key=jax.random.key(0), **_held(method, init))
 
     return answer
 

@@ -5,9 +5,9 @@ prior, noise, penalty or method.
 """
 
 import logging
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import equinox as eqx
 import jax
@@ -17,10 +17,17 @@ import numpy as np
 from esijax.estimate import Estimate
 from esijax.problem import Problem
 
-SolveObject = Callable[[Problem, Any], Estimate]
 RTOL = 1e-6  # between ways to run the same arithmetic
 STEP = 3e-5  # of differences, relative to the data
 GRADIENT_RTOL = 1e-3
+
+
+class SolveObject(Protocol):
+    """From a problem, an object and perhaps an estimate to start from, to an estimate."""
+
+    def __call__(self, problem: Problem, thing: Any, init: Estimate | None = None) -> Estimate:
+        """Solve."""
+        ...
 
 
 class BrokenPromise(AssertionError):
@@ -87,14 +94,16 @@ def vmap_equals_loop(answer: SolveObject, problem: Problem, thing: Any) -> None:
 
 
 def gradient_equals_differences(answer: SolveObject, problem: Problem, thing: Any) -> None:
-    """The derivative of a number of the map with respect to the data."""
+    """The derivative of a number of the map with respect to the data, at a given start where the method says so."""
+    start = answer(problem, thing)
     weights = np.random.default_rng(0).standard_normal(problem.recording.shape)
     direction = jnp.asarray(weights) * jnp.std(problem.recording)
 
     @jax.jit
     def value_and_slope(at: Any) -> Any:
         def loss(at: Any) -> Any:
-            estimate = answer(problem.with_data(problem.recording + at * direction), thing)
+            moved = problem.with_data(problem.recording + at * direction)
+            estimate = answer(moved, thing, start)
             return jnp.sum((estimate.mean / estimate.scale.mean()) ** 2)
 
         return jax.value_and_grad(loss)(at)

@@ -95,6 +95,7 @@ class SVI(Method):
     num_samples: int = eqx.field(static=True, default=1000)
     num_maps: int = eqx.field(static=True, default=200)
     differentiable: ClassVar[bool] = True
+    derivative_at_start: ClassVar[bool] = True
     needs_key: ClassVar[bool] = True
     learns_noise: ClassVar[bool] = True
 

@@ -4,11 +4,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 from numpyro import handlers
 
 from esijax._ops.grams import few_and_large, grams
 from esijax._ops.safe import divisor
+from esijax._types import Scalar, Square
 from esijax.models.noise import Noise
 
 N_RAISES = 10
@@ -16,7 +17,19 @@ LEAST_SHARE = 1e-4  # of the largest variance
 
 
 def analytic_variances(marginal: Any) -> Float[Array, " components"]:
-    r"""Variances of the components that the minimum norm solution implies.
+    """Variances of the components of a `LinearMarginal` that the minimum norm solution implies."""
+    power, columns = marginal.data.power, marginal.data.n_columns
+    return implied_variances(marginal.factor, marginal.group, marginal.n_sources, power, columns)
+
+
+def implied_variances(
+    factor: Float[Array, "rank columns"],
+    group: Int[Array, " columns"],
+    n: int,
+    power: Square,
+    columns: Scalar,
+) -> Float[Array, " components"]:
+    r"""Variances of n components that the minimum norm solution implies.
 
     One step of expectation maximisation from equal variances,
 
@@ -26,21 +39,28 @@ def analytic_variances(marginal: Any) -> Float[Array, " components"]:
 
     Parameters
     ----------
-    marginal : LinearMarginal
+    factor : (rank, columns)
+        Sensor factors of all components side by side.
+    group : (columns,)
+        Component of each column.
+    n : int
+    power : (rank, rank)
+        Sum of products of the data over samples.
+    columns : ()
+        Number of samples.
     """
-    n = marginal.n_sources
-    power, columns = marginal.data.power, marginal.data.n_columns
-    factor, group, eye = marginal.factor, marginal.group, jnp.eye(len(marginal.data.power))
+    eye = jnp.eye(len(power), dtype=power.dtype)
     spread, modes = jnp.linalg.eigh(factor @ factor.T)  # the same for all levels
     energy = jnp.einsum("ri,rs,si->i", modes, power, modes)
-    levels = 10.0 ** jnp.arange(-4.0, 4.0)
+    levels = 10.0 ** jnp.arange(-4.0, 4.0, dtype=power.dtype)
     total = levels[:, None] * jnp.maximum(spread, 0.0) + 1.0
     fits = -0.5 * jnp.sum(columns * jnp.log(total) + energy / total, axis=1)
     level = levels[jnp.argmax(fits)]
     inverse = jnp.linalg.inv(level * factor @ factor.T + eye)
     gradient = inverse @ power @ inverse / columns - inverse
-    gain = jnp.zeros(n).at[group].add(jnp.sum(factor * (gradient @ factor), axis=0))
-    size = jnp.zeros(n).at[group].add(1.0)
+    zeros = jnp.zeros(n, power.dtype)
+    gain = zeros.at[group].add(jnp.sum(factor * (gradient @ factor), axis=0))
+    size = zeros.at[group].add(1.0)
     return jnp.maximum(level + level**2 * gain / size, 1e-3 * level)
 
 

@@ -216,7 +216,8 @@ def check_bounded(distributions: tuple[dist.Distribution, ...]) -> None:
     """Refuse densities that grow without limit: no most probable variance exists."""
     for block in variance_blocks(distributions):
         if block.proper and not is_traced(block):
-            _check_ends(block)
+            with jax.ensure_compile_time_eval():  # within jit the numbers are known all the same
+                _check_ends(block)
 
 
 def _check_ends(block: VarianceBlock) -> None:

@@ -1,0 +1,1 @@
+"""Learned inverses: their layers are updates of known solvers, their lead field an input."""

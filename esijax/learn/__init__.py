@@ -1,0 +1,9 @@
+"""Training of learned inverses: tasks, losses, networks that come out of them."""
+
+from esijax.learn.task import Task
+from esijax.learn.train import CHECKPOINT, train
+from esijax.models.networks import Trained
+from esijax.models.networks import load_network as load
+from esijax.models.networks import save_network as save
+
+__all__ = ["CHECKPOINT", "Task", "Trained", "load", "save", "train"]

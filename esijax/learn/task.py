@@ -1,0 +1,98 @@
+"""What a network is trained on, and how."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import equinox as eqx
+import numpy as np
+
+from esijax._types import InputError, check_positive
+from esijax.models.networks import MeshNetwork, Smoothing, VarianceNetwork
+from esijax.simulate import Scenario
+
+NETWORKS = {"mesh": MeshNetwork, "smoothing": Smoothing}
+SCHEDULE = {
+    "steps": 400,
+    "batch": 16,
+    "rate": 0.01,
+    "energy_weight": 0.2,
+    "held_out": 8,
+    "score_every": 50,
+    "patience": 6,
+}
+
+
+class Task(eqx.Module):
+    """Scenarios from which data are drawn, the network, and the schedule of training.
+
+    Parameters
+    ----------
+    scenarios : sequence of Scenario
+        Heads, channels, sources, noise, signal-to-noise ratios. The head that makes the data may
+        be another than the one that is inverted. Each step draws its data sets from one of them.
+    network : VarianceNetwork | "mesh" | "smoothing"
+        Where training starts.
+    steps : int
+        Updates of the weights.
+    batch : int
+        Data sets for each.
+    rate : float
+        Largest learning rate.
+    energy_weight : float
+        Weight of the energy distance of the maps beside the log score of the posterior.
+    held_out : int
+        Data sets of each scenario by which the network is scored and its constant is fitted.
+    score_every : int
+        Steps between two scores.
+    patience : int
+        Scores in a row without improvement after which training stops.
+
+    Raises
+    ------
+    InputError
+        Without scenarios or positions, or for numbers that are not positive.
+
+    Examples
+    --------
+    >>> import esijax as ej
+    >>> scenario = ej.simulate.Scenario(head, problem, sources, wave, noise)  # doctest: +SKIP
+    >>> task = ej.learn.Task([scenario], "mesh", steps=200)  # doctest: +SKIP
+    """
+
+    scenarios: tuple[Scenario, ...]
+    network: Any = eqx.field(default="mesh")
+    steps: int = eqx.field(static=True, default=400)
+    batch: int = eqx.field(static=True, default=16)
+    rate: float = eqx.field(static=True, default=0.01)
+    energy_weight: float = eqx.field(static=True, default=0.2)
+    held_out: int = eqx.field(static=True, default=8)
+    score_every: int = eqx.field(static=True, default=50)
+    patience: int = eqx.field(static=True, default=6)
+
+    def __init__(self, scenarios: Sequence[Scenario], network: Any = "mesh", **schedule: Any):
+        self.scenarios = tuple(scenarios)
+        if not self.scenarios or not all(isinstance(s, Scenario) for s in self.scenarios):
+            raise InputError("a task needs at least one ej.simulate.Scenario to draw data from.")
+        if not (isinstance(network, VarianceNetwork) or network in NETWORKS):
+            raise InputError(f"network must be one of {list(NETWORKS)} or a VarianceNetwork.")
+        self.network = network
+        given = {**SCHEDULE, **schedule}
+        unknown = sorted(set(given) - set(SCHEDULE))
+        if unknown:
+            raise InputError(f"a task has no {unknown[0]!r}; it has {list(SCHEDULE)}.")
+        for name, value in given.items():
+            whole = isinstance(SCHEDULE[name], int)
+            if whole and not (isinstance(value, int | np.integer) and value >= 1):
+                raise InputError(f"{name} must be a positive whole number, got {value!r}.")
+            if name != "energy_weight":
+                check_positive(value, name)
+            setattr(self, name, type(SCHEDULE[name])(value))
+
+    @property
+    def rank(self) -> int:
+        """Largest rank of all problems: to which each is padded."""
+        return max(s.problem.rank for s in self.scenarios)
+
+    def start(self, key: Any) -> VarianceNetwork:
+        """Network before the first step."""
+        return NETWORKS[self.network](key) if isinstance(self.network, str) else self.network

@@ -1,0 +1,151 @@
+"""Weights on disk: one npz of arrays and a JSON header; nothing in it is ever executed."""
+
+import functools
+import hashlib
+import io
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from esijax._files import read_whole, replacing
+from esijax._types import InputError
+from esijax.models.networks.variances import MeshNetwork, Smoothing, VarianceNetwork
+
+FORMAT = 1
+LARGEST = 20_000_000  # bytes
+SHIPPED = Path(__file__).parent / "unrolled.npz"
+_NETWORKS: dict[str, type[VarianceNetwork]] = {"mesh": MeshNetwork, "smoothing": Smoothing}
+
+
+class Trained(eqx.Module):
+    """A network with what is known of its training.
+
+    Parameters
+    ----------
+    network : VarianceNetwork
+    about_json : str
+        How it was trained (task, seed, scores), as JSON.
+    """
+
+    network: VarianceNetwork
+    about_json: str = eqx.field(static=True, default="{}")
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """How it was trained: task, seed, scores."""
+        return json.loads(self.about_json)
+
+
+def save_network(trained: Trained, path: str | Path) -> Path:
+    """Write a network in one piece: the file is whole, or the earlier one stays.
+
+    Parameters
+    ----------
+    trained : Trained
+    path : Path
+
+    Returns
+    -------
+    path : Path
+    """
+    path = Path(path)
+    kind = next((k for k, v in _NETWORKS.items() if type(trained.network) is v), None)
+    if kind is None:
+        raise InputError(
+            f"{type(trained.network).__name__} is no network of esijax: keep it with "
+            "equinox.tree_serialise_leaves, beside the code of its class."
+        )
+    arrays = {k: np.asarray(v, np.float32) for k, v in trained.network.layers.items()}
+    arrays["scale"] = np.asarray(trained.network.scale, np.float32)
+    header = {"format": FORMAT, "network": kind, "about": trained.about, "digest": _digest(arrays)}
+    text = np.frombuffer(json.dumps(header).encode(), np.uint8)
+    with replacing(path) as temporary:
+        buffer = io.BytesIO()
+        np.savez(buffer, header=text, **arrays)
+        temporary.write_bytes(buffer.getvalue())
+    return path
+
+
+def load_network(path: str | Path) -> Trained:
+    """Read a network.
+
+    Parameters
+    ----------
+    path : Path
+        From `save_network`.
+
+    Returns
+    -------
+    trained : Trained
+
+    Raises
+    ------
+    InputError
+        If the file is missing, damaged, too large, of another format or version, if it holds
+        objects, other shapes than its network has, or numbers that are not finite.
+    """
+    path = Path(path)
+    content = read_whole(path, LARGEST)
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        header = json.loads(arrays.pop("header").tobytes())
+        kind, version = header["network"], header["format"]
+        about, digest = header["about"], header["digest"]
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(
+            f"{path} holds no weights of esijax, or is damaged: train and save them again."
+        ) from error
+    if version != FORMAT or kind not in _NETWORKS:
+        raise InputError(
+            f"{path} was written by another version of esijax (network {kind!r}, format "
+            f"{version!r}; known are {list(_NETWORKS)}, {FORMAT}): train it again."
+        )
+    if digest != _digest(arrays):
+        raise InputError(f"{path} is damaged: its checksum is another. Train and save it again.")
+    return _on_device(Trained(_filled(kind, arrays, path), json.dumps(about)))
+
+
+def _on_device(trained: Trained) -> Trained:
+    """Weights as JAX arrays of the precision in use."""
+    return jax.tree.map(lambda a: jnp.asarray(a, float), trained)
+
+
+def _filled(kind: str, arrays: dict[str, np.ndarray], path: Path) -> VarianceNetwork:
+    """Put arrays into a network of the same shapes."""
+    scale = arrays.pop("scale", None)
+    size = np.shape(arrays.get("b1", arrays.get("step")))
+    network = None
+    if scale is not None and size and all(size):
+        network = jax.eval_shape(lambda: _NETWORKS[kind](jax.random.key(0), *size))
+    if network is None or _shapes(network.layers) != _shapes(arrays) or scale.shape:
+        raise InputError(f"{path} holds arrays of other shapes than its network ({kind!r}) has.")
+    if not all(a.dtype.kind == "f" and np.isfinite(a).all() for a in (*arrays.values(), scale)):
+        raise InputError(f"{path} holds weights that are not finite numbers.")
+    return eqx.tree_at(lambda n: (n.layers, n.scale), network, (arrays, scale))
+
+
+def _shapes(arrays: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    return {name: a.shape for name, a in arrays.items()}
+
+
+@functools.cache
+def shipped_network() -> Trained:
+    """The network that comes with esijax; see its `about`."""
+    with jax.ensure_compile_time_eval():  # the first call may be within jit
+        return load_network(SHIPPED)
+
+
+def _digest(arrays: dict[str, np.ndarray]) -> str:
+    """Checksum of all arrays with their names, shapes and types."""
+    h = hashlib.sha256()
+    for name in sorted(arrays):
+        a = np.ascontiguousarray(arrays[name])
+        h.update(f"{name}{a.shape}{a.dtype.str}".encode() + a.tobytes())
+    return h.hexdigest()
