@@ -19,7 +19,7 @@ def collapsed_methods() -> dict[str, Method]:
     return {
         "Linear": Linear(),
         "EM": EM(tol=None, max_iter=6),
-        "Evidence": Evidence(),
+        "Evidence": Evidence(rtol=1e-10, atol=1e-10),
         "Laplace": Laplace(num_samples=100, num_maps=6),
         "SVI": SVI(steps=12, num_particles=1, num_samples=100, num_maps=6),
         "NUTS": NUTS(20, 20, 2, max_tree_depth=4, num_maps=6),
