@@ -52,13 +52,13 @@ class Inputs(eqx.Module):
     def sigma(self, gamma: PerLocation) -> Covariance:
         """Covariance of the whitened data."""
         factor = self.factor
-        return (factor * gamma[self.owner]) @ factor.T + jnp.eye(len(factor), dtype=factor.dtype)
+        return (factor * gamma[self.owner][None]) @ factor.T + jnp.eye(len(factor), dtype=factor.dtype)
 
     def energies(self, gamma: PerLocation, cov: Covariance) -> tuple[PerLocation, PerLocation]:
         """Give q and z of each location."""
         inverse = jnp.linalg.inv(self.sigma(gamma))
         both = jnp.concatenate([inverse @ cov @ inverse, inverse]) @ self.factor
-        each = jnp.sum(both.reshape(2, *self.gain.shape) * self.gain, axis=(1, 3))
+        each = jnp.sum(both.reshape(2, *self.gain.shape) * self.gain[None], axis=(1, 3))
         return jnp.maximum(each[0], LEAST_POWER), each[1]
 
     def solve(self, network: VarianceNetwork, cov: Covariance) -> PerLocation:
@@ -96,7 +96,7 @@ def inputs_of(problem: Problem, rank: int) -> Inputs:
     pad = ((0, rank - problem.rank), (0, 0))
     distance = 100.0 * jnp.linalg.norm(positions[:, None] - positions[None], axis=-1)
     made = Inputs(
-        jnp.pad(problem.gain * problem.prior_scale, (*pad, (0, 0))),
+        jnp.pad(problem.gain * problem.prior_scale[None], (*pad, (0, 0))),
         jnp.pad(problem.whitener.matrix, pad),
         NANO * problem.prior_scale * problem.source_unit,
         mesh,
@@ -132,7 +132,7 @@ def draw_examples(
         near_peak = jnp.abs(jnp.arange(n_times) - peak) <= length // 2
         share = near_peak / jnp.sum(near_peak)
         amplitude = jnp.sqrt(jnp.sum(sources**2, axis=1) @ share)
-        cov = (data * share) @ data.T
+        cov = (data * share[None]) @ data.T
         return Examples(cov, data[:, peak], sources[..., peak], amplitude)
 
     return _in_float32(jax.vmap(one)(keys))

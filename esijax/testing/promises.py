@@ -5,9 +5,9 @@ prior, noise, penalty or method.
 """
 
 import logging
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -21,13 +21,7 @@ RTOL = 1e-6  # between ways to run the same arithmetic
 STEP = 3e-5  # of differences, relative to the data
 GRADIENT_RTOL = 1e-3
 
-
-class SolveObject(Protocol):
-    """From a problem, an object and perhaps an estimate to start from, to an estimate."""
-
-    def __call__(self, problem: Problem, thing: Any, init: Estimate | None = None) -> Estimate:
-        """Solve."""
-        ...
+SolveObject = Callable[..., Estimate]  # (problem, object, estimate to start from: optional)
 
 
 class BrokenPromise(AssertionError):

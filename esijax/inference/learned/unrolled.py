@@ -19,7 +19,6 @@ from esijax.models.hyperpriors import Flat
 from esijax.models.marginals import LinearMarginal
 from esijax.models.networks import Trained, VarianceNetwork, neighbours, shipped_network, unrolled
 from esijax.models.networks.variances import mm_step
-from esijax.models.noise import White
 from esijax.models.priors.scale_mixture import ARD
 
 N_CHECK = 3  # updates of EM after the network's, to see what they add to the evidence
@@ -116,11 +115,6 @@ class Unrolled(Method):
                 f"Unrolled was trained for the flat ARD prior, got {type(model).__name__}"
                 f"{' with a hyper-prior' if isinstance(model, ARD) else ''}: give ej.models.ARD(), "
                 "or use inference.EM or Evidence for this one."
-            )
-        if not (setup.noise is None or isinstance(setup.noise, White)):
-            raise InputError(
-                f"Unrolled takes the noise covariance as given and learns none: leave out "
-                f"noise={type(setup.noise).__name__}, or use inference.EM."
             )
         eqx.filter_eval_shape(lambda p: neighbours(p.geometry), setup.problem)
 

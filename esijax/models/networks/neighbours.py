@@ -99,15 +99,15 @@ def _by_position(positions) -> tuple[Table, Array]:
     """The nearest; two are neighbours if they are as near to each other as to their sixth."""
     n = len(positions)
     most = min(MOST, n - 1)
+    if most == 0:
+        return jnp.zeros((n, 0), int), jnp.zeros((n, 0), bool)
 
     def nearest(position):
-        distance = jnp.linalg.norm(positions - position, axis=1)
+        distance = jnp.linalg.norm(positions - position[None], axis=1)
         minus, index = jax.lax.top_k(-distance, most + 1)
         return -minus[1:], index[1:]
 
     distance, index = jax.lax.map(nearest, positions, batch_size=min(ROWS_AT_A_TIME, n))
-    if most == 0:
-        return index, jnp.zeros((n, 0), bool)
     reach = 1.25 * distance[:, min(NEAREST, most) - 1]
     near = distance <= jnp.minimum(reach[:, None], reach[index])
     mutual = jnp.any(index[index] == jnp.arange(n)[:, None, None], axis=-1)

@@ -182,8 +182,8 @@ def features(
 
 def _correction(weights, own, mesh: Neighbours) -> PerLocation:
     """Bounded, zero where the last layer is."""
-    hidden = _with_average(own, mesh) @ weights["w1"] + weights["b1"]
-    hidden = _with_average(jax.nn.gelu(hidden), mesh) @ weights["w2"] + weights["b2"]
+    hidden = _with_average(own, mesh) @ weights["w1"] + weights["b1"][None]
+    hidden = _with_average(jax.nn.gelu(hidden), mesh) @ weights["w2"] + weights["b2"][None]
     last = jnp.concatenate([jax.nn.gelu(hidden), own], axis=-1) @ weights["w3"] + weights["b3"]
     return LARGEST_CORRECTION * jnp.tanh(last)
 

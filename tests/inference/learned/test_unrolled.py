@@ -1,5 +1,7 @@
 """The unrolled solver: EM where nothing is learned; the same map whatever the order and units."""
 
+import warnings
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -40,9 +42,9 @@ def _with(network, **layers):
     return eqx.tree_at(lambda n: n.layers, network, network.layers | layers)
 
 
-@pytest.mark.parametrize("n_orients", [1, 3])
-@pytest.mark.parametrize("n_times", [5, 30])
-@pytest.mark.parametrize("kind", ["mesh", "smoothing"])
+@pytest.mark.parametrize(
+    ("n_orients", "n_times", "kind"), [(1, 9, "mesh"), (3, 30, "mesh"), (1, 9, "smoothing")]
+)
 def test_without_corrections_it_is_em(n_orients, n_times, kind):
     problem = made(n_orients, n_times)
     plain = MeshNetwork(jax.random.key(0))
@@ -111,7 +113,7 @@ def test_what_it_does_not_take():
         ej.solve(problem, ej.models.StudentT(), method)
     with pytest.raises(ej.InputError, match=r"with a hyper-prior"):
         ej.solve(problem, ej.models.ARD(dist.Gamma(1.0, 1.0)), method)
-    with pytest.raises(ej.InputError, match=r"learns none.*EM"):
+    with pytest.raises(ej.InputError, match=r"Unrolled takes the noise covariance as it is"):
         ej.solve(problem, ARD, method, noise=ej.models.noise.Scalar())
     rng = np.random.default_rng(0)
     nowhere = ej.from_arrays(rng.standard_normal((4, 6)), rng.standard_normal((4, 2)), noise_cov=1.0)
@@ -130,7 +132,9 @@ def test_small_problems(n, rank, n_times):
         gain[:, 2] = 0.0
     positions = 0.02 * rng.standard_normal((n, 3))
     data = rng.standard_normal((rank, n_times))
-    problem = ej.from_arrays(gain, data, noise_cov=1.0, positions=positions)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ej.EsijaxWarning)
+        problem = ej.from_arrays(gain, data, noise_cov=1.0, positions=positions)
     estimate = ej.solve(problem, ARD, ej.inference.Unrolled())
     assert np.isfinite(np.asarray(estimate.mean)).all()
     assert np.isfinite(np.asarray(estimate.std)).all()

@@ -111,7 +111,8 @@ def test_a_network_of_ones_own():
             return log_gamma - weights["by"]
 
     network = Halves({"by": jnp.full(3, np.log(2.0))}, jnp.asarray(1.0))
-    got = unrolled(network, lambda g: (g, g), jnp.zeros(2), None)
+    mesh = neighbours(ej.Geometry(positions=jnp.eye(2, 3)))
+    got = unrolled(network, lambda g: (g, g), jnp.zeros(2), mesh)
     np.testing.assert_allclose(np.exp(got), 0.125)
     with pytest.raises(ej.InputError, match="Halves is no network of esijax"):
         save_network(Trained(network), "halves.npz")
@@ -178,7 +179,7 @@ def test_a_huge_file_is_refused_before_it_is_read(tmp_path):
     path = tmp_path / "weights.npz"
     with path.open("wb") as file:
         file.truncate(2_000_000_000)
-    with pytest.raises(ej.InputError, match="bytes|large"):
+    with pytest.raises(ej.InputError, match="2.0 GB, more than"):
         load_network(path)
     with pytest.raises(ej.InputError, match="no such file|does not exist|is missing"):
         load_network(tmp_path / "none.npz")
