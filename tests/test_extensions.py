@@ -108,6 +108,13 @@ def test_the_guide_to_methods_runs():
     assert names["together"](jnp.stack([names["problem"].recording] * 2)).shape == (2, 30, 1, 8)
 
 
+def test_the_guide_to_networks_runs():
+    blocks = re.findall(r"```python\n(.*?)```", (DOCS / "learned.md").read_text(), re.DOTALL)
+    names: dict = {}
+    exec(compile("\n".join(blocks), "learned.md", "exec"), names)
+    assert int(abs(names["estimate"].mean[:, 0, 0]).argmax()) == 4
+
+
 # ------------------------------------------------------------------ priors, noise
 SEVERAL = {
     "EM": ej.inference.EM(max_iter=20),

@@ -48,6 +48,7 @@ INFERENCE = (
     "linear",
     "collapsed",
     "sparse",
+    "learned",
     "sensitivity",
     "select",
 )

@@ -40,6 +40,7 @@ HOMES = {
     "GuideChecks": "esijax.inference.collapsed._weights",
     "ChainDiagnostics": "esijax.inference.collapsed.sampling._verdict",
     "SweepDiagnostics": "esijax.inference.collapsed.sampling._verdict",
+    "EvidenceCheck": "esijax.inference.learned.unrolled",
     "Optimality": "esijax.inference.sparse.base.optimality",
     # source covariances
     "Diagonal": "esijax.models.source_cov",

@@ -3,7 +3,7 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
 from esijax.models.marginals import implied_variances
 from esijax.models.networks import Neighbours, VarianceNetwork, neighbours, unrolled
@@ -83,10 +83,10 @@ class Examples(eqx.Module):
         Root mean square of the true sources over time, nA m.
     """
 
-    cov: Float[Array, "sets rank rank"]
-    peak: Float[Array, "sets rank"]
-    sources: Float[Array, "sets locations orients"]
-    amplitude: Float[Array, "sets locations"]
+    cov: Float[Array, "*sets rank rank"]
+    peak: Float[Array, "*sets rank"]
+    sources: Float[Array, "*sets locations orients"]
+    amplitude: Float[Array, "*sets locations"]
 
 
 def inputs_of(problem: Problem, rank: int) -> Inputs:
@@ -107,7 +107,7 @@ def inputs_of(problem: Problem, rank: int) -> Inputs:
 
 @eqx.filter_jit
 def draw_examples(
-    scenario: Scenario, inputs: Inputs, near: Int[Array, " fine"], keys: PRNGKeyArray
+    scenario: Scenario, inputs: Inputs, near: Int[Array, " fine"], keys: Key[Array, " sets"]
 ) -> Examples:
     """Simulate one data set per key.
 

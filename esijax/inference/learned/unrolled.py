@@ -24,7 +24,7 @@ from esijax.models.priors.scale_mixture import ARD
 N_CHECK = 3  # updates of EM after the network's, to see what they add to the evidence
 
 
-class EvidenceLeft(Diagnostics):
+class EvidenceCheck(Diagnostics):
     """What the network's variances leave of the evidence.
 
     Parameters
@@ -131,7 +131,7 @@ class Unrolled(Method):
             more = more + mm_step(*model.energy(model.filter(jnp.exp(more))))
         evidence = target.log_evidence(target.unpack(gamma))
         after = target.log_evidence(target.unpack(jnp.exp(more)))
-        left = EvidenceLeft(evidence, after, network.scale)
+        left = EvidenceCheck(evidence, after, network.scale)
         return point_estimate(
             target,
             target.unpack(network.scale * gamma),

@@ -91,6 +91,10 @@ def load_network(path: str | Path) -> Trained:
         objects, other shapes than its network has, or numbers that are not finite.
     """
     path = Path(path)
+    if path.is_file() and path.stat().st_size > LARGEST:
+        raise InputError(
+            f"{path} has {path.stat().st_size / 1e6:.0f} MB; weights have {LARGEST / 1e6:.0f} at most."
+        )
     content = read_whole(path, LARGEST)
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as file:

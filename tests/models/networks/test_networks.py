@@ -179,9 +179,9 @@ def test_a_huge_file_is_refused_before_it_is_read(tmp_path):
     path = tmp_path / "weights.npz"
     with path.open("wb") as file:
         file.truncate(2_000_000_000)
-    with pytest.raises(ej.InputError, match="2.0 GB, more than"):
+    with pytest.raises(ej.InputError, match="2000 MB"):
         load_network(path)
-    with pytest.raises(ej.InputError, match="no such file|does not exist|is missing"):
+    with pytest.raises(ej.InputError, match="cannot be read"):
         load_network(tmp_path / "none.npz")
 
 
