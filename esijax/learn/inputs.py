@@ -107,7 +107,11 @@ def inputs_of(problem: Problem, rank: int) -> Inputs:
 
 @eqx.filter_jit
 def draw_examples(
-    scenario: Scenario, inputs: Inputs, near: Int[Array, " fine"], keys: Key[Array, " sets"]
+    scenario: Scenario,
+    inputs: Inputs,
+    near: Int[Array, " fine"],
+    keys: Key[Array, " sets"],
+    windows: tuple[int, ...] = WINDOWS,
 ) -> Examples:
     """Simulate one data set per key.
 
@@ -119,6 +123,9 @@ def draw_examples(
     near : (locations of the head,)
         ``scenario.head.nearest(scenario.problem)``.
     keys : (sets,)
+    windows : tuple of int
+        Samples around the peak of which the covariance is made, drawn for each set; all samples
+        are one more.
     """
 
     def one(key: PRNGKeyArray) -> Examples:
@@ -128,7 +135,7 @@ def draw_examples(
         sources = NANO * draw.truth.sources_on(scenario.problem, near)
         peak = jnp.argmax(jnp.sum(data**2, axis=0))
         n_times = data.shape[1]
-        length = jax.random.choice(k_window, jnp.array([*WINDOWS, n_times]))
+        length = jax.random.choice(k_window, jnp.array([*windows, n_times]))
         near_peak = jnp.abs(jnp.arange(n_times) - peak) <= length // 2
         share = near_peak / jnp.sum(near_peak)
         amplitude = jnp.sqrt(jnp.sum(sources**2, axis=1) @ share)
