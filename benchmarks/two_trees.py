@@ -39,9 +39,11 @@ def work(name):
         "from_mne": lambda: ej.from_mne(evoked, forward, cov, loose=0).data,
         "Linear": lambda: ej.solve(problem, ej.models.MinimumNorm(), ej.inference.Linear()).std,
         "MAP": lambda: ej.solve(problem, ej.models.L21(ej.relative(0.3)), ej.inference.MAP()).mean,
-        "irMxNE": lambda: ej.solve(
-            problem, ej.models.L21(ej.models.relative(0.3)), ej.inference.Reweighted()
-        ).mean,
+        "irMxNE": lambda: (
+            ej.solve(
+                problem, ej.models.L21(ej.models.relative(0.3)), ej.inference.Reweighted()
+            ).mean
+        ),
         "path": lambda: ej.inference.select.path(problem, ej.models.L21(1.0))[-1].mean,
         "EM": lambda: ej.solve(problem, ej.models.ARD(), ej.inference.EM(max_iter=100)).mean,
         "Laplace": lambda: ej.solve(problem, patches, ej.inference.Laplace(), key=key).mean,

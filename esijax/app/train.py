@@ -162,7 +162,9 @@ def run_train(
     """
     settings = read_task(path)
     if (out / learn.CHECKPOINT).exists() and not resume:
-        raise InputError(f"{out} holds a training already: --resume goes on, or give another --out.")
+        raise InputError(
+            f"{out} holds a training already: --resume goes on, or give another --out."
+        )
     out.mkdir(parents=True, exist_ok=True)
     task = task_of(settings, seed, tell)
     ready()

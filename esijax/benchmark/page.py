@@ -119,7 +119,8 @@ def markdown(results: pd.DataFrame, metrics: Sequence[str] = tuple(SHOWN)) -> st
             parts.append(f"### Pr(large) stated -> true (sources a map): {scenario}")
             lines = ["| method | " + " | ".join(table.columns) + " |"]
             lines.append("|---" * (1 + table.shape[1]) + "|")
-            lines += [f"| {name} | " + " | ".join(row) + " |" for name, row in table.iterrows()]
+            for name, row in table.iterrows():
+                lines.append(f"| {name} | " + " | ".join(map(str, row)) + " |")
             parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"
 

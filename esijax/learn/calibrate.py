@@ -20,9 +20,7 @@ CHOSEN = 0.01  # share of the locations with the largest posterior mean
 SCALES = np.geomspace(0.25, 32.0, 29)
 
 
-def calibrate(
-    trained: Trained, scenarios: Sequence[Scenario], *, key: Any, n: int = 24
-) -> Trained:
+def calibrate(trained: Trained, scenarios: Sequence[Scenario], *, key: Any, n: int = 24) -> Trained:
     """Fit the constant of a network anew, on simulations of given scenarios.
 
     Parameters

@@ -52,7 +52,9 @@ class Inputs(eqx.Module):
     def sigma(self, gamma: PerLocation) -> Covariance:
         """Covariance of the whitened data."""
         factor = self.factor
-        return (factor * gamma[self.owner][None]) @ factor.T + jnp.eye(len(factor), dtype=factor.dtype)
+        return (factor * gamma[self.owner][None]) @ factor.T + jnp.eye(
+            len(factor), dtype=factor.dtype
+        )
 
     def energies(self, gamma: PerLocation, cov: Covariance) -> tuple[PerLocation, PerLocation]:
         """Give q and z of each location."""
@@ -91,8 +93,8 @@ class Examples(eqx.Module):
 
 def inputs_of(problem: Problem, rank: int) -> Inputs:
     """Read a problem, padded to a common rank."""
-    positions = problem.geometry.positions
-    mesh = neighbours(problem.geometry)
+    mesh = neighbours(problem.geometry)  # refuses a problem without positions
+    positions = jnp.asarray(problem.geometry.positions)
     pad = ((0, rank - problem.rank), (0, 0))
     distance = 100.0 * jnp.linalg.norm(positions[:, None] - positions[None], axis=-1)
     made = Inputs(

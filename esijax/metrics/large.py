@@ -16,7 +16,7 @@ def prob_large(
     truth: Values,
     share: float = SHARE,
 ) -> tuple[Values, Bool[Array, " locations"]]:
-    """Probability that a source exceeds a share of the largest true amplitude, and whether it does.
+    """Probability that a source exceeds a share of the largest true one, and whether it does.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ def prob_large(
     Returns
     -------
     probability : (locations,)
-        Pr(\\|x\\| > share * max \\|truth\\|).
+        Pr(abs(x) > share * max abs(truth)).
     large : bool, (locations,)
 
     Examples

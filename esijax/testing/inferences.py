@@ -46,7 +46,9 @@ def answer_of_model(method: Method, noise: Any = None) -> SolveObject:
     """The object is the prior or penalty."""
 
     def answer(problem: Problem, model: Any, init: Estimate | None = None) -> Any:
-        return solve(problem, model, method, noise=noise, key=jax.random.key(0), **_held(method, init))
+        return solve(
+            problem, model, method, noise=noise, key=jax.random.key(0), **_held(method, init)
+        )
 
     return answer
 
@@ -55,7 +57,9 @@ def answer_of_noise(method: Method, model: Any) -> SolveObject:
     """The object is the noise model or data term."""
 
     def answer(problem: Problem, noise: Any, init: Estimate | None = None) -> Any:
-        return solve(problem, model, method, noise=noise, key=jax.random.key(0), **_held(method, init))
+        return solve(
+            problem, model, method, noise=noise, key=jax.random.key(0), **_held(method, init)
+        )
 
     return answer
 

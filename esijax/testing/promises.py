@@ -88,7 +88,7 @@ def vmap_equals_loop(answer: SolveObject, problem: Problem, thing: Any) -> None:
 
 
 def gradient_equals_differences(answer: SolveObject, problem: Problem, thing: Any) -> None:
-    """The derivative of a number of the map with respect to the data, at a given start where the method says so."""
+    """The derivative of a number of the map by the data; at a given start where methods say so."""
     start = answer(problem, thing)
     weights = np.random.default_rng(0).standard_normal(problem.recording.shape)
     direction = jnp.asarray(weights) * jnp.std(problem.recording)

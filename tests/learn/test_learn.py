@@ -15,7 +15,6 @@ import training
 import esijax as ej
 from esijax.app.train import DEFAULTS, read_task
 from esijax.learn import inputs, loss
-
 from esijax.learn.calibrate import fitted_scale
 from esijax.models.networks import MeshNetwork
 
@@ -44,7 +43,9 @@ def test_examples_are_the_simulations(task, data):
         drawn = scenario.draw(jax.random.split(key)[0])
         y = whitener @ np.asarray(drawn.recording)
         peak = int(np.argmax((y**2).sum(axis=0)))
-        windows = [np.abs(np.arange(y.shape[1]) - peak) <= n // 2 for n in (*inputs.WINDOWS, y.shape[1])]
+        windows = [
+            np.abs(np.arange(y.shape[1]) - peak) <= n // 2 for n in (*inputs.WINDOWS, y.shape[1])
+        ]
         covs = [y[:, w] @ y[:, w].T / w.sum() for w in windows]
         cov = np.asarray(found.cov[i])[:rank, :rank]
         assert min(np.abs(cov - c).max() for c in covs) < 1e-4 * np.abs(cov).max()
@@ -78,7 +79,7 @@ def test_training_solves_as_the_product_does(task, data):
 
 
 def test_the_score_is_bounded_and_proper():
-    """At the truth of a normal the right spread scores best; a silent source costs a finite gain."""
+    """The right spread of a normal scores best; being sure of a silent source gains little."""
     rng = np.random.default_rng(0)
     truth = jnp.asarray(rng.standard_normal((20_000, 1)))
     spread = [0.6, 0.8, 1.0, 1.25, 1.7]
@@ -122,12 +123,10 @@ def test_training_lowers_the_held_out_score(task, data, trained):
 
 
 def test_the_constant_makes_the_chosen_nominal(task, data):
-    """A constant of a network whose variances are a tenth of what they were is ten times as large."""
+    """Of variances a quarter as large, four times as large."""
     network = jax.tree.map(lambda w: w.astype(jnp.float32), MeshNetwork(jax.random.key(0)))
     found = fitted_scale(network, data.inputs, data.held_out).network.scale
-    low = jnp.full_like(network.layers["b3"], 0.0).at[-1].set(
-        float(np.arctanh(-np.log(4.0) / 3.0))
-    )
+    low = jnp.full_like(network.layers["b3"], 0.0).at[-1].set(float(np.arctanh(-np.log(4.0) / 3.0)))
     small = eqx.tree_at(lambda n: n.layers["b3"], network, low)
     again = fitted_scale(small, data.inputs, data.held_out).network.scale
     assert float(again / found) == pytest.approx(4.0, rel=0.15)

@@ -37,9 +37,13 @@ def task(**schedule):
         head = simulate.Head(gain[..., None], geometry)
         scenarios.append(
             simulate.Scenario(
-                head, problem, simulate.Dipoles(n_sources), simulate.Gabors(), simulate.FromCov(),
+                head,
+                problem,
+                simulate.Dipoles(n_sources),
+                simulate.Gabors(),
+                simulate.FromCov(),
                 (0.0, 10.0),
-            )  # fmt: skip
+            )
         )
     few = {"steps": 60, "batch": 8, "held_out": 8, "score_every": 20}
     return ej.learn.Task(scenarios, "mesh", **(few | schedule))

@@ -67,7 +67,8 @@ def save_network(trained: Trained, path: str | Path) -> Path:
     text = np.frombuffer(json.dumps(header).encode(), np.uint8)
     with replacing(path) as temporary:
         buffer = io.BytesIO()
-        np.savez(buffer, header=text, **arrays)
+        every: dict[str, Any] = {"header": text, **arrays}
+        np.savez(buffer, **every)
         temporary.write_bytes(buffer.getvalue())
     return path
 
@@ -92,9 +93,8 @@ def load_network(path: str | Path) -> Trained:
     """
     path = Path(path)
     if path.is_file() and path.stat().st_size > LARGEST:
-        raise InputError(
-            f"{path} has {path.stat().st_size / 1e6:.0f} MB; weights have {LARGEST / 1e6:.0f} at most."
-        )
+        size = path.stat().st_size / 1e6
+        raise InputError(f"{path} has {size:.0f} MB; weights have {LARGEST / 1e6:.0f} at most.")
     content = read_whole(path, LARGEST)
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
@@ -123,15 +123,17 @@ def _on_device(trained: Trained) -> Trained:
 
 def _filled(kind: str, arrays: dict[str, np.ndarray], path: Path) -> VarianceNetwork:
     """Put arrays into a network of the same shapes."""
-    scale = arrays.pop("scale", None)
-    size = np.shape(arrays.get("b1", arrays.get("step")))
+    size = np.shape(arrays.get("b1", arrays.get("step", np.zeros(()))))
     network = None
-    if scale is not None and size and all(size):
-        network = jax.eval_shape(lambda: _NETWORKS[kind](jax.random.key(0), *size))
-    if network is None or _shapes(network.layers) != _shapes(arrays) or scale.shape:
+    if size and all(size):
+        make: Any = _NETWORKS[kind]
+        network = jax.eval_shape(lambda: make(jax.random.key(0), *size))
+    known = None if network is None else {**_shapes(network.layers), "scale": ()}
+    if network is None or _shapes(arrays) != known:
         raise InputError(f"{path} holds arrays of other shapes than its network ({kind!r}) has.")
-    if not all(a.dtype.kind == "f" and np.isfinite(a).all() for a in (*arrays.values(), scale)):
+    if not all(a.dtype.kind == "f" and np.isfinite(a).all() for a in arrays.values()):
         raise InputError(f"{path} holds weights that are not finite numbers.")
+    scale = arrays.pop("scale")
     return eqx.tree_at(lambda n: (n.layers, n.scale), network, (arrays, scale))
 
 

@@ -114,7 +114,9 @@ def test_what_it_does_not_take():
     with pytest.raises(ej.InputError, match=r"Unrolled takes the noise covariance as it is"):
         ej.solve(problem, ARD, method, noise=ej.models.noise.Scalar())
     rng = np.random.default_rng(0)
-    nowhere = ej.from_arrays(rng.standard_normal((4, 6)), rng.standard_normal((4, 2)), noise_cov=1.0)
+    nowhere = ej.from_arrays(
+        rng.standard_normal((4, 6)), rng.standard_normal((4, 2)), noise_cov=1.0
+    )
     with pytest.raises(ej.InputError, match=r"no positions.*EM"):
         ej.solve(nowhere, ARD, method)
     with pytest.raises(ej.InputError, match="network must be"):

@@ -41,7 +41,9 @@ def dense(positions, edges):
     """The symmetric average as a matrix, edge by edge."""
     n = len(positions)
     length = np.linalg.norm(positions[edges[:, 0]] - positions[edges[:, 1]], axis=1)
-    own = {i: sorted((d, k) for k, d in enumerate(length) if i in edges[k])[:MOST] for i in range(n)}
+    own = {
+        i: sorted((d, k) for k, d in enumerate(length) if i in edges[k])[:MOST] for i in range(n)
+    }
     w = np.zeros((n, n))
     for k, (i, j) in enumerate(edges):
         if (length[k], k) in own[i] and (length[k], k) in own[j]:
@@ -107,7 +109,7 @@ def test_a_network_of_ones_own():
         layers: dict
         scale: jax.Array
 
-        def layer(self, weights, log_gamma, q, z, mesh):
+        def layer(self, weights, log_gamma, q, z, mesh):  # noqa: ARG002
             return log_gamma - weights["by"]
 
     network = Halves({"by": jnp.full(3, np.log(2.0))}, jnp.asarray(1.0))
