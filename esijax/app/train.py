@@ -13,12 +13,14 @@ import numpy as np
 from esijax import io, learn, simulate
 from esijax._checks import names as quoted
 from esijax._types import InputError
-from esijax.benchmark.study import STD
+from esijax.benchmark.scenarios import SCENARIOS
+from esijax.benchmark.study import STD, Study
 from esijax.learn.task import SCHEDULE
 from esijax.problem import Problem
 from esijax.simulate import Scenario
 
 SFREQ, N_TIMES, NAVE = 500.0, 100, 100
+N_HEADS = 2  # of a scenario, in calibration
 DEFAULTS: dict[str, dict[str, Any]] = {
     "network": {"kind": "mesh"},
     "training": {},
@@ -40,6 +42,10 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "area_cm2": [1.0, 14.0],
         "correlation": 0.9,
         "snr_db": [-6.0, 14.0],
+    },
+    "calibration": {
+        "scenarios": ["extended", "two correlated", "low SNR", "wrong head"],
+        "data_sets": 48,
     },
 }
 
@@ -143,6 +149,15 @@ def _sources(table: Any, sources: dict) -> list[tuple[Any, Any]]:
     return out
 
 
+def _scenarios_of_the_benchmark(names: list[str]) -> list[Scenario]:
+    """Those of the template head, MEG and EEG together; of several wrong heads two."""
+    unknown = sorted(set(names) - set(SCENARIOS))
+    if unknown:
+        raise InputError(f"there is no scenario {unknown[0]!r}; there are {list(SCENARIOS)}.")
+    study = Study.template()
+    return [s for name in names for s in SCENARIOS[name](study).scenarios[:N_HEADS]]
+
+
 def run_train(
     path: Path, out: Path, seed: int, resume: bool, tell: Callable[[str], None], ready: Any
 ) -> Path:
@@ -169,5 +184,14 @@ def run_train(
     task = task_of(settings, seed, tell)
     ready()
     trained = learn.train(task, key=seed, checkpoint=out)
+    calibration = settings["calibration"]
+    if calibration["scenarios"]:
+        tell("fitting the constant of the variances")
+        trained = learn.calibrate(
+            trained,
+            _scenarios_of_the_benchmark(calibration["scenarios"]),
+            key=jax.random.fold_in(jax.random.key(seed), 1),
+            n=calibration["data_sets"],
+        )
     about = json.dumps({"task": settings, "seed": seed, **trained.about})
     return learn.save(learn.Trained(trained.network, about), out / "weights.npz")

@@ -1,10 +1,11 @@
 """Training of learned inverses: tasks, losses, networks that come out of them."""
 
 from esijax.learn.calibrate import calibrate
+from esijax.learn.kernel import kernel
 from esijax.learn.task import Task
 from esijax.learn.train import CHECKPOINT, train
 from esijax.models.networks import Trained
 from esijax.models.networks import load_network as load
 from esijax.models.networks import save_network as save
 
-__all__ = ["CHECKPOINT", "Task", "Trained", "calibrate", "load", "save", "train"]
+__all__ = ["CHECKPOINT", "Task", "Trained", "calibrate", "kernel", "load", "save", "train"]

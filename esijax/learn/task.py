@@ -16,8 +16,8 @@ SCHEDULE = {
     "batch": 16,
     "rate": 0.01,
     "energy_weight": 0.2,
-    "held_out": 8,
-    "score_every": 50,
+    "held_out": 4,
+    "score_every": 40,
     "patience": 6,
 }
 
@@ -65,8 +65,8 @@ class Task(eqx.Module):
     batch: int = eqx.field(static=True, default=16)
     rate: float = eqx.field(static=True, default=0.01)
     energy_weight: float = eqx.field(static=True, default=0.2)
-    held_out: int = eqx.field(static=True, default=8)
-    score_every: int = eqx.field(static=True, default=50)
+    held_out: int = eqx.field(static=True, default=4)
+    score_every: int = eqx.field(static=True, default=40)
     patience: int = eqx.field(static=True, default=6)
 
     def __init__(self, scenarios: Sequence[Scenario], network: Any = "mesh", **schedule: Any):

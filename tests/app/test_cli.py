@@ -380,6 +380,7 @@ def test_benchmark_writes_its_tables(esijax, data_dir, tmp_path):
         (["benchmark", "--out", "{cov}"], "--out"),
         (["benchmark", "--evoked", "{ave}", "--forward", "{fwd}", "--truth-forward", "{fwd}",
           "--noise-cov", "{cov}", "--bem", "{cov}"], "--bem"),
+        (["train", "{none}"], "none-fwd.fif cannot be read as TOML"),
         (["invert"], "invert"),
     ],
     ids=lambda value: None if isinstance(value, str) else " ".join(value[-2:]),
@@ -420,3 +421,23 @@ def test_debug_shows_the_traceback(tmp_path):
 def test_command_is_installed():
     done = subprocess.run([INSTALLED, "--version"], capture_output=True, text=True)
     assert done.stdout.strip() == ej.__version__
+
+
+@pytest.mark.slow
+def test_train_writes_weights(esijax, tmp_path):
+    """A task file in, weights out that `Unrolled` takes; an earlier training is not overwritten."""
+    task, out = tmp_path / "task.toml", tmp_path / "run"
+    task.write_text(
+        '[network]\nkind = "smoothing"\n[training]\nsteps = 2\nbatch = 2\nheld_out = 2\n'
+        '[heads]\nmontage = "biosemi32"\nfiner = "ico3"\nchannels = [12]\nwrong = 0\n'
+        "[sources]\npatches = [1]\nflat = 0\ndipoles = 0\n[calibration]\nscenarios = []\n"
+    )
+    code, said, err = esijax("train", task, "--out", out)
+    assert code == 0, err
+    trained = ej.learn.load(out / "weights.npz")
+    assert trained.about["task"]["heads"]["channels"] == [12]
+    ej.inference.Unrolled(trained)
+    code, _, err = esijax("train", task, "--out", out)
+    assert code == 2
+    assert "--resume" in err
+    assert esijax("train", task, "--out", out, "--resume")[0] == 0

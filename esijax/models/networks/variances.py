@@ -10,6 +10,7 @@ field enters through q and z alone: it is no weight, and any head will do.
 """
 
 import abc
+import math
 from collections.abc import Callable
 
 import equinox as eqx
@@ -36,6 +37,9 @@ def unrolled(
 ) -> PerLocation:
     """Logarithms of the variances after all layers.
 
+    Below the square root of the smallest normal number a variance counts as that, as in `EM`:
+    numbers that are not normal take a processor ten times as long.
+
     Parameters
     ----------
     network : VarianceNetwork
@@ -46,9 +50,11 @@ def unrolled(
     mesh : Neighbours
     """
 
+    least = 0.5 * math.log(float(jnp.finfo(log_gamma.dtype).tiny))
+
     def layer(log_gamma, weights):
         q, z = energies(jnp.exp(log_gamma))
-        return network.layer(weights, log_gamma, q, z, mesh), None
+        return jnp.maximum(network.layer(weights, log_gamma, q, z, mesh), least), None
 
     return jax.lax.scan(layer, log_gamma, network.layers)[0]
 

@@ -105,6 +105,14 @@ def test_weights_have_a_derivative(network):
     np.testing.assert_allclose(np.sum(way * jax.grad(power)(w3)), slope, rtol=1e-6)
 
 
+def test_the_kernel_maps_a_sample_to_its_mean(network):
+    problem = made(n_orients=3)
+    live = ej.learn.kernel(network, problem).reshape(3 * N, RANK)
+    want = ej.solve(problem, ARD, ej.inference.Unrolled(network)).mean
+    got = (live @ problem.recording).reshape(want.shape)
+    np.testing.assert_allclose(got, want, atol=1e-10 * np.abs(want).max())
+
+
 def test_what_it_does_not_take():
     problem, method = made(), ej.inference.Unrolled()
     with pytest.raises(ej.InputError, match=r"flat ARD prior, got StudentT.*EM"):
