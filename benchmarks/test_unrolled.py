@@ -1,7 +1,7 @@
 """Six learned layers against EM("mm") at its defaults: CPU seconds of a solve, T = 200.
 
-    env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE taskset -c 0 uv run pytest benchmarks/test_unrolled.py \
-        -o addopts= -m bench -s
+    env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE taskset -c 0 uv run pytest \
+        benchmarks/test_unrolled.py -o addopts= -m bench -s
 
 The problem is simulated: a smooth random lead field on a sphere of sources, one patch, 5 dB.
 """

@@ -432,7 +432,7 @@ def test_train_writes_weights(esijax, tmp_path):
         '[heads]\nmontage = "biosemi32"\nfiner = "ico3"\nchannels = [12]\nwrong = 0\n'
         "[sources]\npatches = [1]\nflat = 0\ndipoles = 0\n[calibration]\nscenarios = []\n"
     )
-    code, said, err = esijax("train", task, "--out", out)
+    code, _, err = esijax("train", task, "--out", out)
     assert code == 0, err
     trained = ej.learn.load(out / "weights.npz")
     assert trained.about["task"]["heads"]["channels"] == [12]

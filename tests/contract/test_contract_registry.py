@@ -24,7 +24,7 @@ def problem():
 def test_each_named_method_keeps_its_promises(problem, name):
     recipe = registry.METHODS[name].make(registry.LAMBDA2)
 
-    def answer(problem, method, init=None):  # noqa: ARG001
+    def answer(problem, method, init=None):
         return ej.solve(problem, recipe.model, method, noise=recipe.noise, key=jax.random.key(0))
 
     row = row_of_answer(name, answer, problem, recipe.method, recipe.method.differentiable)

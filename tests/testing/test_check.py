@@ -159,7 +159,7 @@ class Ridge(ej.inference.Method):
         )
 
 
-def direct(problem, method, init=None):  # noqa: ARG001
+def direct(problem, method, init=None):
     setup = ej.inference.Setup(problem, None)
     return method.finish(ej.inference.State(setup))
 

@@ -49,7 +49,6 @@ def unrolled(
         Where to start.
     mesh : Neighbours
     """
-
     least = 0.5 * math.log(float(jnp.finfo(log_gamma.dtype).tiny))
 
     def layer(log_gamma, weights):
