@@ -50,7 +50,7 @@ class EvidenceCheck(Diagnostics):
         }
 
     def doubts(self) -> tuple[str, ...]:
-        """None yet known."""
+        """Give none: whether data are unlike those of training is not judged here."""
         return ()
 
 
