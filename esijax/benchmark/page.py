@@ -113,7 +113,7 @@ def markdown(results: pd.DataFrame, metrics: Sequence[str] = tuple(SHOWN)) -> st
             cells = ["-" if pd.isna(v) else f"{v:.{digits}f}" for v in row]
             lines.append(f"| {name} | " + " | ".join(cells) + " |")
         parts.append("\n".join(lines))
-    for scenario in dict.fromkeys(results["scenario"]):
+    for scenario in dict.fromkeys(results["scenario"]) if "large_brier" in metrics else ():
         table = exceedance(results, scenario)
         if len(table):
             parts.append(f"### Pr(large) stated -> true (sources a map): {scenario}")
