@@ -36,7 +36,8 @@ def test_the_benchmark_and_the_demo_have_each():
     assert set(COMPARED) == compared > {e.name for e in entries if not e.slow}
     assert set(demo.DEMO_METHODS) == {e.variant(v) for e in entries for v in e.in_demo}
     assert set(demo.DEMO_METHODS) == {
-        "MNE", "MNE, evidence", "dSPM", "sLORETA", "eLORETA", "LORETA, evidence", "LCMV"
+        "MNE", "MNE, evidence", "dSPM", "sLORETA", "eLORETA", "LORETA, evidence", "LCMV",
+        "unrolled",
     }  # fmt: skip
 
 
@@ -64,7 +65,8 @@ def test_methods_say_what_they_can():
     }
     direct = {name for name, method in methods.items() if method.direct}
     assert direct == {
-        "MNE", "dSPM", "sLORETA", "eLORETA", "LORETA", "LCMV", "LCMV-max-power"
+        "MNE", "dSPM", "sLORETA", "eLORETA", "LORETA", "LCMV", "LCMV-max-power",
+        "unrolled",
     }  # fmt: skip
     takes = {name for name, method in methods.items() if method.takes_data_cov}
     assert takes == {"LCMV", "LCMV-max-power"}
