@@ -11,6 +11,7 @@ import time
 import jax
 import numpy as np
 import pytest
+from scipy.spatial import ConvexHull
 
 import esijax as ej
 
@@ -34,7 +35,9 @@ def simulated(n_channels, n_locations):
     signal = gain[:, near].sum(axis=1)[:, None] * wave
     signal *= np.sqrt(10**0.5 / np.mean(signal**2))
     data = signal + rng.standard_normal((n_channels, T))
-    return ej.from_arrays(gain, data, noise_cov=1.0, positions=places)
+    triangles = ConvexHull(places).simplices
+    edges = np.unique(np.sort(triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1), axis=0)
+    return ej.from_arrays(gain, data, noise_cov=1.0, positions=places, edges=edges)
 
 
 def seconds(problem, method):
