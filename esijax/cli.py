@@ -3,14 +3,14 @@
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from fractions import Fraction
 from pathlib import Path
 from signal import SIGINT
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Literal, NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
 
 from esijax import __version__
+from esijax.app import options
 from esijax.registry import METHODS
 
 PROGRAM_BYTES = 500e6  # compiled programs that are kept on disk
@@ -176,10 +176,10 @@ def localize(
         condition=condition,
         window=(tmin, tmax),
         method=method,
-        lambda2=_number_or(lambda2, ("evidence", "gcv", "lcurve"), "--lambda2"),
-        loose=_choice(loose, ("auto",), "--loose", "surface=0.2,volume=1"),
-        depth=_choice(depth, ("none",), "--depth", "exp=0.8,limit=10"),
-        rank=_rank(rank),
+        lambda2=options.number_or(lambda2, ("evidence", "gcv", "lcurve"), "--lambda2"),
+        loose=options.choice(loose, ("auto",), "--loose", "surface=0.2,volume=1"),
+        depth=options.choice(depth, ("none",), "--depth", "exp=0.8,limit=10"),
+        rank=options.rank(rank),
         baseline=baseline,
         average_reference=average_reference,
         nave=nave,
@@ -348,50 +348,6 @@ def _keep_programs() -> None:
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
-
-
-def _number_or(text: str, words: tuple[str, ...], option: str, more: str = "") -> float | str:
-    if text in words:
-        return text
-    try:
-        return float(Fraction(text))
-    except (ValueError, ZeroDivisionError):
-        from esijax._types import InputError
-
-        choices = " or ".join(["a number", *words, *([more] if more else [])])
-        raise InputError(f"{option} takes {choices}, not {text!r}.") from None
-
-
-def _choice(text: str, words: tuple[str, ...], option: str, more: str) -> Any:
-    """A number, one of the words, or NAME=VALUE between commas, as in `more`."""
-    if "none" in words and text.lower() == "none":
-        return None
-    if "=" not in text:
-        return _number_or(text, words, option, more)
-    pairs = (part.partition("=") for part in text.split(","))
-    return {name.strip(): _member(value.strip()) for name, _, value in pairs}
-
-
-def _member(text: str) -> Any:
-    """Read the value of one NAME=VALUE: a number, true, false, none, or the text itself."""
-    words = {"true": True, "false": False, "none": None}
-    if text.lower() in words:
-        return words[text.lower()]
-    try:
-        value = Fraction(text)
-    except (ValueError, ZeroDivisionError):
-        return text
-    return int(value) if text.isdigit() else float(value)
-
-
-def _rank(text: str) -> Any:
-    """Read --rank: a word, or dimensions by channel type; a bare number belongs to no type."""
-    words = ("none", "info", "full")
-    if "=" not in text and text.lower() not in words:
-        from esijax._types import InputError
-
-        raise InputError(f"--rank takes {', '.join(words)} or meg=72,eeg=58, not {text!r}.")
-    return _choice(text.lower(), words, "--rank", "")
 
 
 def _print_table(rows: Sequence[Mapping[str, object]], title: str, caption: str = "") -> None:

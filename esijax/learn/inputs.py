@@ -1,12 +1,14 @@
 """What an unrolled solver is given of a problem, and simulated examples for it, in float32."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
 from esijax.models.marginals import implied_variances
-from esijax.models.networks import Neighbours, VarianceNetwork, neighbours, unrolled
+from esijax.models.networks import Neighbours, VarianceNetwork, mesh_neighbours, unrolled
 from esijax.problem import Problem
 from esijax.simulate import Scenario
 
@@ -93,7 +95,7 @@ class Examples(eqx.Module):
 
 def inputs_of(problem: Problem, rank: int) -> Inputs:
     """Read a problem, padded to a common rank."""
-    mesh = neighbours(problem.geometry)  # refuses a problem without positions
+    mesh = mesh_neighbours(problem.geometry)  # refuses a problem without positions
     positions = jnp.asarray(problem.geometry.positions)
     pad = ((0, rank - problem.rank), (0, 0))
     distance = 100.0 * jnp.linalg.norm(positions[:, None] - positions[None], axis=-1)
@@ -104,7 +106,7 @@ def inputs_of(problem: Problem, rank: int) -> Inputs:
         mesh,
         distance,
     )
-    return _in_float32(made)
+    return in_float32(made)
 
 
 @eqx.filter_jit
@@ -144,10 +146,11 @@ def draw_examples(
         cov = (data * share[None]) @ data.T
         return Examples(cov, data[:, peak], sources[..., peak], amplitude)
 
-    return _in_float32(jax.vmap(one)(keys))
+    return in_float32(jax.vmap(one)(keys))
 
 
-def _in_float32(tree):
+def in_float32(tree: Any) -> Any:
+    """Real arrays in single precision; whole numbers stay."""
     return jax.tree.map(
         lambda a: a.astype(jnp.float32) if jnp.issubdtype(a.dtype, jnp.floating) else a, tree
     )

@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 from esijax._types import prng_key
 from esijax.inference._checkpoint import Checkpoint
 from esijax.learn.calibrate import fitted_scale
-from esijax.learn.inputs import Examples, Inputs, draw_examples, inputs_of
+from esijax.learn.inputs import Examples, Inputs, draw_examples, in_float32, inputs_of
 from esijax.learn.loss import loss
 from esijax.learn.task import Task
 from esijax.models.networks import Trained, VarianceNetwork
@@ -96,7 +96,7 @@ def train(
         store = Checkpoint(Path(checkpoint) / CHECKPOINT, task, key)
     k_network, k_train, k_held_out = jax.random.split(key, 3)
     data = TrainingData(task, k_held_out)
-    network = _in_float32(task.start(k_network))
+    network = in_float32(task.start(k_network))
     state = Training(_first(task, network))
     if store is not None:
         state = store.restore(state)
@@ -217,7 +217,3 @@ def _scored(task: Task, network, data: TrainingData, carry: Carry) -> Carry:
 
 
 _held_out_loss = eqx.filter_jit(loss)
-
-
-def _in_float32(network: VarianceNetwork) -> VarianceNetwork:
-    return jax.tree.map(lambda w: jnp.asarray(w, jnp.float32), network)

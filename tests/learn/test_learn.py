@@ -118,7 +118,7 @@ def test_training_lowers_the_held_out_score(task, data, trained):
         each = [learner._held_out_loss(network, i, e, task.energy_weight) for i, e in pairs]
         return float(np.mean(each))
 
-    start = learner._in_float32(task.start(jax.random.key(0)))
+    start = inputs.in_float32(task.start(jax.random.key(0)))
     assert score(trained[0].network) < score(start) - 0.02
 
 
@@ -159,7 +159,7 @@ def test_a_finished_training_is_not_trained_again(task, trained, monkeypatch):
 
 
 def test_a_loss_that_is_not_finite_goes_back_once(task, data):
-    network = learner._in_float32(task.start(jax.random.key(0)))
+    network = inputs.in_float32(task.start(jax.random.key(0)))
     carry = learner._first(task, network)
     spoilt = eqx.tree_at(lambda c: c.layers["w1"], carry, carry.layers["w1"] * jnp.nan)
     again, value = learner._step(task, network, data, spoilt, jax.random.key(1))

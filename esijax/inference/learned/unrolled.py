@@ -17,7 +17,13 @@ from esijax.inference.collapsed.em._model import EMModel, em_model
 from esijax.inference.method import Method, Setup, State
 from esijax.models.hyperpriors import Flat
 from esijax.models.marginals import LinearMarginal
-from esijax.models.networks import Trained, VarianceNetwork, neighbours, shipped_network, unrolled
+from esijax.models.networks import (
+    Trained,
+    VarianceNetwork,
+    mesh_neighbours,
+    shipped_network,
+    unrolled,
+)
 from esijax.models.networks.variances import mm_step
 from esijax.models.priors.scale_mixture import ARD
 
@@ -116,7 +122,7 @@ class Unrolled(Method):
                 f"{' with a hyper-prior' if isinstance(model, ARD) else ''}: give ej.models.ARD(), "
                 "or use inference.EM or Evidence for this one."
             )
-        eqx.filter_eval_shape(lambda p: neighbours(p.geometry), setup.problem)
+        eqx.filter_eval_shape(lambda p: mesh_neighbours(p.geometry), setup.problem)
 
     def finish(self, state: State) -> Estimate:
         """All layers, then the posterior at the variances that they give."""
@@ -143,7 +149,7 @@ class Unrolled(Method):
 
 def layers(network: VarianceNetwork, target: LinearMarginal, model: EMModel):
     """Logarithms of the variances after the layers, from where EM would start."""
-    mesh = neighbours(target.problem.geometry)
+    mesh = mesh_neighbours(target.problem.geometry)
 
     def energies(gamma):
         return model.energy(model.filter(gamma))

@@ -63,7 +63,12 @@ def save_network(trained: Trained, path: str | Path) -> Path:
         )
     arrays = {k: np.asarray(v, np.float32) for k, v in trained.network.layers.items()}
     arrays["scale"] = np.asarray(trained.network.scale, np.float32)
-    header = {"format": FORMAT, "network": kind, "about": trained.about, "digest": _digest(arrays)}
+    header = {
+        "format": FORMAT,
+        "network": kind,
+        "about": trained.about,
+        "digest": _checksum(arrays),
+    }
     text = np.frombuffer(json.dumps(header).encode(), np.uint8)
     with replacing(path) as temporary:
         buffer = io.BytesIO()
@@ -111,9 +116,9 @@ def load_network(path: str | Path) -> Trained:
             f"{path} was written by another version of esijax (network {kind!r}, format "
             f"{version!r}; known are {list(_NETWORKS)}, {FORMAT}): train it again."
         )
-    if digest != _digest(arrays):
+    if digest != _checksum(arrays):
         raise InputError(f"{path} is damaged: its checksum is another. Train and save it again.")
-    return _on_device(Trained(_filled(kind, arrays, path), json.dumps(about)))
+    return _on_device(Trained(_network_of(kind, arrays, path), json.dumps(about)))
 
 
 def _on_device(trained: Trained) -> Trained:
@@ -121,15 +126,15 @@ def _on_device(trained: Trained) -> Trained:
     return jax.tree.map(lambda a: jnp.asarray(a, float), trained)
 
 
-def _filled(kind: str, arrays: dict[str, np.ndarray], path: Path) -> VarianceNetwork:
+def _network_of(kind: str, arrays: dict[str, np.ndarray], path: Path) -> VarianceNetwork:
     """Put arrays into a network of the same shapes."""
     size = np.shape(arrays.get("b1", arrays.get("step", np.zeros(()))))
     network = None
     if size and all(size):
         make: Any = _NETWORKS[kind]
         network = jax.eval_shape(lambda: make(jax.random.key(0), *size))
-    known = None if network is None else {**_shapes(network.layers), "scale": ()}
-    if network is None or _shapes(arrays) != known:
+    known = None if network is None else {**_shapes_of(network.layers), "scale": ()}
+    if network is None or _shapes_of(arrays) != known:
         raise InputError(f"{path} holds arrays of other shapes than its network ({kind!r}) has.")
     if not all(a.dtype.kind == "f" and np.isfinite(a).all() for a in arrays.values()):
         raise InputError(f"{path} holds weights that are not finite numbers.")
@@ -137,7 +142,7 @@ def _filled(kind: str, arrays: dict[str, np.ndarray], path: Path) -> VarianceNet
     return eqx.tree_at(lambda n: (n.layers, n.scale), network, (arrays, scale))
 
 
-def _shapes(arrays: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+def _shapes_of(arrays: dict[str, Any]) -> dict[str, tuple[int, ...]]:
     return {name: a.shape for name, a in arrays.items()}
 
 
@@ -148,7 +153,7 @@ def shipped_network() -> Trained:
         return load_network(SHIPPED)
 
 
-def _digest(arrays: dict[str, np.ndarray]) -> str:
+def _checksum(arrays: dict[str, np.ndarray]) -> str:
     """Checksum of all arrays with their names, shapes and types."""
     h = hashlib.sha256()
     for name in sorted(arrays):

@@ -43,7 +43,7 @@ class Neighbours(eqx.Module):
         return _average(x, self.index, self.weight)
 
 
-def neighbours(geometry: Geometry) -> Neighbours:
+def mesh_neighbours(geometry: Geometry) -> Neighbours:
     """Give the neighbours along the edges of the mesh; the nearest by position where there is none.
 
     Parameters

@@ -16,7 +16,7 @@ from esijax.models.networks import (
     Trained,
     VarianceNetwork,
     load_network,
-    neighbours,
+    mesh_neighbours,
     save_network,
     shipped_network,
     unrolled,
@@ -59,7 +59,7 @@ def surface():
 
 def test_the_average_is_over_mesh_neighbours(surface):
     positions, edges = surface
-    mesh = neighbours(ej.Geometry(positions=jnp.asarray(positions), edges=jnp.asarray(edges)))
+    mesh = mesh_neighbours(ej.Geometry(positions=jnp.asarray(positions), edges=jnp.asarray(edges)))
     want = dense(positions, edges)
     np.testing.assert_allclose(mesh.average(jnp.eye(N)), want, atol=1e-15)
     assert np.abs(np.linalg.eigvalsh(want)).max() < 1
@@ -67,7 +67,7 @@ def test_the_average_is_over_mesh_neighbours(surface):
 
 def test_its_derivative_is_its_transpose(surface):
     positions, edges = surface
-    mesh = neighbours(ej.Geometry(positions=jnp.asarray(positions), edges=jnp.asarray(edges)))
+    mesh = mesh_neighbours(ej.Geometry(positions=jnp.asarray(positions), edges=jnp.asarray(edges)))
     x, y = np.random.default_rng(1).standard_normal((2, N, 3))
     got = jax.grad(lambda x: jnp.sum(y * mesh.average(x)))(jnp.asarray(x))
     np.testing.assert_allclose(got, dense(positions, edges).T @ y, atol=1e-14)
@@ -78,7 +78,7 @@ def test_without_a_mesh_neighbours_are_the_nearest():
     axis = 0.007 * np.arange(4)
     places = np.stack(np.meshgrid(axis, axis, axis), -1).reshape(-1, 3)
     places = places[np.random.default_rng(0).permutation(len(places))]
-    mesh = neighbours(ej.Geometry(positions=jnp.asarray(places)))
+    mesh = mesh_neighbours(ej.Geometry(positions=jnp.asarray(places)))
     distance = np.linalg.norm(places[:, None] - places[None], axis=-1)
     matrix = np.asarray(mesh.average(jnp.eye(len(places))))
     inner = np.flatnonzero(np.isclose(distance, 0.007).sum(axis=1) == 6)
@@ -87,13 +87,13 @@ def test_without_a_mesh_neighbours_are_the_nearest():
 
 
 def test_one_location_has_no_neighbours():
-    mesh = neighbours(ej.Geometry(positions=jnp.zeros((1, 3))))
+    mesh = mesh_neighbours(ej.Geometry(positions=jnp.zeros((1, 3))))
     np.testing.assert_array_equal(mesh.average(jnp.ones((1, 2))), [[0.0, 0.0]])
 
 
 def test_smoothing_is_what_its_formula_says(surface):
     positions, edges = surface
-    mesh = neighbours(ej.Geometry(positions=jnp.asarray(positions), edges=jnp.asarray(edges)))
+    mesh = mesh_neighbours(ej.Geometry(positions=jnp.asarray(positions), edges=jnp.asarray(edges)))
     network = Smoothing(n_layers=1)
     q, z, gamma = np.exp(np.random.default_rng(2).standard_normal((3, N)))
     got = unrolled(network, lambda _: (jnp.asarray(q), jnp.asarray(z)), jnp.log(gamma), mesh)
@@ -113,7 +113,7 @@ def test_a_network_of_ones_own():
             return log_gamma - weights["by"]
 
     network = Halves({"by": jnp.full(3, np.log(2.0))}, jnp.asarray(1.0))
-    mesh = neighbours(ej.Geometry(positions=jnp.eye(2, 3)))
+    mesh = mesh_neighbours(ej.Geometry(positions=jnp.eye(2, 3)))
     got = unrolled(network, lambda g: (g, g), jnp.zeros(2), mesh)
     np.testing.assert_allclose(np.exp(got), 0.125)
     with pytest.raises(ej.InputError, match="Halves is no network of esijax"):
@@ -143,10 +143,10 @@ def rewritten(path, header=None, **arrays):
         kept = {name: file[name] for name in file.files}
     about = json.loads(kept.pop("header").tobytes()) | (header or {})
     kept |= arrays
-    from esijax.models.networks.files import _digest
+    from esijax.models.networks.files import _checksum
 
     plain = {k: v for k, v in kept.items() if v.dtype != object}
-    about["digest"] = about["digest"] if header and "digest" in header else _digest(plain)
+    about["digest"] = about["digest"] if header and "digest" in header else _checksum(plain)
     text = np.frombuffer(json.dumps(about).encode(), np.uint8)
     buffer = io.BytesIO()
     np.savez(buffer, header=text, **kept)
