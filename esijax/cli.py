@@ -301,7 +301,11 @@ def train(
         _prepare()
         from esijax.app.train import run_train
 
-        path = run_train(task, out, seed, resume, status.update, status.stop)
+        def tell(text: str) -> None:
+            screen.log(text)
+            status.update(text)
+
+        path = run_train(task, out, seed, resume, tell, status.stop)
     screen.print(f"weights: {path.resolve()}", soft_wrap=True)
 
 

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.stats import norm
+from tqdm.auto import tqdm
 
 from esijax._types import prng_key
 from esijax.learn.inputs import Examples, Inputs, draw_examples, inputs_of
@@ -21,7 +22,9 @@ CHOSEN = 0.01  # share of the locations with the largest posterior mean
 SCALES = np.geomspace(0.25, 32.0, 29)
 
 
-def calibrate(trained: Trained, scenarios: Sequence[Scenario], *, key: Any, n: int = 24) -> Trained:
+def calibrate(
+    trained: Trained, scenarios: Sequence[Scenario], *, key: Any, n: int = 24, progress: bool = True
+) -> Trained:
     """Fit the constant of a network anew, on simulations of given scenarios.
 
     Parameters
@@ -32,6 +35,7 @@ def calibrate(trained: Trained, scenarios: Sequence[Scenario], *, key: Any, n: i
     key : PRNG key | int
     n : int
         Data sets of each.
+    progress : bool
 
     Returns
     -------
@@ -51,7 +55,8 @@ def calibrate(trained: Trained, scenarios: Sequence[Scenario], *, key: Any, n: i
         draw_examples(s, i, s.head.nearest(s.problem), jax.random.split(k, n), ())
         for s, i, k in zip(scenarios, inputs, keys, strict=True)
     ]
-    scale = fitted_scale(network, inputs, examples, LEAST).network.scale
+    fitted = fitted_scale(network, inputs, examples, LEAST, progress=progress)
+    scale = fitted.network.scale
     return eqx.tree_at(lambda t: t.network.scale, trained, scale)
 
 
@@ -60,6 +65,8 @@ def fitted_scale(
     inputs: Sequence[Inputs],
     examples: Sequence[Examples],
     least: float = 0.0,
+    *,
+    progress: bool = False,
 ) -> Trained:
     """Choose the constant at which 90 % intervals hold 90 % of the largest sources of the map.
 
@@ -70,9 +77,10 @@ def fitted_scale(
         Of data that training has not seen.
     least : float
         What they are to hold in each scenario.
+    progress : bool
     """
     scales = jnp.asarray(SCALES, jnp.float32)
-    pairs = zip(inputs, examples, strict=True)
+    pairs = tqdm(list(zip(inputs, examples, strict=True)), "constant", disable=not progress)
     each = np.array([_coverage(network, i, e, scales) for i, e in pairs])
     found = max(_reached(each.mean(axis=0), LEVEL), *(_reached(one, least) for one in each))
     scale = jnp.asarray(found, jnp.float32)

@@ -60,14 +60,14 @@ class Task(eqx.Module):
     """
 
     scenarios: tuple[Scenario, ...]
-    network: Any = eqx.field(default="mesh")
-    steps: int = eqx.field(static=True, default=400)
-    batch: int = eqx.field(static=True, default=16)
-    rate: float = eqx.field(static=True, default=0.01)
-    energy_weight: float = eqx.field(static=True, default=0.2)
-    held_out: int = eqx.field(static=True, default=4)
-    score_every: int = eqx.field(static=True, default=40)
-    patience: int = eqx.field(static=True, default=6)
+    network: Any
+    steps: int = eqx.field(static=True)
+    batch: int = eqx.field(static=True)
+    rate: float = eqx.field(static=True)
+    energy_weight: float = eqx.field(static=True)
+    held_out: int = eqx.field(static=True)
+    score_every: int = eqx.field(static=True)
+    patience: int = eqx.field(static=True)
 
     def __init__(self, scenarios: Sequence[Scenario], network: Any = "mesh", **schedule: Any):
         self.scenarios = tuple(scenarios)

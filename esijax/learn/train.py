@@ -95,7 +95,7 @@ def train(
         Path(checkpoint).mkdir(parents=True, exist_ok=True)
         store = Checkpoint(Path(checkpoint) / CHECKPOINT, task, key)
     k_network, k_train, k_held_out = jax.random.split(key, 3)
-    data = TrainingData(task, k_held_out)
+    data = TrainingData(task, k_held_out, progress)
     network = in_float32(task.start(k_network))
     state = Training(_first(task, network))
     if store is not None:
@@ -119,7 +119,7 @@ def train(
 class TrainingData:
     """Inputs of all scenarios, and their held-out examples."""
 
-    def __init__(self, task: Task, key: Any):
+    def __init__(self, task: Task, key: Any, progress: bool = False):
         self.scenarios = task.scenarios
         made: dict[int, Inputs] = {}
         for s in task.scenarios:  # scenarios that share a problem share what is read of it
@@ -129,7 +129,8 @@ class TrainingData:
         self.near = [s.head.nearest(s.problem) for s in task.scenarios]
         keys = jax.random.split(key, len(self.scenarios))
         self.held_out = [
-            self.draw(i, jax.random.split(k, task.held_out)) for i, k in enumerate(keys)
+            self.draw(i, jax.random.split(keys[i], task.held_out))
+            for i in tqdm(range(len(keys)), "held-out data", disable=not progress)
         ]
 
     def draw(self, which: int, keys: Any) -> Examples:
