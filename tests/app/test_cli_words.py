@@ -100,19 +100,19 @@ def test_names_between_commas():
 
 
 def test_numbers_and_choices_are_read_exactly():
-    from esijax.cli import _choice, _number_or, _rank
+    from esijax.app.options import choice, number_or, rank
 
-    assert _number_or("1/9", (), "--lambda2") == 1 / 9
-    assert _number_or("1e-3", (), "--lambda2") == 1e-3
-    assert _number_or("evidence", ("evidence",), "--lambda2") == "evidence"
-    assert _choice("surface=1/5, volume=1", ("auto",), "--loose", "") == {
+    assert number_or("1/9", (), "--lambda2") == 1 / 9
+    assert number_or("1e-3", (), "--lambda2") == 1e-3
+    assert number_or("evidence", ("evidence",), "--lambda2") == "evidence"
+    assert choice("surface=1/5, volume=1", ("auto",), "--loose", "") == {
         "surface": 0.2,
         "volume": 1,
     }
-    depth = _choice("exp=0.8,limit=none,allow_fixed_depth=true", ("none",), "--depth", "")
+    depth = choice("exp=0.8,limit=none,allow_fixed_depth=true", ("none",), "--depth", "")
     assert depth == {"exp": 0.8, "limit": None, "allow_fixed_depth": True}
-    assert _choice("None", ("none",), "--depth", "") is None
-    ranks = _rank("none"), _rank("info"), _rank("meg=72,eeg=58")
+    assert choice("None", ("none",), "--depth", "") is None
+    ranks = rank("none"), rank("info"), rank("meg=72,eeg=58")
     assert ranks == (None, "info", {"meg": 72, "eeg": 58})
 
 
