@@ -104,7 +104,7 @@ def _(thing: Noise, problem: Problem, calibrate: bool) -> Iterator[tuple[str, Wo
 
 @_rows.register
 def _(thing: Penalty, problem: Problem, calibrate: bool) -> Iterator[tuple[str, Work]]:  # noqa: ARG001
-    yield "itself", lambda: row_of("itself", penalties.promises_of(thing, problem))
+    yield "itself", lambda: row_of("itself", penalties.promises_of(thing.prepare(problem), problem))
     for name, method in inferences.penalised_methods().items():
         yield name, _solved(name, inferences.answer_of_model(method), problem, thing, method)
 
@@ -126,4 +126,4 @@ def _(thing: Method, problem: Problem, calibrate: bool) -> Iterator[tuple[str, W
 
 
 def _solved(name: str, answer: Any, problem: Problem, thing: Any, method: Method) -> Work:
-    return lambda: row_of_answer(name, answer, problem, thing, method.differentiable)
+    return lambda: row_of_answer(name, answer, problem, thing, method.no_gradient is None)

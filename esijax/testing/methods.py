@@ -24,7 +24,7 @@ from esijax.testing.table import row_of, row_of_answer
 
 def row(name: str, answer: SolveObject, problem: Problem, method: Method, model: Any) -> ReportRow:
     """Promises of every answer, and those of iterations."""
-    found = row_of_answer(name, answer, problem, method, method.differentiable)
+    found = row_of_answer(name, answer, problem, method, method.no_gradient is None)
     if found.refusal is not None or found.cells.get("solves") != "ok":
         return found
     _, setup = prepare_inputs(problem, model, method, key=jax.random.key(0))

@@ -305,7 +305,7 @@ OWN = {
     "L21": lambda: models.L21(2.0),
     "L1": lambda: models.L1(2.0),
     "Elastic": lambda: models.Elastic(2.0, 0.9),
-    "MCP": lambda: models.MCP(2.0),
+    "MCP": lambda: models.MCP(2.0, 40.0),  # shrinks all: unshrunk, nine unknowns fit eight sensors
     "LogSum": lambda: models.LogSum(2.0),
     "SparseGroup": lambda: models.SparseGroup(2.0, 0.3, np.arange(9) // 4),
     "Linear": lambda: way.Linear("dSPM"),

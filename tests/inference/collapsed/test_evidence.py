@@ -12,11 +12,12 @@ import scipy.stats
 
 import esijax as ej
 from esijax.estimate import RESULT
-from esijax.inference.collapsed import _curvature, _search
+from esijax.inference.collapsed import _search
 from esijax.inference.collapsed._curvature import log_density_hessian
 from esijax.inference.collapsed._search import Search
 from esijax.inference.collapsed.evidence import Evidence
 from esijax.inference.method import Setup
+from esijax.models.marginals import _hessian
 
 REGIONS = [np.arange(7), np.arange(7, 13), np.arange(13, 20)]
 
@@ -137,7 +138,7 @@ def test_second_derivatives(free, jacobian, noise):
 @pytest.mark.parametrize("large", [True, False])
 def test_second_derivatives_of_many_columns(problem_factory, monkeypatch, large):
     """Matrices of few large components; columns some at a time, the last of them fewer."""
-    monkeypatch.setattr(_curvature, "WIDTH", 5)
+    monkeypatch.setattr(_hessian, "COLUMNS_AT_ONCE", 5)
     problem = problem_factory(1, n_locations=72 if large else 23)
     parts = [np.arange(36), np.arange(36, 72)] if large else [np.array([i]) for i in range(23)]
     prior = ej.models.Components(parts, dist.Gamma(2.0, 1.0))
