@@ -77,7 +77,7 @@ def _check_network(path: Path, settings: dict[str, Any], given: dict[str, Any]) 
     """Refuse what the kind of network cannot take; no constant is fitted where there is none."""
     kind, channels = settings["network"]["kind"], settings["heads"]["channels"]
     if kind not in list(NETWORKS):
-        raise InputError(f"{path}: [network] kind is {kind!r}; there are {quoted(list(NETWORKS))}.")
+        raise InputError(f"{path}: [network] kind is {kind!r}; there are {', '.join(NETWORKS)}.")
     if not isinstance(channels, list) or not channels:
         raise InputError(f"{path}: [heads] channels = {channels} must be a list, as [28, 64].")
     if NETWORKS[kind].one_head and len(channels) > 1:

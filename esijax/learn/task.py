@@ -7,7 +7,14 @@ import equinox as eqx
 import numpy as np
 
 from esijax._types import InputError, check_positive
-from esijax.models.networks import NETWORKS, Network, PointNetwork, VarianceNetwork, check_one_head
+from esijax.models.networks import (
+    NETWORKS,
+    DirectNetwork,
+    Network,
+    PointNetwork,
+    VarianceNetwork,
+    check_one_head,
+)
 from esijax.simulate import Scenario
 
 SCHEDULE = {
@@ -85,6 +92,8 @@ class Task(eqx.Module):
         self.network = network
         if (NETWORKS[network] if named else network).one_head:
             check_one_head([s.problem for s in self.scenarios])
+        if isinstance(network, DirectNetwork):
+            network.check(self.scenarios[0].problem)
         given = {**SCHEDULE, **schedule}
         unknown = sorted(set(given) - set(SCHEDULE))
         if unknown:
