@@ -42,6 +42,7 @@ HOMES = {
     "ChainDiagnostics": "esijax.inference.collapsed.sampling._verdict",
     "SweepDiagnostics": "esijax.inference.collapsed.sampling._verdict",
     "EvidenceCheck": "esijax.inference.learned.unrolled",
+    "WeightChecks": "esijax.inference.learned.amortised",
     "Optimality": "esijax.inference.sparse.base.optimality",
     # source covariances
     "Diagonal": "esijax.models.source_cov",
