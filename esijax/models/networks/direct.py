@@ -24,6 +24,7 @@ from esijax.problem import Problem
 
 LAMBDA2 = 1 / 9  # of the minimum norm that a linear map begins as
 WIDTH = 256  # hidden features of the MLP
+GAIN = 5.0  # of hidden layers
 LARGEST = 6.0  # logarithm of what a location lets through
 SKETCH = 8  # random sums of channels, and of sources, in a digest
 SAME = 1e-3  # relative difference of digests: what single precision leaves
@@ -197,7 +198,6 @@ class MLP(DirectNetwork):
 
     layers: dict[str, Array]
     digest: Any
-    rate: ClassVar[float] = 0.003
 
     def __init__(
         self, key: PRNGKeyArray, n_locations: int, n_orients: int, rank: int, width: int = WIDTH
@@ -205,9 +205,9 @@ class MLP(DirectNetwork):
         first, second = jax.random.split(key)
         linear = LinearMap(key, n_locations, n_orients, rank)
         self.layers = {
-            "w1": jax.random.normal(first, (rank, width)) / rank**0.5,
+            "w1": jax.random.normal(first, (rank, width)) / GAIN,
             "b1": jnp.zeros(width),
-            "w2": jax.random.normal(second, (width, width)) / width**0.5,
+            "w2": jax.random.normal(second, (width, width)) / GAIN,
             "b2": jnp.zeros(width),
             "w3": jnp.zeros((width, n_locations)),
             "b3": jnp.zeros(n_locations),
@@ -234,7 +234,12 @@ class MLP(DirectNetwork):
         """Minimum norm, times what the hidden layers say."""
         w = self.layers
         x = divide(sample, safe_sqrt(jnp.sum(sample**2))) * len(sample) ** 0.5
-        x = jax.nn.gelu(x @ w["w1"] + w["b1"])
-        x = jax.nn.gelu(x @ w["w2"] + w["b2"])
-        passed = jnp.exp(LARGEST * jnp.tanh((x @ w["w3"] + w["b3"]) / LARGEST))
+        x = jax.nn.gelu(_dense(x, w["w1"], w["b1"]))
+        x = jax.nn.gelu(_dense(x, w["w2"], w["b2"]))
+        passed = jnp.exp(LARGEST * jnp.tanh(_dense(x, w["w3"], w["b3"]) / LARGEST))
         return passed[:, None] * (jnp.exp(w["log_size"]) * w["map"] @ sample)
+
+
+def _dense(x, weights, bias):
+    """One layer, its weights in units in which the learning rate of the matrix suits them."""
+    return GAIN * (x @ weights) / len(weights) ** 0.5 + bias

@@ -76,9 +76,9 @@ def test_the_mlp_is_what_its_formula_says():
 
     got = np.asarray(solved(problem, net).mean)
     for t, y in enumerate(np.asarray(problem.data).T):
-        x = gelu(np.sqrt(RANK) * y / np.linalg.norm(y) @ w["w1"] + w["b1"])
-        x = gelu(x @ w["w2"] + w["b2"])
-        passed = np.exp(6 * np.tanh((x @ w["w3"] + w["b3"]) / 6))
+        x = gelu(5 * y / np.linalg.norm(y) @ w["w1"] + w["b1"])
+        x = gelu(5 * x @ w["w2"] / np.sqrt(len(x)) + w["b2"])
+        passed = np.exp(6 * np.tanh((5 * x @ w["w3"] / np.sqrt(len(x)) + w["b3"]) / 6))
         z = passed[:, None] * np.exp(w["log_size"]) * (w["map"] @ y)
         want = np.asarray(problem.prior_scale * problem.source_unit) * z
         np.testing.assert_allclose(got[..., t], want, atol=1e-12 * np.abs(want).max())
