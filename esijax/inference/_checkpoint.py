@@ -10,6 +10,7 @@ import hashlib
 import inspect
 import io
 import math
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -236,4 +237,6 @@ def _of_callable(value: Any) -> list[tuple[Any, Any]]:
         return [("closure", cells), ("defaults", value.__defaults__)]
     if getattr(value, "__self__", None) is not None:
         return [("self", value.__self__)]
-    return sorted(getattr(value, "__dict__", {}).items())
+    held = getattr(value, "__dict__", {})
+    # NumPyro's transforms keep their inverse once it was asked for, by a weak reference
+    return sorted((k, v) for k, v in held.items() if not isinstance(v, weakref.ref))

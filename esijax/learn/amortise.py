@@ -16,6 +16,7 @@ from esijax.inference.learned._scoring import (
     evidence_derivatives,
     features_of,
     landing_of,
+    largest_pattern,
     student_loss,
     unravel_of,
 )
@@ -37,6 +38,7 @@ FAINT = 0.02  # share of the simulations whose feature is too small for its loga
 WIDTH_OF_START, WIDTH_OF_CORRECTION = 96, 64
 RATE_OF_START, RATE_OF_CORRECTION = 2e-3, 5e-4
 SHARE = 0.5  # of the simulations, for the correction: each costs three times the steps
+FALSE_ALARMS = 0.005  # of the largest pattern over the sensors
 FEWEST = 100  # simulations
 
 
@@ -130,7 +132,7 @@ def amortise(
     q = dataclasses.replace(q, start=start)
     # what the steps from there leave
     n_landings = max(FEWEST, int(SHARE * simulations))
-    white, features = for_each(
+    white, features, patterns = for_each(
         _white_and_landing, (setup, q), jax.random.split(keys[3], n_landings),
         what="exact steps", progress=progress,
     )  # fmt: skip
@@ -138,8 +140,11 @@ def amortise(
     correction, losses = _fit(
         correction, _correction_loss, features, white, keys[4], RATE_OF_CORRECTION, **options
     )
+    limit = jnp.quantile(patterns, 1.0 - FALSE_ALARMS)
     about |= _named("correction", losses)
-    return dataclasses.replace(q, correction=correction, about_json=json.dumps(about))
+    return dataclasses.replace(
+        q, correction=correction, pattern_limit=limit, about_json=json.dumps(about)
+    )
 
 
 class Amortise(Method):
@@ -179,7 +184,7 @@ def _untrained(setup: Setup, key: Any) -> AmortisedPosterior:
     n = places.shape[1]
     none = Scaled(jnp.zeros((2, 1)), 1, 1, key)
     named = (places, silent, jnp.ones(places.size), jnp.zeros(n), jnp.ones(n), none, none)
-    return AmortisedPosterior(*named, ())
+    return AmortisedPosterior(*named, jnp.zeros(()), ())
 
 
 def _truth_and_energies(given: Any, key: Any) -> tuple[Array, Array]:
@@ -190,13 +195,14 @@ def _truth_and_energies(given: Any, key: Any) -> tuple[Array, Array]:
     return truth, jnp.ravel(derivatives - q.silent)
 
 
-def _white_and_landing(given: Any, key: Any) -> tuple[Array, Array]:
-    """Whitened distance of the truth from where the steps end, and features of that place."""
+def _white_and_landing(given: Any, key: Any) -> tuple[Array, Array, Array]:
+    """Whitened distance of the truth from where the steps end, features and pattern there."""
     setup, q = given
     truth, target = simulated(setup, key)
     unravel = unravel_of(target)
     landing = landing_of(q, target, unravel, features_of(q, target, unravel))
-    return landing.whitened((truth - q.centre) / q.spread), landing.features()
+    white = landing.whitened((truth - q.centre) / q.spread)
+    return white, landing.features(), largest_pattern(q, target, unravel, landing.place)
 
 
 def _start_loss(network: Any, features: Array, truth: Array) -> Float[Array, ""]:

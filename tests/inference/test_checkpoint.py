@@ -75,6 +75,15 @@ class Thing(eqx.Module):
     content: object
 
 
+def test_a_prior_keeps_its_fingerprint():
+    """NumPyro's transforms remember their inverse once it was asked for."""
+    made = dist.LogNormal(0.0, 1.0)
+    before = fingerprint(made)
+    inverse = made.transforms[0].inv
+    assert fingerprint(made) == before
+    assert inverse is not None
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [

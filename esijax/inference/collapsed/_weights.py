@@ -37,7 +37,7 @@ def importance_evidence(log_weights: LogWeights) -> Scalar:
 
 
 def k_hat(log_weights: Any) -> float:
-    """Shape of the tail of concrete weights; infinite where a weight is not finite."""
+    """Shape of the tail of concrete weights; infinite where one is not finite or no tail fits."""
     from arviz_stats.base import array_stats  # heavy: on first use
 
     values = np.asarray(log_weights, dtype=float)
@@ -45,7 +45,9 @@ def k_hat(log_weights: Any) -> float:
         return float("inf")
     if np.ptp(values) < 1e-9:  # all equal: the approximation is the posterior
         return float("-inf")
-    return float(array_stats.psislw(-values)[1])  # it takes logarithms of the inverse
+    with np.errstate(all="ignore"):  # a few weights that outdo all others overflow its fit
+        k = float(array_stats.psislw(-values)[1])  # it takes logarithms of the inverse
+    return float("inf") if np.isnan(k) else k
 
 
 def k_limit(n_draws: int) -> float:

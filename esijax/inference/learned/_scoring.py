@@ -20,6 +20,7 @@ from esijax._types import Scalar
 from esijax.inference.collapsed._curvature import Unravel
 from esijax.inference.collapsed._fisher import fisher_information
 from esijax.inference.collapsed.target import Target
+from esijax.models.marginals import PooledMarginal
 from esijax.models.networks.amortised import AmortisedPosterior, Features, Scaled, Unknowns
 
 N_STEPS = 2
@@ -79,7 +80,7 @@ def evidence_derivatives(
 ) -> Float[Array, "places unknowns"]:
     """Derivatives of the log-evidence at each place."""
     slope = jax.grad(lambda u: target.marginal.log_evidence(target.hyper(unravel(u))))
-    return jax.lax.map(slope, places, batch_size=target.marginal.side_by_side)
+    return jax.lax.map(slope, places)
 
 
 def scored(q: AmortisedPosterior, target: Target, unravel: Unravel, place: Unknowns) -> Landing:
@@ -93,19 +94,21 @@ def scored(q: AmortisedPosterior, target: Target, unravel: Unravel, place: Unkno
         values, ways = jnp.linalg.eigh(q.spread[:, None] * found * q.spread[None])
         return (ways * jnp.maximum(values, LEAST_PRECISION)[None]) @ ways.T
 
-    def step(z, _):
-        move = jsl.solve(information(z), jax.grad(density)(z), assume_a="pos")
+    def step(z, moves):
+        curvature, slope = information(z), jax.grad(density)(z)
+        move = moves * jsl.solve(curvature, slope, assume_a="pos")
         longest = jnp.max(jnp.abs(move))
         move = move * jnp.minimum(1.0, LONGEST / jnp.maximum(longest, LONGEST))
-        return jnp.clip(z + move, -FARTHEST, FARTHEST), None
+        return jnp.clip(z + move, -FARTHEST, FARTHEST), (curvature, slope)
 
-    place, _ = jax.lax.scan(step, place, length=N_STEPS)
-    root = jnp.linalg.cholesky(information(place))
-    slope = jsl.solve_triangular(root, jax.grad(density)(place), lower=True)
+    # the last round looks at where the steps have ended, and does not move
+    moves = jnp.ones(N_STEPS + 1).at[-1].set(0.0)
+    place, seen = jax.lax.scan(step, place, moves)
+    root = jnp.linalg.cholesky(seen[0][-1])
+    slope = jsl.solve_triangular(root, seen[1][-1], lower=True)
     ways = jsl.solve_triangular(root.T, jnp.eye(len(place)), lower=False).T
     around = jnp.concatenate([REACH * ways, -REACH * ways, jnp.zeros((1, len(place)))])
-    together = target.marginal.side_by_side
-    values = jax.lax.map(lambda move: density(place + move), around, batch_size=together)
+    values = jax.lax.map(lambda move: density(place + move), around)
     above, below = jnp.split(values[:-1] - values[-1] + 0.5 * REACH**2, 2)
     return Landing(place, root, slope, above, below)
 
@@ -137,6 +140,22 @@ def correction_of(network: Scaled, features: Features) -> tuple[Unknowns, Unknow
     """Location and log precision of the draws, in units of the posterior's spread."""
     shift, log_precision = jnp.split(GENTLE * network(features), 2)
     return shift, log_precision
+
+
+def largest_pattern(
+    q: AmortisedPosterior, target: Target, unravel: Unravel, place: Unknowns
+) -> Scalar:
+    r"""Log of the largest power of a pattern over the sensors, where the model expects one.
+
+    .. math:: \log \max_v \frac{v^\top S v}{n\, v^\top \Sigma v}
+    """
+    marginal = target.marginal
+    assert isinstance(marginal, PooledMarginal)
+    sigma = marginal.sigma(target.hyper(unravel(q.centre + q.spread * place)))
+    root = jnp.linalg.cholesky(sigma)
+    half = jsl.solve_triangular(root, marginal.data.power, lower=True)
+    power = jsl.solve_triangular(root, half.T, lower=True) / marginal.data.n_columns
+    return jnp.log(jnp.linalg.eigvalsh(power)[-1])
 
 
 def student_loss(shift: Unknowns, log_precision: Unknowns, white: Unknowns) -> Scalar:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from esijax._ops.pareto import drawn_by_weight, pareto_smoothed
 from esijax._ops.stop_gradient import stop_gradient
-from esijax._types import InputError, is_traced
+from esijax._types import InputError, Scalar, is_traced
 from esijax.estimate import Diagnostics, Estimate
 from esijax.inference._checkpoint import fingerprint
 from esijax.inference.collapsed._weights import (
@@ -26,7 +26,7 @@ from esijax.inference.collapsed.answers import marginal, mixture_estimate
 from esijax.inference.collapsed.checks import ask, check_prior, check_proper, count_unknowns
 from esijax.inference.collapsed.laplace import check_draws
 from esijax.inference.collapsed.target import Target
-from esijax.inference.learned._scoring import approximation, unravel_of
+from esijax.inference.learned._scoring import approximation, largest_pattern, unravel_of
 from esijax.inference.method import Method, Setup, State
 from esijax.models.marginals import PooledMarginal
 from esijax.models.networks.amortised import AmortisedPosterior, in_precision
@@ -41,17 +41,32 @@ class WeightChecks(Diagnostics):
     ----------
     log_weights : (draws,)
         Before they were smoothed.
+    pattern, pattern_limit : ()
+        Log power of the largest pattern over the sensors, relative to the model's; what half a
+        percent of the simulations exceed.
     """
 
     log_weights: LogWeights
+    pattern: Scalar
+    pattern_limit: Scalar
 
     def verdict(self) -> dict[str, Any]:
-        """What the weights say."""
-        return weight_numbers(self.log_weights)
+        """What the weights say, and the largest pattern."""
+        return {
+            **weight_numbers(self.log_weights),
+            "largest_pattern": float(jnp.exp(self.pattern)),
+            "largest_pattern_limit": float(jnp.exp(self.pattern_limit)),
+        }
 
     def doubts(self) -> tuple[str, ...]:
-        """Whether the weights are too uneven."""
-        return weight_doubts(self.log_weights)
+        """Whether the weights are too uneven, or the data unlike those of the model."""
+        doubts = weight_doubts(self.log_weights)
+        if not bool(self.pattern <= self.pattern_limit):
+            doubts += (
+                "a pattern over the sensors has more power than the model makes: an artefact, a "
+                "bad channel, or a noise covariance or prior that is wrong",
+            )
+        return doubts
 
 
 class Amortised(Method):
@@ -83,7 +98,8 @@ class Amortised(Method):
     Notes
     -----
     `estimate.log_evidence` is the log of the average weight. The verdict holds the k-hat of the
-    weights: data that the model does not make show there, a wrong hyper-prior often does not.
+    weights, and how much power the largest pattern over the sensors has beside what the model
+    expects of it. A wrong hyper-prior shows in neither with certainty.
 
     References
     ----------
@@ -102,7 +118,7 @@ class Amortised(Method):
     (1000, 2)
     """
 
-    posterior: AmortisedPosterior
+    posterior: Any
     num_samples: int = eqx.field(static=True, default=1000)
     num_maps: int = eqx.field(static=True, default=200)
     needs_key: ClassVar[bool] = True
@@ -138,7 +154,9 @@ class Amortised(Method):
         unravel = unravel_of(target)
         k_draw, k_take = jax.random.split(state.setup.key)
         n_draws = n_weights(target.marginal, self.num_samples)
-        z, density = approximation(q, target, unravel).draws(k_draw, n_draws)
+        found = approximation(q, target, unravel)
+        z, density = found.draws(k_draw, n_draws)
+        pattern = largest_pattern(q, target, unravel, found.landing.place)
         points = q.centre[None] + q.spread[None] * z
         density = density - jnp.sum(jnp.log(q.spread))
         together = target.marginal.side_by_side
@@ -154,7 +172,7 @@ class Amortised(Method):
             "Amortised",
             num_maps=self.num_maps,
             evidence=evidence,
-            diagnostics=WeightChecks(log_weights),
+            diagnostics=stop_gradient(WeightChecks(log_weights, pattern, q.pattern_limit)),
         )
 
 
@@ -180,8 +198,8 @@ def digests(setup: Setup) -> dict[str, str | None]:
     problem = setup.problem
     n_samples = problem.data.size // problem.rank
     parts: dict[str, Any] = {
+        "noise covariance or number of averages": problem.whitener.matrix,  # whitens the gain too
         "lead field": (problem.gain, problem.prior_scale, problem.orient_scale),
-        "noise covariance or number of averages": problem.whitener.matrix,
         "number of samples": n_samples,
         "prior": setup.model,
         "noise model": setup.noise,

@@ -23,7 +23,7 @@ from jaxtyping import Array, Float
 Features = Float[Array, " features"]
 Unknowns = Float[Array, " unknowns"]
 LEAST_STD = 1e-6
-FARTHEST = 3.0  # standard deviations of a feature: beyond, all data look alike, and weights show it
+FARTHEST = 2.5  # standard deviations of a feature: beyond, all data look alike, and weights show it
 
 
 class Scaled(eqx.Module):
@@ -73,6 +73,9 @@ class AmortisedPosterior(eqx.Module):
         From features to where the exact steps begin.
     correction : Scaled
         From where they end to location and log scale of the draws.
+    pattern_limit : ()
+        Log power of the largest pattern over the sensors, relative to the model's, that half a
+        percent of the simulations exceed.
     trained_for : tuple of (str, str)
         Digests of lead field, whitener, prior, noise and number of samples.
     about_json : str
@@ -86,6 +89,7 @@ class AmortisedPosterior(eqx.Module):
     spread: Unknowns
     start: Scaled
     correction: Scaled
+    pattern_limit: Float[Array, ""]
     trained_for: tuple[tuple[str, str], ...] = eqx.field(static=True)
     about_json: str = eqx.field(static=True, default="{}")
 
