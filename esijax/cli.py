@@ -279,9 +279,9 @@ def train(
     seed: int = 0,
     resume: Flag = False,
 ) -> None:
-    """Train an unrolled solver on simulated data from heads of the average brain.
+    """Train an unrolled solver or a direct network on simulations from heads of the average brain.
 
-    Writes weights.npz, for `ej.inference.Unrolled(ej.learn.load("weights.npz"))`.
+    Writes weights.npz, for `ej.inference.Unrolled(ej.learn.load("weights.npz"))`, or `Direct`.
 
     Parameters
     ----------

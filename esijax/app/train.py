@@ -16,6 +16,7 @@ from esijax._types import InputError
 from esijax.benchmark.scenarios import SCENARIOS
 from esijax.benchmark.study import STD, Study
 from esijax.learn.task import SCHEDULE
+from esijax.models.networks import NETWORKS, VarianceNetwork
 from esijax.problem import Problem
 from esijax.simulate import Scenario
 
@@ -68,7 +69,29 @@ def read_task(path: Path) -> dict[str, dict[str, Any]]:
             )
     for section, keys in DEFAULTS.items():
         out[section] = {**keys, **given.get(section, {})}
+    _check_network(path, out, given)
     return out
+
+
+def _check_network(path: Path, settings: dict[str, Any], given: dict[str, Any]) -> None:
+    """Refuse what the kind of network cannot take; no constant is fitted where there is none."""
+    kind, channels = settings["network"]["kind"], settings["heads"]["channels"]
+    if kind not in list(NETWORKS):
+        raise InputError(f"{path}: [network] kind is {kind!r}; there are {', '.join(NETWORKS)}.")
+    if not isinstance(channels, list) or not channels:
+        raise InputError(f"{path}: [heads] channels = {channels} must be a list, as [28, 64].")
+    if NETWORKS[kind].one_head and len(channels) > 1:
+        raise InputError(
+            f"{path}: [heads] channels = {channels} are several lead fields, and a network of the "
+            f"kind {kind!r} is of one: give one number, channels = [64]."
+        )
+    if not issubclass(NETWORKS[kind], VarianceNetwork):
+        if given.get("calibration", {}).get("scenarios"):
+            raise InputError(
+                f"{path}: [calibration] is of the constant of variances, which a network of the "
+                f"kind {kind!r} has not: leave it out."
+            )
+        settings["calibration"]["scenarios"] = []
 
 
 def task_of(

@@ -32,6 +32,7 @@ HOMES = {
     "GaussianPosterior": "esijax.models.posteriors.gaussian",
     "MixturePosterior": "esijax.models.posteriors.mixture",
     "PointPosterior": "esijax.models.posteriors.point",
+    "LinearPoint": "esijax.models.posteriors.point",
     "FilterPosterior": "esijax.inference.linear.beamformer",
     # diagnostics
     "Convergence": "esijax.inference.collapsed.em.em",

@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.stats import norm
+from jaxtyping import Array, Float
 from tqdm.auto import tqdm
 
-from esijax._types import prng_key
+from esijax._types import InputError, prng_key
 from esijax.learn.inputs import Examples, Inputs, draw_examples, inputs_of
 from esijax.learn.loss import posterior_at
 from esijax.models.networks import Trained, VarianceNetwork
@@ -44,10 +45,19 @@ def calibrate(
         map on average, and 85 % in each scenario (the largest 1 % of the posterior mean at the
         sample of most power).
 
+    Raises
+    ------
+    InputError
+        For a network without variances, which has no such constant.
+
     Examples
     --------
     >>> trained = ej.learn.calibrate(trained, scenarios, key=0)  # doctest: +SKIP
     """
+    if not isinstance(trained.network, VarianceNetwork):
+        raise InputError(
+            f"{type(trained.network).__name__} states no spread: there is nothing to calibrate."
+        )
     keys = jax.random.split(prng_key(key), len(scenarios))
     network = jax.tree.map(lambda w: jnp.asarray(w, jnp.float32), trained.network)
     inputs = [inputs_of(s.problem, s.problem.rank) for s in scenarios]
@@ -55,18 +65,12 @@ def calibrate(
         draw_examples(s, i, s.head.nearest(s.problem), jax.random.split(k, n), ())
         for s, i, k in zip(scenarios, inputs, keys, strict=True)
     ]
-    fitted = fitted_scale(network, inputs, examples, LEAST, progress=progress)
-    scale = fitted.network.scale
+    scale = _fitted(network, inputs, examples, LEAST, progress)
     return eqx.tree_at(lambda t: t.network.scale, trained, scale)
 
 
 def fitted_scale(
-    network: VarianceNetwork,
-    inputs: Sequence[Inputs],
-    examples: Sequence[Examples],
-    least: float = 0.0,
-    *,
-    progress: bool = False,
+    network: VarianceNetwork, inputs: Sequence[Inputs], examples: Sequence[Examples]
 ) -> Trained:
     """Choose the constant at which 90 % intervals hold 90 % of the largest sources of the map.
 
@@ -75,16 +79,18 @@ def fitted_scale(
     network : VarianceNetwork
     inputs, examples : sequences
         Of data that training has not seen.
-    least : float
-        What they are to hold in each scenario.
-    progress : bool
     """
+    scale = _fitted(network, inputs, examples, 0.0, False)
+    return Trained(eqx.tree_at(lambda n: n.scale, network, scale))
+
+
+def _fitted(network, inputs, examples, least: float, progress: bool) -> Float[Array, ""]:
+    """Constant at which 90 % are held on average, and `least` in each scenario."""
     scales = jnp.asarray(SCALES, jnp.float32)
     pairs = tqdm(list(zip(inputs, examples, strict=True)), "constant", disable=not progress)
     each = np.array([_coverage(network, i, e, scales) for i, e in pairs])
     found = max(_reached(each.mean(axis=0), LEVEL), *(_reached(one, least) for one in each))
-    scale = jnp.asarray(found, jnp.float32)
-    return Trained(eqx.tree_at(lambda n: n.scale, network, scale))
+    return jnp.asarray(found, jnp.float32)
 
 
 def _reached(share: np.ndarray, level: float) -> float:

@@ -7,10 +7,16 @@ import equinox as eqx
 import numpy as np
 
 from esijax._types import InputError, check_positive
-from esijax.models.networks import MeshNetwork, Smoothing, VarianceNetwork
+from esijax.models.networks import (
+    NETWORKS,
+    DirectNetwork,
+    Network,
+    PointNetwork,
+    VarianceNetwork,
+    check_one_head,
+)
 from esijax.simulate import Scenario
 
-NETWORKS = {"mesh": MeshNetwork, "smoothing": Smoothing}
 SCHEDULE = {
     "steps": 400,
     "batch": 16,
@@ -30,8 +36,9 @@ class Task(eqx.Module):
     scenarios : sequence of Scenario
         Heads, channels, sources, noise, signal-to-noise ratios. The head that makes the data may
         be another than the one that is inverted. Each step draws its data sets from one of them.
-    network : VarianceNetwork | "mesh" | "smoothing"
-        Where training starts.
+    network : Network | "mesh" | "smoothing" | "ista" | "fista" | "linear" | "mlp"
+        Where training starts: variances, sources by proximal steps, or (for scenarios of one
+        problem) a direct map.
     steps : int
         Updates of the weights.
     batch : int
@@ -39,9 +46,11 @@ class Task(eqx.Module):
     rate : float
         Largest learning rate.
     energy_weight : float
-        Weight of the energy distance of the maps beside the log score of the posterior.
+        Weight of the energy distance of the maps beside the log score of the posterior, or
+        beside the squared error of networks that give a map alone.
     held_out : int
-        Data sets of each scenario by which the network is scored and its constant is fitted.
+        Data sets of each scenario by which the network is scored, and the constant of its
+        variances is fitted.
     score_every : int
         Steps between two scores.
     patience : int
@@ -50,7 +59,8 @@ class Task(eqx.Module):
     Raises
     ------
     InputError
-        Without scenarios or positions, or for numbers that are not positive.
+        Without scenarios or positions, for numbers that are not positive, or a direct network
+        and scenarios of several lead fields.
 
     Examples
     --------
@@ -73,9 +83,17 @@ class Task(eqx.Module):
         self.scenarios = tuple(scenarios)
         if not self.scenarios or not all(isinstance(s, Scenario) for s in self.scenarios):
             raise InputError("a task needs at least one ej.simulate.Scenario to draw data from.")
-        if not (isinstance(network, VarianceNetwork) or network in NETWORKS):
-            raise InputError(f"network must be one of {list(NETWORKS)} or a VarianceNetwork.")
+        named = isinstance(network, str) and network in NETWORKS
+        if not (named or isinstance(network, VarianceNetwork | PointNetwork)):
+            raise InputError(
+                f"network must be one of {list(NETWORKS)} or an object of a class like theirs; got "
+                f"{network if isinstance(network, str) else type(network).__name__!r}."
+            )
         self.network = network
+        if (NETWORKS[network] if named else network).one_head:
+            check_one_head([s.problem for s in self.scenarios])
+        if isinstance(network, DirectNetwork):
+            network.check(self.scenarios[0].problem)
         given = {**SCHEDULE, **schedule}
         unknown = sorted(set(given) - set(SCHEDULE))
         if unknown:
@@ -93,6 +111,8 @@ class Task(eqx.Module):
         """Largest rank of all problems: to which each is padded."""
         return max(s.problem.rank for s in self.scenarios)
 
-    def start(self, key: Any) -> VarianceNetwork:
+    def start(self, key: Any) -> Network:
         """Network before the first step."""
-        return NETWORKS[self.network](key) if isinstance(self.network, str) else self.network
+        if isinstance(self.network, str):
+            return NETWORKS[self.network].untrained(key, self.scenarios[0].problem)
+        return self.network

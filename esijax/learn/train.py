@@ -1,4 +1,4 @@
-"""Training of an unrolled solver: data drawn on the fly, Adam, the best by held-out data."""
+"""Training of a network: data drawn on the fly, Adam, the best by held-out data."""
 
 import functools
 from pathlib import Path
@@ -17,7 +17,7 @@ from esijax.learn.calibrate import fitted_scale
 from esijax.learn.inputs import Examples, Inputs, draw_examples, in_float32, inputs_of
 from esijax.learn.loss import loss
 from esijax.learn.task import Task
-from esijax.models.networks import Trained, VarianceNetwork
+from esijax.models.networks import Network, Trained, VarianceNetwork
 
 WARM_UP = 20  # steps
 CLIP = 1.0  # norm of a gradient
@@ -77,7 +77,7 @@ def train(
     Returns
     -------
     trained : Trained
-        With the constant of its variances fitted on held-out data.
+        Where it has variances, with their constant fitted on held-out data.
 
     Raises
     ------
@@ -113,7 +113,9 @@ def train(
             bar.update()
             bar.set_postfix(loss=f"{float(value):.3f}", best=f"{float(carry.best_score):.3f}")
     best = eqx.tree_at(lambda n: n.layers, network, state.carry.best)
-    return fitted_scale(best, data.inputs, data.held_out)
+    if isinstance(best, VarianceNetwork):
+        return fitted_scale(best, data.inputs, data.held_out)
+    return Trained(best)
 
 
 class TrainingData:
@@ -138,7 +140,7 @@ class TrainingData:
         return draw_examples(self.scenarios[which], self.inputs[which], self.near[which], keys)
 
 
-def _first(task: Task, network: VarianceNetwork) -> Carry:
+def _first(task: Task, network: Network) -> Carry:
     layers = network.layers
     return Carry(
         layers,

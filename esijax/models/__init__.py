@@ -1,6 +1,6 @@
 """What is assumed: priors, noise, source covariances."""
 
-from esijax.models import components, hyperpriors, noise, penalties
+from esijax.models import components, hyperpriors, networks, noise, penalties
 from esijax.models.collapsed import collapsed
 from esijax.models.penalties import (
     L1,
@@ -53,6 +53,7 @@ __all__ = [
     "collapsed",
     "components",
     "hyperpriors",
+    "networks",
     "noise",
     "penalties",
     "relative",

@@ -14,10 +14,12 @@ from esijax._types import InputError, Scalar
 from esijax.estimate import Diagnostics, Estimate
 from esijax.inference.collapsed.answers import linear_marginal, point_estimate
 from esijax.inference.collapsed.em._model import EMModel, em_model
+from esijax.inference.learned.sources import check_sources, source_estimate
 from esijax.inference.method import Method, Setup, State
 from esijax.models.hyperpriors import Flat
 from esijax.models.marginals import LinearMarginal
 from esijax.models.networks import (
+    SourceNetwork,
     Trained,
     VarianceNetwork,
     mesh_neighbours,
@@ -72,14 +74,16 @@ class Unrolled(Method):
 
     Parameters
     ----------
-    network : Trained | VarianceNetwork, optional
-        By default the one that comes with esijax; others from `ej.learn`.
+    network : Trained | VarianceNetwork | SourceNetwork, optional
+        By default the one that comes with esijax; others from `ej.learn`. A network of sources
+        ("ista", "fista") takes the prior `L21` instead and gives a point estimate as that of
+        `MAP`, by proximal steps whose lengths and shrinkage were learned.
 
     Raises
     ------
     InputError
-        In `solve`: for a prior other than flat `ARD`, noise that is learned, or a problem without
-        positions.
+        In `solve`: for a prior other than flat `ARD` (`L21` where the network is one of sources),
+        noise that is learned, or a problem without positions.
 
     References
     ----------
@@ -104,18 +108,21 @@ class Unrolled(Method):
     def __init__(self, network: Any = None):
         if network is None:
             network = shipped_network()
-        elif isinstance(network, VarianceNetwork):
+        elif isinstance(network, VarianceNetwork | SourceNetwork):
             network = Trained(network)
-        if not (isinstance(network, Trained) and isinstance(network.network, VarianceNetwork)):
+        kind = getattr(network, "network", network)
+        if not (isinstance(network, Trained) and isinstance(kind, VarianceNetwork | SourceNetwork)):
             raise InputError(
-                "network must be one of variances, from ej.learn.load or ej.learn.train; got "
-                f"{type(network).__name__}."
+                "network must be one of variances or sources, from ej.learn.load or "
+                f"ej.learn.train; got {type(kind).__name__} (a direct one: inference.Direct)."
             )
         self.network = network
 
     def check(self, setup: Setup) -> None:
         """Take the prior that it was trained for: flat ARD, noise as given, known places."""
         model = setup.model
+        if isinstance(self.network.network, SourceNetwork):
+            return check_sources(self.network.network, setup)
         if not (isinstance(model, ARD) and isinstance(model.local, Flat)):
             raise InputError(
                 f"Unrolled was trained for the flat ARD prior, got {type(model).__name__}"
@@ -127,6 +134,8 @@ class Unrolled(Method):
     def finish(self, state: State) -> Estimate:
         """All layers, then the posterior at the variances that they give."""
         setup = state.setup
+        if isinstance(self.network.network, SourceNetwork):
+            return source_estimate(self.network.network, setup)
         target = linear_marginal(setup)
         model = em_model(target, "mm")
         network = jax.tree.map(lambda w: w.astype(model.data.dtype), self.network.network)

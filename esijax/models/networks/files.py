@@ -15,12 +15,22 @@ import numpy as np
 
 from esijax._files import read_whole, replacing
 from esijax._types import InputError
-from esijax.models.networks.variances import MeshNetwork, Smoothing, VarianceNetwork
+from esijax.models.networks.direct import MLP, LinearMap
+from esijax.models.networks.network import Network
+from esijax.models.networks.sources import FISTA, ISTA
+from esijax.models.networks.variances import MeshNetwork, Smoothing
 
 FORMAT = 1
-LARGEST = 20_000_000  # bytes
+LARGEST = 100_000_000  # bytes: a linear map of 366 sensors and 20,484 locations has 30 MB
 SHIPPED = Path(__file__).parent / "unrolled.npz"
-_NETWORKS: dict[str, type[VarianceNetwork]] = {"mesh": MeshNetwork, "smoothing": Smoothing}
+NETWORKS: dict[str, type[Network]] = {
+    "mesh": MeshNetwork,
+    "smoothing": Smoothing,
+    "ista": ISTA,
+    "fista": FISTA,
+    "linear": LinearMap,
+    "mlp": MLP,
+}
 
 
 class Trained(eqx.Module):
@@ -28,12 +38,12 @@ class Trained(eqx.Module):
 
     Parameters
     ----------
-    network : VarianceNetwork
+    network : Network
     about_json : str
         How it was trained (task, seed, scores), as JSON.
     """
 
-    network: VarianceNetwork
+    network: Network
     about_json: str = eqx.field(static=True, default="{}")
 
     @property
@@ -53,16 +63,20 @@ def save_network(trained: Trained, path: str | Path) -> Path:
     Returns
     -------
     path : Path
+
+    Raises
+    ------
+    InputError
+        For a network of one's own, or one of more than 100 MB, which would not be read again.
     """
     path = Path(path)
-    kind = next((k for k, v in _NETWORKS.items() if type(trained.network) is v), None)
+    kind = next((k for k, v in NETWORKS.items() if type(trained.network) is v), None)
     if kind is None:
         raise InputError(
             f"{type(trained.network).__name__} is no network of esijax: keep it with "
             "equinox.tree_serialise_leaves, beside the code of its class."
         )
-    arrays = {k: np.asarray(v, np.float32) for k, v in trained.network.layers.items()}
-    arrays["scale"] = np.asarray(trained.network.scale, np.float32)
+    arrays = {k: np.asarray(v, np.float32) for k, v in _arrays_of(trained.network).items()}
     header = {
         "format": FORMAT,
         "network": kind,
@@ -70,10 +84,11 @@ def save_network(trained: Trained, path: str | Path) -> Path:
         "digest": _checksum(arrays),
     }
     text = np.frombuffer(json.dumps(header).encode(), np.uint8)
+    buffer = io.BytesIO()
+    every: dict[str, Any] = {"header": text, **arrays}
+    np.savez(buffer, **every)
+    _check_size(path, buffer.tell())
     with replacing(path) as temporary:
-        buffer = io.BytesIO()
-        every: dict[str, Any] = {"header": text, **arrays}
-        np.savez(buffer, **every)
         temporary.write_bytes(buffer.getvalue())
     return path
 
@@ -97,9 +112,8 @@ def load_network(path: str | Path) -> Trained:
         objects, other shapes than its network has, or numbers that are not finite.
     """
     path = Path(path)
-    if path.is_file() and path.stat().st_size > LARGEST:
-        size = path.stat().st_size / 1e6
-        raise InputError(f"{path} has {size:.0f} MB; weights have {LARGEST / 1e6:.0f} at most.")
+    if path.is_file():
+        _check_size(path, path.stat().st_size)
     content = read_whole(path, LARGEST)
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
@@ -111,14 +125,26 @@ def load_network(path: str | Path) -> Trained:
         raise InputError(
             f"{path} holds no weights of esijax, or is damaged: train and save them again."
         ) from error
-    if version != FORMAT or kind not in _NETWORKS:
+    if version != FORMAT or kind not in NETWORKS:
         raise InputError(
             f"{path} was written by another version of esijax (network {kind!r}, format "
-            f"{version!r}; known are {list(_NETWORKS)}, {FORMAT}): train it again."
+            f"{version!r}; known are {list(NETWORKS)}, {FORMAT}): train it again."
         )
     if digest != _checksum(arrays):
         raise InputError(f"{path} is damaged: its checksum is another. Train and save it again.")
     return _on_device(Trained(_network_of(kind, arrays, path), json.dumps(about)))
+
+
+def _check_size(path: Path, size: int) -> None:
+    if size > LARGEST:
+        raise InputError(
+            f"{path} has {size / 1e6:.0f} MB; weights have {LARGEST / 1e6:.0f} at most."
+        )
+
+
+def _arrays_of(network: Network) -> dict[str, Any]:
+    """Weights, and what goes with them."""
+    return {**network.layers, **{name: getattr(network, name) for name in network.kept}}
 
 
 def _on_device(trained: Trained) -> Trained:
@@ -126,20 +152,22 @@ def _on_device(trained: Trained) -> Trained:
     return jax.tree.map(lambda a: jnp.asarray(a, float), trained)
 
 
-def _network_of(kind: str, arrays: dict[str, np.ndarray], path: Path) -> VarianceNetwork:
+def _network_of(kind: str, arrays: dict[str, np.ndarray], path: Path) -> Network:
     """Put arrays into a network of the same shapes."""
-    size = np.shape(arrays.get("b1", arrays.get("step", np.zeros(()))))
-    network = None
-    if size and all(size):
-        make: Any = _NETWORKS[kind]
-        network = jax.eval_shape(lambda: make(jax.random.key(0), *size))
-    known = None if network is None else {**_shapes_of(network.layers), "scale": ()}
-    if network is None or _shapes_of(arrays) != known:
+    shapes = _shapes_of(arrays)
+    try:
+        network = jax.eval_shape(lambda: NETWORKS[kind].of_shapes(shapes))
+        known = _shapes_of(_arrays_of(network))
+    except (KeyError, TypeError, ValueError, IndexError):  # an array is missing, or has other axes
+        known = None
+    if shapes != known or not all(a.size for a in arrays.values()):
         raise InputError(f"{path} holds arrays of other shapes than its network ({kind!r}) has.")
     if not all(a.dtype.kind == "f" and np.isfinite(a).all() for a in arrays.values()):
         raise InputError(f"{path} holds weights that are not finite numbers.")
-    scale = arrays.pop("scale")
-    return eqx.tree_at(lambda n: (n.layers, n.scale), network, (arrays, scale))
+    kept = [arrays.pop(name) for name in network.kept]
+    return eqx.tree_at(
+        lambda n: (n.layers, *(getattr(n, k) for k in n.kept)), network, (arrays, *kept)
+    )
 
 
 def _shapes_of(arrays: dict[str, Any]) -> dict[str, tuple[int, ...]]:

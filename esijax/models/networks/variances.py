@@ -12,6 +12,7 @@ field enters through q and z alone: it is no weight, and any head will do.
 import abc
 import math
 from collections.abc import Callable
+from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -20,6 +21,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from esijax._types import scalar
 from esijax.models.networks.neighbours import Neighbours
+from esijax.models.networks.network import Network
 
 PerLocation = Float[Array, " locations"]
 Energies = Callable[[PerLocation], tuple[PerLocation, PerLocation]]
@@ -64,7 +66,7 @@ def mm_step(q: PerLocation, z: PerLocation) -> PerLocation:
     return jnp.where(seen, 0.5 * (jnp.log(q) - jnp.log(jnp.where(seen, z, 1.0))), -jnp.inf)
 
 
-class VarianceNetwork(eqx.Module):
+class VarianceNetwork(Network):
     """What an unrolled solver does in each layer; implement `layer`.
 
     Attributes
@@ -78,6 +80,7 @@ class VarianceNetwork(eqx.Module):
 
     layers: eqx.AbstractVar[dict[str, Array]]
     scale: eqx.AbstractVar[Float[Array, ""]]
+    kept: ClassVar[tuple[str, ...]] = ("scale",)
 
     @abc.abstractmethod
     def layer(
@@ -143,6 +146,7 @@ class MeshNetwork(VarianceNetwork):
 
     layers: dict[str, Array]
     scale: Float[Array, ""]
+    sized_by: ClassVar[str] = "b1"
 
     def __init__(self, key: PRNGKeyArray, n_layers: int = N_LAYERS, width: int = WIDTH):
         first, second = jax.random.split(key)

@@ -35,7 +35,7 @@ class PointPosterior(Posterior):
         """The map."""
         return self.sources * scale
 
-    def kernel(self) -> NoReturn:
+    def kernel(self) -> Float[Array, "locations orients rank"]:
         """Refuse: the map is not linear in the data."""
         _refuse_spread("kernel: it is not linear in the data")
 
@@ -74,3 +74,19 @@ class PointPosterior(Posterior):
     def fitted(self) -> Data:
         """The prediction."""
         return self.prediction
+
+
+class LinearPoint(PointPosterior):
+    """All mass at one map, which is linear in the data.
+
+    Parameters
+    ----------
+    weights : (locations, orients, rank)
+        From whitened data to the map.
+    """
+
+    weights: Float[Array, "locations orients rank"]
+
+    def kernel(self) -> Float[Array, "locations orients rank"]:
+        """The map as a matrix."""
+        return self.weights
