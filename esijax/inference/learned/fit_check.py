@@ -9,6 +9,7 @@ variance of the noise that the residuals show over the one that was given, :math
 square of a channel's error, predicted from all other channels, over what it should be.
 """
 
+import dataclasses
 from typing import Any
 
 import equinox as eqx
@@ -58,7 +59,11 @@ class FitCheck(Diagnostics):
     channel_ratio: Float[Array, " channels"]
     n_samples: int = eqx.field(static=True)
     rank: int = eqx.field(static=True)
-    ch_names: tuple[str, ...] = eqx.field(static=True)
+    ch_names: tuple[str, ...] = eqx.field(static=True, default=())
+
+    def with_ch_names(self, ch_names: tuple[str, ...]) -> "FitCheck":
+        """Name channels in the verdict."""
+        return dataclasses.replace(self, ch_names=ch_names)
 
     @property
     def noise_limit(self) -> float:
@@ -146,5 +151,4 @@ def fit_check(
         predicted / jnp.where(expected > 0, expected, 1.0),
         int(np.prod(target.problem.data.shape[:-2]) * target.problem.n_times),
         target.problem.rank,
-        target.problem.labels.ch_names,
     )

@@ -31,7 +31,8 @@ def problem(seed=0, spoiled=0.0, louder=1.0):
     data[5] += spoiled * std[5] * rng.standard_normal(N_TIMES)
     cov = np.diag(std**2)
     positions = 0.03 * np.random.default_rng(9).standard_normal((N, 3))
-    return ej.from_arrays(gain, data, noise_cov=cov, positions=positions)
+    names = [f"E{i}" for i in range(N_CHANNELS)]
+    return ej.from_arrays(gain, data, noise_cov=cov, positions=positions, ch_names=names)
 
 
 def check(of, method=LAYERS):
@@ -59,8 +60,8 @@ def test_each_fault_is_named_and_nothing_else():
     assert check(problem()).doubts() == ()
     spoiled = check(problem(spoiled=6.0))
     assert len(spoiled.doubts()) == 1
-    assert spoiled.doubts()[0].startswith("channel 5:")
-    assert spoiled.verdict()["worst_channel"] == "channel 5"
+    assert spoiled.doubts()[0].startswith("E5:")
+    assert spoiled.verdict()["worst_channel"] == "E5"
     loud = check(problem(louder=3.0))
     assert len(loud.doubts()) == 1
     assert "noise covariance is too small" in loud.doubts()[0]
