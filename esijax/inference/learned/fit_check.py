@@ -136,16 +136,17 @@ def fit_check(
     scale : ()
         Constant by which the variances are multiplied afterwards.
     """
+    filt = first = model.filter(jnp.exp(log_gamma))
     more = log_gamma
     for _ in range(N_CHECK):
-        more = more + mm_step(*model.energy(model.filter(jnp.exp(more))))
-    filt = model.filter(jnp.exp(log_gamma))
-    left, inverse, whitener = filt.sandwich(), filt.inverse, target.problem.whitener.matrix
+        more = more + mm_step(*model.energy(filt))
+        filt = model.filter(jnp.exp(more))
+    left, inverse, whitener = first.sandwich(), first.inverse, target.problem.whitener.matrix
     predicted = jnp.sum(whitener * (left @ whitener), axis=0)
     expected = jnp.sum(whitener * (inverse @ whitener), axis=0)
     return FitCheck(
-        target.log_evidence(target.unpack(jnp.exp(log_gamma))),
-        target.log_evidence(target.unpack(jnp.exp(more))),
+        model.value(jnp.exp(log_gamma), first),  # a flat hyper-prior adds nothing
+        model.value(jnp.exp(more), filt),
         scale,
         jnp.trace(left) / jnp.trace(inverse),
         predicted / jnp.where(expected > 0, expected, 1.0),
