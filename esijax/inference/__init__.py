@@ -9,6 +9,7 @@ from esijax.inference.collapsed.sampling.gibbs import Gibbs
 from esijax.inference.collapsed.sampling.nuts import NUTS
 from esijax.inference.collapsed.variational import SVI
 from esijax.inference.compare import compare
+from esijax.inference.learned.amortised import Amortised
 from esijax.inference.learned.direct import Direct
 from esijax.inference.learned.unrolled import Unrolled
 from esijax.inference.linear.beamformer import LCMV
@@ -30,6 +31,7 @@ __all__ = [
     "NUTS",
     "RESULT",
     "SVI",
+    "Amortised",
     "Diagnostics",
     "Direct",
     "Estimate",

@@ -20,7 +20,7 @@ from esijax.simulate import Scenario
 SCHEDULE = {
     "steps": 400,
     "batch": 16,
-    "rate": 0.01,
+    "rate": 0.01,  # or that of the network
     "energy_weight": 0.2,
     "held_out": 4,
     "score_every": 40,
@@ -44,7 +44,7 @@ class Task(eqx.Module):
     batch : int
         Data sets for each.
     rate : float
-        Largest learning rate.
+        Largest learning rate; by default that of the network's class.
     energy_weight : float
         Weight of the energy distance of the maps beside the log score of the posterior, or
         beside the squared error of networks that give a map alone.
@@ -90,11 +90,12 @@ class Task(eqx.Module):
                 f"{network if isinstance(network, str) else type(network).__name__!r}."
             )
         self.network = network
-        if (NETWORKS[network] if named else network).one_head:
+        kind = NETWORKS[network] if named else network
+        if kind.one_head:
             check_one_head([s.problem for s in self.scenarios])
         if isinstance(network, DirectNetwork):
             network.check(self.scenarios[0].problem)
-        given = {**SCHEDULE, **schedule}
+        given = {**SCHEDULE, "rate": kind.rate, **schedule}
         unknown = sorted(set(given) - set(SCHEDULE))
         if unknown:
             raise InputError(f"a task has no {unknown[0]!r}; it has {list(SCHEDULE)}.")

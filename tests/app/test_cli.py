@@ -424,11 +424,12 @@ def test_command_is_installed():
 
 
 @pytest.mark.slow
-def test_train_writes_weights(esijax, tmp_path):
-    """A task file in, weights out that `Unrolled` takes; an earlier training is not overwritten."""
+@pytest.mark.parametrize("kind", ["smoothing", "fista", "mlp"])
+def test_train_writes_weights(esijax, tmp_path, kind):
+    """A task file in, weights out for their method; an earlier training is not overwritten."""
     task, out = tmp_path / "task.toml", tmp_path / "run"
     task.write_text(
-        '[network]\nkind = "smoothing"\n[training]\nsteps = 2\nbatch = 2\nheld_out = 2\n'
+        f'[network]\nkind = "{kind}"\n[training]\nsteps = 2\nbatch = 2\nheld_out = 2\n'
         '[heads]\nmontage = "biosemi32"\nfiner = "ico3"\nchannels = [12]\nwrong = 0\n'
         "[sources]\npatches = [1]\nflat = 0\ndipoles = 0\n[calibration]\nscenarios = []\n"
     )
@@ -436,7 +437,7 @@ def test_train_writes_weights(esijax, tmp_path):
     assert code == 0, err
     trained = ej.learn.load(out / "weights.npz")
     assert trained.about["task"]["heads"]["channels"] == [12]
-    ej.inference.Unrolled(trained)
+    (ej.inference.Direct if kind == "mlp" else ej.inference.Unrolled)(trained)
     code, _, err = esijax("train", task, "--out", out)
     assert code == 2
     assert "--resume" in err

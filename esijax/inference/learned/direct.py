@@ -21,9 +21,9 @@ class Direct(Method):
     .. math:: \hat X_t = P\, f(Y_t)
 
     with the whitened data Y and the prior's scale P; f is a matrix that begins as the minimum
-    norm, or an MLP. It knows nothing of the lead field but what is in its weights, and refuses
-    another than its own. A point estimate: neither spread nor evidence. A matrix has a
-    `kernel`.
+    norm, or that and an MLP which says how much of it each location lets through. It knows nothing
+    of the lead field but what is in its weights, and refuses another than its own. A point
+    estimate: neither spread nor evidence. A matrix has a `kernel`.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 r"""Direct networks: from one whitened sample to its sources, for one lead field.
 
 .. math:: z = K y \quad\text{or}\quad
-          z = \lVert y \rVert\, f\!\left( y / \lVert y \rVert \right), \qquad x = P z
+          z_l = e^{f_l(y / \lVert y \rVert)} K_l y, \qquad x = P z
 
 What the physics says is in the weights here, so that they are of no use in another head: a
 network keeps a digest of the lead field that it was made for, and refuses another.
@@ -24,7 +24,8 @@ from esijax.problem import Problem
 
 LAMBDA2 = 1 / 9  # of the minimum norm that a linear map begins as
 WIDTH = 256  # hidden features of the MLP
-LAST = 0.03  # size of its last weights at the start: a map near zero
+GAIN = 5.0  # of hidden layers
+LARGEST = 6.0  # logarithm of what a location lets through
 SKETCH = 8  # random sums of channels, and of sources, in a digest
 SAME = 1e-3  # relative difference of digests: what single precision leaves
 Sample = Float[Array, " rank"]
@@ -176,18 +177,18 @@ class LinearMap(DirectNetwork):
 
 
 class MLP(DirectNetwork):
-    r"""Two hidden layers; the size of a sample passes by them.
+    r"""A matrix, and two hidden layers that say how much of it each location lets through.
 
-    .. math:: z = \lVert y \rVert \sqrt{n / r}\;
-              f\!\left( \sqrt r\, y / \lVert y \rVert \right)
+    .. math:: z_l = e^{f_l(u)}\, K_l y, \qquad u = \sqrt r\, y / \lVert y \rVert
 
-    for n sources and rank r, so that weights are of order one.
+    for rank r; f is bounded, and zero before training: the minimum norm. A sample twice as large
+    has a map twice as large.
 
     Parameters
     ----------
     key : PRNG key
     n_locations, n_orients, rank : int
-        Sizes; `untrained` takes them from a problem.
+        Sizes; the matrix is zero. `untrained` gives the kernel of a problem.
     width : int
 
     References
@@ -201,34 +202,44 @@ class MLP(DirectNetwork):
     def __init__(
         self, key: PRNGKeyArray, n_locations: int, n_orients: int, rank: int, width: int = WIDTH
     ):
-        first, second, third = jax.random.split(key, 3)
+        first, second = jax.random.split(key)
+        linear = LinearMap(key, n_locations, n_orients, rank)
         self.layers = {
-            "w1": jax.random.normal(first, (rank, width)),
+            "w1": jax.random.normal(first, (rank, width)) / GAIN,
             "b1": jnp.zeros(width),
-            "w2": jax.random.normal(second, (width, width)),
+            "w2": jax.random.normal(second, (width, width)) / GAIN,
             "b2": jnp.zeros(width),
-            "w3": LAST * jax.random.normal(third, (width, n_locations, n_orients)),
+            "w3": jnp.zeros((width, n_locations)),
+            "b3": jnp.zeros(n_locations),
+            **linear.layers,
         }
-        self.digest = jnp.zeros(3 + SKETCH**2)
+        self.digest = linear.digest
 
     @classmethod
-    def untrained(cls, key: PRNGKeyArray, problem: Problem) -> "DirectNetwork":
-        """Random weights for a problem."""
-        return cls(key, problem.n_locations, problem.n_orients, problem.rank).of(problem)
+    def untrained(cls, key: PRNGKeyArray, problem: Problem) -> "MLP":
+        """Minimum norm of a problem, all of it let through."""
+        linear = LinearMap.untrained(key, problem)
+        network = cls(key, *linear.layers["map"].shape)
+        layers = network.layers | linear.layers
+        return eqx.tree_at(lambda n: (n.layers, n.digest), network, (layers, linear.digest))
 
     @classmethod
     def of_shapes(cls, shapes: Mapping[str, tuple[int, ...]]) -> "MLP":
         """Network of the sizes of some arrays."""
-        (rank, width), (_, n_locations, n_orients) = shapes["w1"], shapes["w3"]
+        n_locations, n_orients, rank = shapes["map"]
+        (width,) = shapes["b1"]
         return cls(jax.random.key(0), n_locations, n_orients, rank, width)
 
     def of_sample(self, sample: Sample) -> PerSource:
-        """Divide a sample by its norm, and multiply what comes out."""
+        """Minimum norm, times what the hidden layers say."""
         w = self.layers
-        rank, width, n_sources = *w["w1"].shape, w["w3"][0].size
-        size = safe_sqrt(jnp.sum(sample**2))
-        x = divide(sample, size) * rank**0.5
-        x = jax.nn.gelu(x @ w["w1"] / rank**0.5 + w["b1"])
-        x = jax.nn.gelu(x @ w["w2"] / width**0.5 + w["b2"])
-        out = jnp.tensordot(x, w["w3"], 1) / width**0.5
-        return size * (n_sources / rank) ** 0.5 * out
+        x = divide(sample, safe_sqrt(jnp.sum(sample**2))) * len(sample) ** 0.5
+        x = jax.nn.gelu(_dense(x, w["w1"], w["b1"]))
+        x = jax.nn.gelu(_dense(x, w["w2"], w["b2"]))
+        passed = jnp.exp(LARGEST * jnp.tanh(_dense(x, w["w3"], w["b3"]) / LARGEST))
+        return passed[:, None] * (jnp.exp(w["log_size"]) * w["map"] @ sample)
+
+
+def _dense(x, weights, bias):
+    """One layer, its weights in units in which the learning rate of the matrix suits them."""
+    return GAIN * (x @ weights) / len(weights) ** 0.5 + bias

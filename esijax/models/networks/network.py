@@ -18,7 +18,9 @@ class Network(eqx.Module):
     Attributes
     ----------
     layers : dict of arrays
-        What training moves; of order one, so that one learning rate serves all.
+        What training moves.
+    rate : float
+        Largest learning rate, where a task gives none.
     kept : tuple of str
         Other arrays, which go with the weights on disk.
     sized_by : str
@@ -28,6 +30,7 @@ class Network(eqx.Module):
     """
 
     layers: eqx.AbstractVar[dict[str, Array]]
+    rate: ClassVar[float] = 0.01
     kept: ClassVar[tuple[str, ...]] = ()
     sized_by: ClassVar[str] = "step"
     one_head: ClassVar[bool] = False

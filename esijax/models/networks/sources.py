@@ -12,7 +12,7 @@ no weight has a unit, and any head will do.
 """
 
 import abc
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
@@ -80,6 +80,7 @@ class SourceNetwork(PointNetwork):
     """
 
     layers: eqx.AbstractVar[dict[str, Array]]
+    rate: ClassVar[float] = 0.05
 
     @abc.abstractmethod
     def layer(self, weights: Weights, now: Sources, before: Sources, term: SourceTerm) -> Sources:

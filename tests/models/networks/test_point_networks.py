@@ -71,7 +71,7 @@ BAD = {
     "an infinite digest": ("mlp", {"digest": np.full(67, np.inf, "f4")}, "not finite"),
     "layers that do not fit": ("mlp", {"w2": np.zeros((9, 9), "f4")}, "other shapes"),
     "no last layer": ("mlp", {"without": ("w3",)}, "other shapes"),
-    "two axes of the last": ("mlp", {"w3": np.zeros((256, 18), "f4")}, "other shapes"),
+    "three axes of the last": ("mlp", {"w3": np.zeros((256, 6, 3), "f4")}, "other shapes"),
     "another kind": ("ista", {"header": {"network": "fista"}}, "other shapes"),
     "a kind of variances": ("ista", {"header": {"network": "mesh"}}, "other shapes"),
     "an unknown kind": ("mlp", {"header": {"network": "transformer"}}, "another version"),

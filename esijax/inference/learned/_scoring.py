@@ -1,0 +1,170 @@
+r"""From data to a Student-t distribution of hyper-parameters: start, two exact steps, shift.
+
+.. math::
+   z \leftarrow z + I(z)^{-1} \nabla \log p(z, Y), \qquad
+   z = \hat z + L^{-\top} \left( a + e^{-b} \odot t \right), \qquad I(\hat z) = L L^\top, \quad
+   t_k \sim t_8
+
+(Fisher scoring in the standardised unconstrained hyper-parameters z).
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.scipy.linalg as jsl
+import numpyro.distributions as dist
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from esijax._types import Scalar
+from esijax.inference.collapsed._curvature import Unravel
+from esijax.inference.collapsed._fisher import fisher_information
+from esijax.inference.collapsed.target import Target
+from esijax.models.networks.amortised import AmortisedPosterior, Features, Scaled, Unknowns
+
+N_STEPS = 2
+LONGEST = 1.5  # of a step, in standard deviations of the prior
+FARTHEST = 8.0  # of a place, likewise
+LEAST_PRECISION = 0.1  # in the same unit: where a hyper-prior says little, draws stay near
+DEGREES = 8.0
+GENTLE = 0.2  # by which outputs of the second network are multiplied: slower training
+REACH = 1.5  # standard deviations at which the density is looked at
+
+
+class Landing(eqx.Module):
+    """Where the steps end.
+
+    Parameters
+    ----------
+    place : (unknowns,)
+        Standardised unconstrained hyper-parameters.
+    root : (unknowns, unknowns)
+        Lower Cholesky factor of the information there.
+    slope : (unknowns,)
+        What is left of the gradient, whitened.
+    above, below : (unknowns,)
+        Log density on either side of the place, more than that of the Gaussian distribution.
+    """
+
+    place: Unknowns
+    root: Float[Array, "unknowns unknowns"]
+    slope: Unknowns
+    above: Unknowns
+    below: Unknowns
+
+    def whitened(self, z: Unknowns) -> Unknowns:
+        """Distance from where the steps end, in units of the posterior's spread."""
+        return self.root.T @ (z - self.place)
+
+    def unwhitened(self, white: Float[Array, "draws unknowns"]) -> Float[Array, "draws unknowns"]:
+        """Back to standardised hyper-parameters."""
+        moved = jsl.solve_triangular(self.root.T, white.T, lower=False)
+        return self.place[None] + moved.T
+
+    def features(self) -> Float[Array, " some"]:
+        """What a network is told of it: place, spread, slope, all of order one."""
+        spread = jnp.log(jnp.diag(self.root))
+        sides = jnp.tanh(jnp.concatenate([self.slope, self.above, self.below]))
+        return jnp.concatenate([self.place, spread, sides])
+
+
+def unravel_of(target: Target) -> Unravel:
+    """Function from a vector to unconstrained sites."""
+    shapes = jax.eval_shape(lambda: target.free(target.marginal.medians()))
+    return ravel_pytree(jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes))[1]
+
+
+def evidence_derivatives(
+    target: Target, unravel: Unravel, places: Float[Array, "places unknowns"]
+) -> Float[Array, "places unknowns"]:
+    """Derivatives of the log-evidence at each place."""
+    slope = jax.grad(lambda u: target.marginal.log_evidence(target.hyper(unravel(u))))
+    return jax.lax.map(slope, places, batch_size=target.marginal.side_by_side)
+
+
+def scored(q: AmortisedPosterior, target: Target, unravel: Unravel, place: Unknowns) -> Landing:
+    """Two steps of Fisher scoring from a place."""
+
+    def density(z):
+        return target.log_posterior(unravel(q.centre + q.spread * z))
+
+    def information(z):
+        found = fisher_information(target, unravel, q.centre + q.spread * z)
+        values, ways = jnp.linalg.eigh(q.spread[:, None] * found * q.spread[None])
+        return (ways * jnp.maximum(values, LEAST_PRECISION)[None]) @ ways.T
+
+    def step(z, _):
+        move = jsl.solve(information(z), jax.grad(density)(z), assume_a="pos")
+        longest = jnp.max(jnp.abs(move))
+        move = move * jnp.minimum(1.0, LONGEST / jnp.maximum(longest, LONGEST))
+        return jnp.clip(z + move, -FARTHEST, FARTHEST), None
+
+    place, _ = jax.lax.scan(step, place, length=N_STEPS)
+    root = jnp.linalg.cholesky(information(place))
+    slope = jsl.solve_triangular(root, jax.grad(density)(place), lower=True)
+    ways = jsl.solve_triangular(root.T, jnp.eye(len(place)), lower=False).T
+    around = jnp.concatenate([REACH * ways, -REACH * ways, jnp.zeros((1, len(place)))])
+    together = target.marginal.side_by_side
+    values = jax.lax.map(lambda move: density(place + move), around, batch_size=together)
+    above, below = jnp.split(values[:-1] - values[-1] + 0.5 * REACH**2, 2)
+    return Landing(place, root, slope, above, below)
+
+
+class Approximation(eqx.Module):
+    """The distribution that draws come from.
+
+    Parameters
+    ----------
+    landing : Landing
+    shift, log_precision : (unknowns,)
+        Of the Student-t distribution, in whitened hyper-parameters.
+    """
+
+    landing: Landing
+    shift: Unknowns
+    log_precision: Unknowns
+
+    def draws(self, key: PRNGKeyArray, n: int) -> tuple[Float[Array, "n unknowns"], Array]:
+        """Draws of the standardised hyper-parameters, and their log densities."""
+        white = jax.random.t(key, DEGREES, (n, len(self.shift)))
+        moved = self.shift[None] + white * jnp.exp(-self.log_precision)[None]
+        log_det = jnp.sum(jnp.log(jnp.diag(self.landing.root)) + self.log_precision)
+        density = jnp.sum(dist.StudentT(DEGREES).log_prob(white), axis=1) + log_det
+        return self.landing.unwhitened(moved), density
+
+
+def correction_of(network: Scaled, features: Features) -> tuple[Unknowns, Unknowns]:
+    """Location and log precision of the draws, in units of the posterior's spread."""
+    shift, log_precision = jnp.split(GENTLE * network(features), 2)
+    return shift, log_precision
+
+
+def student_loss(shift: Unknowns, log_precision: Unknowns, white: Unknowns) -> Scalar:
+    """Minus the log density of a whitened truth, up to a constant."""
+    scaled = (white - shift) * jnp.exp(log_precision)
+    return jnp.sum(0.5 * (DEGREES + 1) * jnp.log1p(scaled**2 / DEGREES) - log_precision)
+
+
+def features_of(q: AmortisedPosterior, target: Target, unravel: Unravel) -> Features:
+    """What the networks are told of the data."""
+    return q.features(evidence_derivatives(target, unravel, q.places))
+
+
+def landing_of(
+    q: AmortisedPosterior, target: Target, unravel: Unravel, features: Features
+) -> Landing:
+    """First network, then the steps."""
+    start = jnp.clip(q.start(features), -FARTHEST, FARTHEST)
+    return scored(q, target, unravel, start)
+
+
+def corrected(q: AmortisedPosterior, landing: Landing) -> Approximation:
+    """Second network, from where the steps end."""
+    return Approximation(landing, *correction_of(q.correction, landing.features()))
+
+
+def approximation(q: AmortisedPosterior, target: Target, unravel: Unravel) -> Approximation:
+    """All of it: features, start, steps, correction."""
+    features = features_of(q, target, unravel)
+    landing = landing_of(q, target, unravel, features)
+    return corrected(q, landing)
