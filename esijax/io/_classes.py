@@ -41,12 +41,8 @@ HOMES = {
     "GuideChecks": "esijax.inference.collapsed._weights",
     "ChainDiagnostics": "esijax.inference.collapsed.sampling._verdict",
     "SweepDiagnostics": "esijax.inference.collapsed.sampling._verdict",
-<<<<<<< HEAD
     "FitCheck": "esijax.inference.learned.fit_check",
-=======
-    "EvidenceCheck": "esijax.inference.learned.unrolled",
     "WeightChecks": "esijax.inference.learned.amortised",
->>>>>>> main
     "Optimality": "esijax.inference.sparse.base.optimality",
     # source covariances
     "Diagonal": "esijax.models.source_cov",
