@@ -44,6 +44,15 @@ class RESULT(eqx.Enumeration):
 class Diagnostics(eqx.Module):
     """What a stochastic or iterative method knows of its own quality, kept with the estimate."""
 
+    @property
+    def evidence_note(self) -> str:
+        """What a reader must know of the evidence; empty where it is what the method promises."""
+        return ""
+
+    def with_ch_names(self, ch_names: tuple[str, ...]) -> "Diagnostics":  # noqa: ARG002
+        """Take the names of the channels, which stay outside compiled code."""
+        return self
+
     @abc.abstractmethod
     def verdict(self) -> dict[str, Any]:
         """Numbers by name, on concrete arrays."""

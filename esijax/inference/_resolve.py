@@ -2,8 +2,6 @@
 
 import dataclasses
 
-import jax
-
 from esijax._ops.safe import divisor
 from esijax.models.penalties import Relative
 from esijax.models.penalties.alpha_max import alpha_max
@@ -15,7 +13,6 @@ def resolved(problem: Problem, model):
     """Replace a share of alpha_max, or the name of a rule for lambda2, by its number."""
     if isinstance(getattr(model, "alpha", None), Relative):
         largest = alpha_max(problem, dataclasses.replace(model, alpha=1.0))
-        alpha = jax.lax.stop_gradient(model.alpha.fraction * largest)
-        return dataclasses.replace(model, alpha=divisor(alpha))
+        return dataclasses.replace(model, alpha=divisor(model.alpha.fraction * largest))
     rule = getattr(model, "lambda2", None)
     return RULES[rule](problem, model) if isinstance(rule, str) else model

@@ -103,7 +103,9 @@ def compare(estimates: Any) -> Comparison:
     -----
     Evidences of `Evidence` and `EM` are maxima over the hyper-parameters, of `Laplace` and `SVI`
     integrals: a maximum is never below the integral, so that the methods should be the same where
-    differences are small. Noise covariances may differ; their densities are in the data's units.
+    differences are small. That of `Unrolled` is a value at variances of a network; its note says
+    what updates of EM would add. Noise covariances may differ; their densities are in the data's
+    units.
 
     References
     ----------
@@ -166,7 +168,9 @@ def _known_evidence(name: str, estimate: Estimate) -> float:
 
 
 def _note(estimate: Estimate) -> str:
-    return "" if estimate.result == RESULT.successful else RESULT[estimate.result].split(":")[0]
+    if estimate.result != RESULT.successful:
+        return RESULT[estimate.result].split(":")[0]
+    return "" if estimate.diagnostics is None else estimate.diagnostics.evidence_note
 
 
 def _check_same(first: str, one: Problem, second: str, two: Problem) -> None:

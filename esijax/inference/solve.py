@@ -110,7 +110,9 @@ def finish_estimate(
 ) -> Estimate:
     """Put the names back, refuse what is not finite, warn of what the method doubts."""
     notes = combine_notes(problem.labels.notes, estimate.notes, problem.labels.remarks)
-    estimate = dataclasses.replace(estimate, problem=problem, notes=notes)
+    known = estimate.diagnostics
+    known = None if known is None else known.with_ch_names(problem.labels.ch_names)
+    estimate = dataclasses.replace(estimate, problem=problem, notes=notes, diagnostics=known)
     _check_answer(estimate, throw, explains_all=not isinstance(setup.noise, Robust))
     return _with_doubts(estimate)
 

@@ -41,7 +41,7 @@ HOMES = {
     "GuideChecks": "esijax.inference.collapsed._weights",
     "ChainDiagnostics": "esijax.inference.collapsed.sampling._verdict",
     "SweepDiagnostics": "esijax.inference.collapsed.sampling._verdict",
-    "EvidenceCheck": "esijax.inference.learned.unrolled",
+    "FitCheck": "esijax.inference.learned.fit_check",
     "WeightChecks": "esijax.inference.learned.amortised",
     "Optimality": "esijax.inference.sparse.base.optimality",
     # source covariances

@@ -1,5 +1,6 @@
 """Training of learned inverses: tasks, losses, networks that come out of them."""
 
+from esijax.learn.adapt import adapt
 from esijax.learn.amortise import amortise
 from esijax.learn.calibrate import calibrate
 from esijax.learn.kernel import kernel
@@ -13,6 +14,7 @@ __all__ = [
     "CHECKPOINT",
     "Task",
     "Trained",
+    "adapt",
     "amortise",
     "calibrate",
     "kernel",

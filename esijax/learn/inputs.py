@@ -31,14 +31,14 @@ class Inputs(eqx.Module):
         nA m of a source of variance 1.
     mesh : Neighbours
     distance : (locations, locations)
-        cm, between locations.
+        cm, between locations; None where no loss needs it.
     """
 
     gain: Float[Array, "rank locations orients"]
     whitener: Float[Array, "rank channels"]
     amplitude: Float[Array, "locations orients"]
     mesh: Neighbours
-    distance: Float[Array, "locations locations"]
+    distance: Float[Array, "locations locations"] | None
 
     @property
     def factor(self) -> Float[Array, "rank columns"]:
@@ -93,18 +93,17 @@ class Examples(eqx.Module):
     amplitude: Float[Array, "*sets locations"]
 
 
-def inputs_of(problem: Problem, rank: int) -> Inputs:
+def inputs_of(problem: Problem, rank: int, *, distance: bool = True) -> Inputs:
     """Read a problem, padded to a common rank."""
     mesh = mesh_neighbours(problem.geometry)  # refuses a problem without positions
-    positions = jnp.asarray(problem.geometry.positions)
+    at = jnp.asarray(problem.geometry.positions)
     pad = ((0, rank - problem.rank), (0, 0))
-    distance = 100.0 * jnp.linalg.norm(positions[:, None] - positions[None], axis=-1)
     made = Inputs(
         jnp.pad(problem.gain * problem.prior_scale[None], (*pad, (0, 0))),
         jnp.pad(problem.whitener.matrix, pad),
         NANO * problem.prior_scale * problem.source_unit,
         mesh,
-        distance,
+        100.0 * jnp.linalg.norm(at[:, None] - at[None], axis=-1) if distance else None,
     )
     return in_float32(made)
 

@@ -30,9 +30,10 @@ class BrokenPromise(AssertionError):
 
 
 def shapes_and_finite(estimate: Estimate) -> None:
-    """Shapes of mean, spread and draws, all numbers finite."""
+    """Shapes of mean, spread and draws, all numbers finite; one orient where a method chose it."""
     p = estimate.problem
-    shape = (*p.data.shape[:-2], p.n_locations, p.n_orients, p.n_times)
+    n_orients = 1 if estimate.mean.shape[-2:-1] == (1,) else p.n_orients
+    shape = (*p.data.shape[:-2], p.n_locations, n_orients, p.n_times)
     parts = {"mean": estimate.mean, **{f"hyper[{k!r}]": v for k, v in estimate.hyper.items()}}
     if estimate.mean.shape != shape:
         raise BrokenPromise(f"mean has the shape {estimate.mean.shape}, not {shape}")

@@ -10,10 +10,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from esijax._types import InputError, Scalar
-from esijax.estimate import Diagnostics, Estimate
+from esijax._types import InputError
+from esijax.estimate import Estimate
 from esijax.inference.collapsed.answers import linear_marginal, point_estimate
 from esijax.inference.collapsed.em._model import EMModel, em_model
+from esijax.inference.learned.fit_check import fit_check
 from esijax.inference.learned.sources import check_sources, source_estimate
 from esijax.inference.method import Method, Setup, State
 from esijax.models.hyperpriors import Flat
@@ -26,40 +27,7 @@ from esijax.models.networks import (
     shipped_network,
     unrolled,
 )
-from esijax.models.networks.variances import mm_step
 from esijax.models.priors.scale_mixture import ARD
-
-N_CHECK = 3  # updates of EM after the network's, to see what they add to the evidence
-
-
-class EvidenceCheck(Diagnostics):
-    """What the network's variances leave of the evidence.
-
-    Parameters
-    ----------
-    evidence : ()
-        Log evidence at the network's variances, before they are multiplied by its constant.
-    after : ()
-        After three further updates of EM.
-    scale : ()
-        That constant.
-    """
-
-    evidence: Scalar
-    after: Scalar
-    scale: Scalar
-
-    def verdict(self) -> dict[str, Any]:
-        """Numbers by name."""
-        return {
-            "evidence_unscaled": float(self.evidence),
-            "evidence_after_em": float(self.after),
-            "scale": float(self.scale),
-        }
-
-    def doubts(self) -> tuple[str, ...]:
-        """Give none: whether data are unlike those of training is not judged here."""
-        return ()
 
 
 class Unrolled(Method):
@@ -140,19 +108,13 @@ class Unrolled(Method):
         model = em_model(target, "mm")
         network = jax.tree.map(lambda w: w.astype(model.data.dtype), self.network.network)
         log_gamma = layers(network, target, model)
-        gamma = jnp.exp(log_gamma)
-        more = log_gamma
-        for _ in range(N_CHECK):
-            more = more + mm_step(*model.energy(model.filter(jnp.exp(more))))
-        evidence = target.log_evidence(target.unpack(gamma))
-        after = target.log_evidence(target.unpack(jnp.exp(more)))
-        left = EvidenceCheck(evidence, after, network.scale)
+        check = fit_check(target, model, log_gamma, network.scale)
         return point_estimate(
             target,
-            target.unpack(network.scale * gamma),
+            target.unpack(network.scale * jnp.exp(log_gamma)),
             "Unrolled",
-            evidence=evidence,
-            diagnostics=left,
+            evidence=check.evidence,
+            diagnostics=check,
         )
 
 

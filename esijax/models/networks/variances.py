@@ -76,11 +76,14 @@ class VarianceNetwork(Network):
     scale : ()
         What the variances are multiplied by at the end, so that intervals hold what they state:
         fitted on simulations that training has not seen.
+    adapted : tuple of str
+        Which of the weights move when it adapts to recordings without truth; none named: all.
     """
 
     layers: eqx.AbstractVar[dict[str, Array]]
     scale: eqx.AbstractVar[Float[Array, ""]]
     kept: ClassVar[tuple[str, ...]] = ("scale",)
+    adapted: ClassVar[tuple[str, ...]] = ()
 
     @abc.abstractmethod
     def layer(
@@ -146,6 +149,7 @@ class MeshNetwork(VarianceNetwork):
 
     layers: dict[str, Array]
     scale: Float[Array, ""]
+    adapted: ClassVar[tuple[str, ...]] = ("step", "w3", "b3")
     sized_by: ClassVar[str] = "b1"
 
     def __init__(self, key: PRNGKeyArray, n_layers: int = N_LAYERS, width: int = WIDTH):
