@@ -115,7 +115,7 @@ def task_of(
     for shift, problem in enumerate(problems):
         right, *wrong = (io.simulation_head(f, problem, fixed=True) for f in forwards)
         for i, (placed, wave) in enumerate(kinds):
-            others = [wrong[(i + shift) % len(wrong)]] if wrong else []
+            others = [wrong[(len(problems) * i + shift) % len(wrong)]] if wrong else []
             scenarios += [
                 Scenario(head, problem, placed, wave, simulate.FromCov(), tuple(sources["snr_db"]))
                 for head in (right, *others)

@@ -218,7 +218,7 @@ def _judged(trained: Trained, moved: Any, before: dict, after: dict, by: str) ->
     return Trained(network, json.dumps(about))
 
 
-def _moving(network: VarianceNetwork) -> Any:
+def _moving(network: Any) -> Any:
     """Which leaves adapt: some of the weights, never the constant."""
     names = network.adapted or tuple(network.layers)
     none = jax.tree.map(lambda _: False, network)
