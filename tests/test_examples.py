@@ -25,6 +25,10 @@ SLOW = {
     "plot_extended_sources",
     "plot_what_a_point_estimate_hides",
     "plot_what_a_sparse_map_sees",
+    "plot_unrolled_variances",
+    "plot_train_variances",
+    "plot_adapt_to_recordings",
+    "plot_amortised_posterior",
 }
 EXAMPLES = [
     pytest.param(path, id=path.stem, marks=pytest.mark.slow if path.stem in SLOW else ())

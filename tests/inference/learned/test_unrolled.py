@@ -146,3 +146,34 @@ def test_small_problems(n, rank, n_times):
     assert np.isfinite(np.asarray(estimate.mean)).all()
     assert np.isfinite(np.asarray(estimate.std)).all()
     assert np.abs(np.asarray(estimate.mean)).sum(axis=(1, 2)).argmax() == 0
+
+
+@pytest.mark.filterwarnings("ignore::esijax.EsijaxWarning")
+def test_a_lost_rank_and_a_dead_channel_change_nothing():
+    """Average reference with a dead channel beside: the map is that without the channel."""
+    rng = np.random.default_rng(2)
+    gain, positions = rng.standard_normal((RANK, N)), 0.03 * rng.standard_normal((N, 3))
+    data = 4 * gain[:, [4]] * np.hanning(11)[1:-1] + rng.standard_normal((RANK, 9))
+    center = np.eye(RANK) - 1.0 / RANK
+    alone = ej.from_arrays(center @ gain, center @ data, noise_cov=center, positions=positions)
+    assert alone.rank == RANK - 1
+    want = ej.solve(alone, ARD, ej.inference.Unrolled())
+    assert np.isfinite(np.asarray(want.std)).all()
+    assert np.abs(np.asarray(want.mean)).sum(axis=(1, 2)).argmax() == 4
+    rows = np.vstack([center @ gain, np.zeros(N)]), np.vstack([center @ data, np.zeros(9)])
+    cov = np.zeros((RANK + 1, RANK + 1))
+    cov[:RANK, :RANK] = center
+    dead = ej.from_arrays(*rows, noise_cov=cov, positions=positions)
+    got = ej.solve(dead, ARD, ej.inference.Unrolled())
+    np.testing.assert_allclose(got.mean, want.mean, atol=1e-9 * np.abs(want.mean).max())
+
+
+@pytest.mark.filterwarnings("ignore::esijax.EsijaxWarning")
+def test_single_precision_gives_the_same_map(network):
+    """Problems of float32 stay so, to its digits."""
+    want = ej.solve(made(), ARD, ej.inference.Unrolled(network))
+    with jax.enable_x64(False):
+        single = jax.tree.map(lambda w: w.astype(jnp.float32), network)
+        got = ej.solve(made(), ARD, ej.inference.Unrolled(single))
+    assert got.mean.dtype == jnp.float32
+    np.testing.assert_allclose(got.mean, want.mean, atol=2e-4 * np.abs(want.mean).max())
