@@ -79,5 +79,7 @@ for name, (estimate, seconds) in times.items():
         label = f"{name}, {seconds:.1f} s"
         ax.hist(column, 30, density=True, histtype="step", label=label)
         ax.set(title=title, xlabel="log10 of the variance", yticks=[])
-axes[0].legend(frameon=False, fontsize=8)
+figure.legend(
+    *axes[0].get_legend_handles_labels(), loc="outside upper right", ncols=2, frameon=False
+)
 plt.show()

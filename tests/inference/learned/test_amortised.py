@@ -224,11 +224,12 @@ def test_nine_hyper_parameters_of_a_real_head(evoked, forward, noise_cov):
     steps = doubted(head, prior, NOISE, plain, recordings(head, prior, NOISE, 300))
     spoilt = doubted(head, prior, NOISE, q, recordings(head, prior, NOISE, 300, artefact=6.0))
     narrow = doubted(head, prior, NOISE, q, recordings(head, wide, NOISE, 300))
+    print(ours, steps, spoilt, narrow)
     assert ours[0] <= 0.1
     assert ours[0] < steps[0]
-    assert spoilt[0] >= 0.85  # k-hat alone
+    assert spoilt[0] >= 0.9  # k-hat alone
     assert spoilt[1] >= 0.95
-    assert 0.35 < narrow[0] < 0.8  # a prior three times too narrow shows in half of them
+    assert 0.4 < narrow[0] < 0.9  # a prior three times too narrow shows in most, not in all
 
 
 # ------------------------------------------------------------------ as other methods
