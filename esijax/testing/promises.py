@@ -5,6 +5,7 @@ prior, noise, penalty or method.
 """
 
 import logging
+import re
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
@@ -21,6 +22,7 @@ RTOL = 1e-6  # between ways to run the same arithmetic
 # of differences, relative to the data: short where the answer bends, longer where it has few digits
 STEPS = (3e-5, 5e-4)
 GRADIENT_RTOL = 1e-3
+ON_ARRAYS = re.compile(r"ShapedArray\(\w+\[\d")  # in what JAX logs of a program
 
 SolveObject = Callable[..., Estimate]  # (problem, object, estimate to start from: optional)
 
@@ -128,14 +130,14 @@ def with_other_numbers(thing: Any) -> Any:
 
 @contextmanager
 def programs_compiled() -> Generator[list[str]]:
-    """Names of the programs that are compiled within."""
+    """Names of the programs on arrays that are compiled within; a lone number costs nothing."""
     names: list[str] = []
 
     class Listener(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            words = record.getMessage().split()
-            if words[:1] == ["Compiling"]:
-                names.append(words[1])
+            message = record.getMessage()
+            if message.startswith("Compiling") and ON_ARRAYS.search(message):
+                names.append(message.split()[1])
 
     listener, logger = Listener(), logging.getLogger("jax")
     shown, logger.propagate = logger.propagate, False

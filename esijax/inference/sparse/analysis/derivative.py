@@ -48,6 +48,9 @@ def _primal_dual_minimiser_jvp(primals, tangents):
 
     at = state.z, state.u
     _, right = jax.jvp(lambda t, p: conditions(t, p, *at), (fit, penalty), tangents[:2])
+    # JAX transposes a linear solve only if every part of its right-hand side follows a tangent
+    nothing = 0.0 * sum(jnp.sum(part) for part in jax.tree.leaves(right))
+    right = jax.tree.map(lambda part: part + nothing, right)
     _, linear = jax.linearize(lambda z, u: conditions(fit, penalty, z, u), *at)
     move = jax.lax.custom_linear_solve(
         lambda v: linear(*v),
