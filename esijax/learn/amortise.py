@@ -57,12 +57,11 @@ def amortise(
     .. math::
        \theta_i \sim p(\theta), \quad Y_i \sim p(Y \mid \theta_i), \qquad
        \text{minimise } \sum_i \lVert z_i - f(Y_i) \rVert^2
-       \text{ and then } -\sum_i \log t_8\!\left(e^{b_i} \odot (L_i^\top (z_i - \hat z_i) - a_i)
-       \right) + 1^\top b_i
+       \text{ and then } -\sum_i \log t_8\!\left( L_i^\top (z_i - \hat z_i);\, a_i, b_i \right)
 
     with z the standardised unconstrained hyper-parameters, f the network that says where to begin,
     :math:`\hat z` where two steps of Fisher scoring on the exact evidence end from there, L the
-    root of the information, (a, b) the second network.
+    root of the information, a and b places and log scales from the second network.
 
     Parameters
     ----------
@@ -136,7 +135,7 @@ def amortise(
         _white_and_landing, (setup, q), jax.random.split(keys[3], n_landings),
         what="exact steps", progress=progress,
     )  # fmt: skip
-    correction = Scaled(features, 2 * white.shape[1], WIDTH_OF_CORRECTION, keys[4])
+    correction = Scaled(features, 3 * white.shape[1], WIDTH_OF_CORRECTION, keys[4])
     correction, losses = _fit(
         correction, _correction_loss, features, white, keys[4], RATE_OF_CORRECTION, **options
     )

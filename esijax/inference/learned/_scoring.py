@@ -2,10 +2,11 @@ r"""From data to a Student-t distribution of hyper-parameters: start, two exact 
 
 .. math::
    z \leftarrow z + I(z)^{-1} \nabla \log p(z, Y), \qquad
-   z = \hat z + L^{-\top} \left( a + e^{-b} \odot t \right), \qquad I(\hat z) = L L^\top, \quad
-   t_k \sim t_8
+   z = \hat z + L^{-\top} \left( a + e^{b_\pm} \odot t \right), \qquad I(\hat z) = L L^\top
 
-(Fisher scoring in the standardised unconstrained hyper-parameters z).
+Fisher scoring in the standardised unconstrained hyper-parameters z; t is Student's with 8 degrees
+of freedom, of another scale on either side (a variance that the data leave open has a long tail
+towards zero), as in Fernández and Steel 1998, doi:10.1080/01621459.1998.10474117.
 """
 
 import equinox as eqx
@@ -119,27 +120,35 @@ class Approximation(eqx.Module):
     Parameters
     ----------
     landing : Landing
-    shift, log_precision : (unknowns,)
-        Of the Student-t distribution, in whitened hyper-parameters.
+    shift : (unknowns,)
+        Place of the Student-t distribution, in whitened hyper-parameters.
+    log_scale : (2, unknowns)
+        Its scales below and above that place.
     """
 
     landing: Landing
     shift: Unknowns
-    log_precision: Unknowns
+    log_scale: Float[Array, "2 unknowns"]
 
     def draws(self, key: PRNGKeyArray, n: int) -> tuple[Float[Array, "n unknowns"], Array]:
         """Draws of the standardised hyper-parameters, and their log densities."""
-        white = jax.random.t(key, DEGREES, (n, len(self.shift)))
-        moved = self.shift[None] + white * jnp.exp(-self.log_precision)[None]
-        log_det = jnp.sum(jnp.log(jnp.diag(self.landing.root)) + self.log_precision)
-        density = jnp.sum(dist.StudentT(DEGREES).log_prob(white), axis=1) + log_det
+        k_side, k_size = jax.random.split(key)
+        shape = (n, len(self.shift))
+        below, above = jnp.exp(self.log_scale)
+        up = jax.random.uniform(k_side, shape) * (below + above)[None] < above[None]
+        size = jnp.abs(jax.random.t(k_size, DEGREES, shape))
+        moved = self.shift[None] + jnp.where(up, above[None] * size, -below[None] * size)
+        level = jnp.log(2.0) - jnp.log(below + above) + jnp.log(jnp.diag(self.landing.root))
+        density = jnp.sum(dist.StudentT(DEGREES).log_prob(size) + level[None], axis=1)
         return self.landing.unwhitened(moved), density
 
 
-def correction_of(network: Scaled, features: Features) -> tuple[Unknowns, Unknowns]:
-    """Location and log precision of the draws, in units of the posterior's spread."""
-    shift, log_precision = jnp.split(GENTLE * network(features), 2)
-    return shift, log_precision
+def correction_of(
+    network: Scaled, features: Features
+) -> tuple[Unknowns, Float[Array, "2 unknowns"]]:
+    """Place and log scales of the draws, in units of the posterior's spread."""
+    shift, below, above = jnp.split(GENTLE * network(features), 3)
+    return shift, jnp.stack([below, above])
 
 
 def largest_pattern(
@@ -158,10 +167,12 @@ def largest_pattern(
     return jnp.log(jnp.linalg.eigvalsh(power)[-1])
 
 
-def student_loss(shift: Unknowns, log_precision: Unknowns, white: Unknowns) -> Scalar:
+def student_loss(shift: Unknowns, log_scale: Float[Array, "2 unknowns"], white: Unknowns) -> Scalar:
     """Minus the log density of a whitened truth, up to a constant."""
-    scaled = (white - shift) * jnp.exp(log_precision)
-    return jnp.sum(0.5 * (DEGREES + 1) * jnp.log1p(scaled**2 / DEGREES) - log_precision)
+    below, above = jnp.exp(log_scale)
+    scaled = (white - shift) / jnp.where(white > shift, above, below)
+    tail = 0.5 * (DEGREES + 1) * jnp.log1p(scaled**2 / DEGREES)
+    return jnp.sum(tail + jnp.log(0.5 * (below + above)))
 
 
 def features_of(q: AmortisedPosterior, target: Target, unravel: Unravel) -> Features:

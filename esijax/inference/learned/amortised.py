@@ -72,12 +72,13 @@ class WeightChecks(Diagnostics):
 class Amortised(Method):
     r"""Draws of a learned posterior of the hyper-parameters, weighted by the exact evidence.
 
-    .. math:: u = \hat u + s \odot L^{-\top} (a + e^{-b} \odot t), \qquad t_k \sim t_8
+    .. math:: u = \hat u + s \odot L^{-\top} (a + e^{b_\pm} \odot t), \qquad t_k \sim t_8
 
     A small network says where to begin, two steps of Fisher scoring on the exact evidence end at
     :math:`\hat u` with the information :math:`L L^\top`, a second network moves and stretches the
-    draws (a, b). Their importance weights are exact, smoothed by a Pareto tail; the draws of the
-    estimate are taken by their weights, the sources given each in closed form.
+    draws, each side by itself (a, b). Their importance weights are exact, smoothed by a Pareto
+    tail; the draws of the estimate are taken by their weights, the sources given each in closed
+    form.
 
     Parameters
     ----------

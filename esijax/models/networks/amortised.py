@@ -72,7 +72,7 @@ class AmortisedPosterior(eqx.Module):
     start : Scaled
         From features to where the exact steps begin.
     correction : Scaled
-        From where they end to location and log scale of the draws.
+        From where they end to location and log scales of the draws.
     pattern_limit : ()
         Log power of the largest pattern over the sensors, relative to the model's, that half a
         percent of the simulations exceed.

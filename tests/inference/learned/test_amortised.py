@@ -102,8 +102,8 @@ class Unweighted(ej.inference.Amortised):
 def narrowed(q, factor):
     """The same with draws that are too narrow."""
     bias = q.correction.network.layers[-1].bias
-    n = len(bias) // 2
-    more = bias.at[n:].add(jnp.asarray(np.log(factor) / GENTLE, bias.dtype))
+    n = len(bias) // 3
+    more = bias.at[n:].add(jnp.asarray(-np.log(factor) / GENTLE, bias.dtype))
     return eqx.tree_at(lambda t: t.correction.network.layers[-1].bias, q, more)
 
 
@@ -224,7 +224,6 @@ def test_nine_hyper_parameters_of_a_real_head(evoked, forward, noise_cov):
     steps = doubted(head, prior, NOISE, plain, recordings(head, prior, NOISE, 300))
     spoilt = doubted(head, prior, NOISE, q, recordings(head, prior, NOISE, 300, artefact=6.0))
     narrow = doubted(head, prior, NOISE, q, recordings(head, wide, NOISE, 300))
-    print(ours, steps, spoilt, narrow)
     assert ours[0] <= 0.1
     assert ours[0] < steps[0]
     assert spoilt[0] >= 0.9  # k-hat alone
@@ -314,17 +313,18 @@ class Depth(ej.models.Prior):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:noise.LowRank")
 @pytest.mark.parametrize(
-    ("prior", "noise"),
+    ("prior", "noise", "most"),
     [
-        (Depth(), NOISE),
-        (Depth(), None),
-        (PRIOR, ej.models.noise.LowRank(1)),
-        (ej.models.Components(REGIONS, ej.models.hyperpriors.HalfCauchyScale(0.5)), None),
-        (ej.models.Components(REGIONS, dist.HalfCauchy(1.0)), NOISE),
+        (Depth(), NOISE, 0.1),
+        (Depth(), None, 0.1),
+        (PRIOR, ej.models.noise.LowRank(1), 0.1),
+        (ej.models.Components(REGIONS, ej.models.hyperpriors.HalfCauchyScale(0.5)), None, 0.25),
+        (ej.models.Components(REGIONS, dist.HalfCauchy(1.0)), NOISE, 0.2),
     ],
     ids=["own", "own, noise given", "noise of low rank", "horseshoe", "half-Cauchy"],
 )
-def test_priors_of_many_kinds(problem, prior, noise):
-    q = ej.learn.amortise(problem, prior, noise, key=0, simulations=2000, steps=500, progress=False)
+def test_priors_of_many_kinds(problem, prior, noise, most):
+    """Long tails towards zero, as of half-Cauchy scales, are the hardest."""
+    q = ej.learn.amortise(problem, prior, noise, key=0, progress=False)
     share, _ = doubted(problem, prior, noise, q, recordings(problem, prior, noise, 100))
-    assert share <= 0.15
+    assert share <= most
