@@ -30,7 +30,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "spacing": "ico3",
         "finer": "ico4",
         "channels": [28, 36, 64],
-        "wrong": 8,
+        "wrong": 24,
         "skull": [0.003, 0.012],
         "shift_mm": 4.0,
         "rotation_deg": 3.0,
@@ -46,7 +46,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     },
     "calibration": {
         "scenarios": ["extended", "two correlated", "low SNR", "wrong head"],
-        "data_sets": 48,
+        "data_sets": 24,
     },
 }
 
