@@ -108,6 +108,7 @@ def test_the_guide_to_methods_runs():
     assert names["together"](jnp.stack([names["problem"].recording] * 2)).shape == (2, 30, 1, 8)
 
 
+@pytest.mark.slow
 def test_the_guide_to_networks_runs():
     blocks = re.findall(r"```python\n(.*?)```", (DOCS / "learned.md").read_text(), re.DOTALL)
     names: dict = {}

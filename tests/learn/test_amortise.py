@@ -49,6 +49,7 @@ def test_simulations_are_the_model(problem):
     assert (np.abs(total.mean(axis=0)) < 4 * np.sqrt(25 / 600)).all()
 
 
+@pytest.mark.slow
 def test_training_lowers_the_losses_and_repeats(problem):
     made = [
         ej.learn.amortise(
