@@ -24,7 +24,7 @@ from esijax.inference.learned.amortised import check_amortisable, digests
 from esijax.inference.method import Method, Setup, State
 from esijax.inference.solve import prepare_inputs
 from esijax.learn.fit import fitted
-from esijax.learn.hyper_simulations import for_each, given_data, n_samples, simulated
+from esijax.learn.hyper_simulations import draw_hyper_data, for_each, given_data, n_samples
 from esijax.models.networks.amortised import (
     AmortisedPosterior,
     Scaled,
@@ -177,7 +177,7 @@ def _checked(problem, prior, noise, simulations, steps) -> Setup:
 @eqx.filter_jit
 def _untrained(setup: Setup, key: Any) -> AmortisedPosterior:
     """Places where the evidence is looked at; networks that say nothing."""
-    places = jax.lax.map(lambda k: simulated(setup, k)[0], jax.random.split(key, N_PLACES))
+    places = jax.lax.map(lambda k: draw_hyper_data(setup, k)[0], jax.random.split(key, N_PLACES))
     target = given_data(setup, jnp.zeros((setup.problem.rank, n_samples(setup))))
     silent = evidence_derivatives(target, unravel_of(target), places)
     n = places.shape[1]
@@ -189,7 +189,7 @@ def _untrained(setup: Setup, key: Any) -> AmortisedPosterior:
 def _truth_and_energies(given: Any, key: Any) -> tuple[Array, Array]:
     """Hyper-parameters, and what data of theirs add to the derivatives of the log-evidence."""
     setup, q = given
-    truth, target = simulated(setup, key)
+    truth, target = draw_hyper_data(setup, key)
     derivatives = evidence_derivatives(target, unravel_of(target), q.places)
     return truth, jnp.ravel(derivatives - q.silent)
 
@@ -197,7 +197,7 @@ def _truth_and_energies(given: Any, key: Any) -> tuple[Array, Array]:
 def _white_and_landing(given: Any, key: Any) -> tuple[Array, Array, Array]:
     """Whitened distance of the truth from where the steps end, features and pattern there."""
     setup, q = given
-    truth, target = simulated(setup, key)
+    truth, target = draw_hyper_data(setup, key)
     unravel = unravel_of(target)
     landing = landing_of(q, target, unravel, features_of(q, target, unravel))
     white = landing.whitened((truth - q.centre) / q.spread)

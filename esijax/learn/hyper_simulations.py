@@ -25,7 +25,7 @@ TOGETHER = 5e7  # bytes of those that run side by side
 MOST_TOGETHER = 32
 
 
-def simulated(setup: Setup, key: PRNGKeyArray) -> tuple[Float[Array, " unknowns"], Target]:
+def draw_hyper_data(setup: Setup, key: PRNGKeyArray) -> tuple[Float[Array, " unknowns"], Target]:
     """Unconstrained hyper-parameters, and their posterior given data that they made."""
     target = Target(marginal(setup))
     assert isinstance(target.marginal, PooledMarginal)  # others are refused

@@ -11,7 +11,7 @@ import pytest
 import esijax as ej
 from esijax.inference.method import Setup
 from esijax.learn.fit import fitted
-from esijax.learn.hyper_simulations import for_each, simulated
+from esijax.learn.hyper_simulations import draw_hyper_data, for_each
 
 learner = sys.modules["esijax.learn.amortise"]
 NOISE = ej.models.noise.Scalar(dist.LogNormal(0.0, 0.5))
@@ -26,7 +26,7 @@ def problem():
 
 
 def _moments(setup, key):
-    truth, target = simulated(setup[0], key)
+    truth, target = draw_hyper_data(setup[0], key)
     model = target.marginal
     hyper = target.hyper({"gamma": truth[:2], "noise/gamma": truth[2:]})
     # whitened by the covariance at the truth, data are standard normal

@@ -84,7 +84,9 @@ def evidence_derivatives(
     return jax.lax.map(slope, places)
 
 
-def scored(q: AmortisedPosterior, target: Target, unravel: Unravel, place: Unknowns) -> Landing:
+def score_landing(
+    q: AmortisedPosterior, target: Target, unravel: Unravel, place: Unknowns
+) -> Landing:
     """Two steps of Fisher scoring from a place."""
 
     def density(z):
@@ -185,10 +187,10 @@ def landing_of(
 ) -> Landing:
     """First network, then the steps."""
     start = jnp.clip(q.start(features), -FARTHEST, FARTHEST)
-    return scored(q, target, unravel, start)
+    return score_landing(q, target, unravel, start)
 
 
-def corrected(q: AmortisedPosterior, landing: Landing) -> Approximation:
+def correct_landing(q: AmortisedPosterior, landing: Landing) -> Approximation:
     """Second network, from where the steps end."""
     return Approximation(landing, *correction_of(q.correction, landing.features()))
 
@@ -197,4 +199,4 @@ def approximation(q: AmortisedPosterior, target: Target, unravel: Unravel) -> Ap
     """All of it: features, start, steps, correction."""
     features = features_of(q, target, unravel)
     landing = landing_of(q, target, unravel, features)
-    return corrected(q, landing)
+    return correct_landing(q, landing)

@@ -13,7 +13,7 @@ from esijax.models.penalties import L21
 from esijax.models.posteriors.point import PointPosterior
 
 
-def check_sources(network: SourceNetwork, setup: Setup) -> None:
+def check_source_prior(network: SourceNetwork, setup: Setup) -> None:
     """Take the mixed norm, whose steps the layers are."""
     if type(setup.model) is not L21:
         raise InputError(

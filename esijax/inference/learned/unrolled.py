@@ -15,7 +15,7 @@ from esijax.estimate import Estimate
 from esijax.inference.collapsed.answers import linear_marginal, point_estimate
 from esijax.inference.collapsed.em._model import EMModel, em_model
 from esijax.inference.learned.fit_check import fit_check
-from esijax.inference.learned.sources import check_sources, source_estimate
+from esijax.inference.learned.sources import check_source_prior, source_estimate
 from esijax.inference.method import Method, Setup, State
 from esijax.models.hyperpriors import Flat
 from esijax.models.marginals import LinearMarginal
@@ -90,7 +90,7 @@ class Unrolled(Method):
         """Take the prior that it was trained for: flat ARD, noise as given, known places."""
         model = setup.model
         if isinstance(self.network.network, SourceNetwork):
-            return check_sources(self.network.network, setup)
+            return check_source_prior(self.network.network, setup)
         if not (isinstance(model, ARD) and isinstance(model.local, Flat)):
             raise InputError(
                 f"Unrolled was trained for the flat ARD prior, got {type(model).__name__}"

@@ -13,7 +13,7 @@ from esijax.estimate import RESULT
 from esijax.inference.collapsed._weights import k_hat
 from esijax.inference.learned._scoring import GENTLE
 from esijax.inference.method import Setup
-from esijax.learn.hyper_simulations import simulated
+from esijax.learn.hyper_simulations import draw_hyper_data
 from esijax.models.source_cov import Diagonal
 
 NOISE = ej.models.noise.Scalar(dist.LogNormal(0.0, 0.5))
@@ -61,7 +61,7 @@ def recordings(problem, prior, noise, n, seed=7, artefact=0.0):
     def draw(given, keys):
         def one(key):
             k_model, k_pattern, k_course = jax.random.split(key, 3)
-            data = simulated(given, k_model)[1].marginal.problem.data
+            data = draw_hyper_data(given, k_model)[1].marginal.problem.data
             pattern = jax.random.normal(k_pattern, (len(data), 1))
             data = data + artefact * pattern * jax.random.normal(k_course, (1, data.shape[1]))
             return given.problem.whitener.colorer @ data
@@ -119,7 +119,7 @@ def hyper_ranks(problem, method, n):
     given = Setup(problem, PRIOR.prepare(problem), NOISE.prepare(problem))
 
     def simulate(key):
-        truth, target = simulated(given, key)
+        truth, target = draw_hyper_data(given, key)
         return {"theta": truth}, target.marginal.problem.recording
 
     def fit(key, data):
