@@ -65,7 +65,7 @@ for row, (when, network) in zip(axes, {"before": None, "after": adapted}.items()
             places[order, 0], places[order, 1], c=strength[order] / strength.max(), s=7,
             cmap="magma_r", vmin=0, vmax=1, linewidths=0,
         )  # fmt: skip
-        side = "left" if strength[places[:, 0] < 0].max() > strength.max() / 1.0001 else "right"
+        side = "left" if places[strength.argmax(), 0] < 0 else "right"
         ratio = estimate.verdict()["noise_ratio"]
         ax.set(
             title=f"{condition}: {side} (named: {windows[condition][2]})",

@@ -168,9 +168,11 @@ def _known_evidence(name: str, estimate: Estimate) -> float:
 
 
 def _note(estimate: Estimate) -> str:
-    if estimate.result != RESULT.successful:
-        return RESULT[estimate.result].split(":")[0]
-    return "" if estimate.diagnostics is None else estimate.diagnostics.evidence_note
+    """How the solve ended, where not well, and what its evidence is of."""
+    fine = estimate.result == RESULT.successful
+    ended = "" if fine else RESULT[estimate.result].split(":")[0]
+    known = "" if estimate.diagnostics is None else estimate.diagnostics.evidence_note
+    return "; ".join(part for part in (ended, known) if part)
 
 
 def _check_same(first: str, one: Problem, second: str, two: Problem) -> None:

@@ -1,5 +1,6 @@
 """Adaptation to recordings without truth: steps and last layer move, and a guard watches."""
 
+import functools
 import json
 import warnings
 from collections.abc import Sequence
@@ -100,7 +101,7 @@ def adapt(
     start = jax.tree.map(lambda w: jnp.asarray(w, jnp.float32), trained.network)
     before = _guarded(start, heard)
     moved, fixed = eqx.partition(start, _moving(start))
-    optimiser = optax.chain(optax.clip_by_global_norm(CLIP), optax.adam(rate))
+    optimiser = _adam(float(rate))
     state = optimiser.init(moved)
     for step in tqdm(range(steps), "adapting", disable=not progress, unit="step"):
         one = heard[step % len(heard)]
@@ -169,6 +170,11 @@ def _confined(recording: Recording, basis: Any) -> Recording:
         basis.T @ recording.cov @ basis,
         basis.T @ recording.cov_apart @ basis,
     )
+
+
+@functools.cache  # one object for all calls: another one would compile the steps anew
+def _adam(rate: float) -> optax.GradientTransformation:
+    return optax.chain(optax.clip_by_global_norm(CLIP), optax.adam(rate))
 
 
 @eqx.filter_jit

@@ -17,6 +17,7 @@ from esijax.learn.without_truth import (
     sure_loss,
 )
 from esijax.models.networks import MeshNetwork, Smoothing
+from esijax.testing.promises import programs_compiled
 
 N_CHANNELS, N, N_TIMES = 14, 20, 24
 PLAIN = MeshNetwork(jax.random.key(0), n_layers=3)
@@ -139,10 +140,12 @@ def test_the_guard_brings_old_weights_back():
 
 
 def test_the_same_key_gives_the_same_weights():
-    one, two = (
-        ej.learn.adapt(Smoothing(n_layers=3), [problem()], key=3, steps=3, progress=False)
-        for _ in range(2)
-    )
+    """And the second call compiles nothing."""
+    given = {"key": 3, "steps": 3, "progress": False}
+    one = ej.learn.adapt(Smoothing(n_layers=3), [problem()], **given)
+    with programs_compiled() as names:
+        two = ej.learn.adapt(Smoothing(n_layers=3), [problem()], **given)
+    assert not names
     for name, weights in one.network.layers.items():
         np.testing.assert_array_equal(weights, two.network.layers[name])
 

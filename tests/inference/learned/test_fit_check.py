@@ -88,6 +88,9 @@ def test_compare_says_what_the_evidence_is():
     notes = {row.name: row.note for row in ej.inference.compare(fits).rows}
     assert notes["EM"] == ""
     assert "updates of EM add" in notes["network"]
+    loud = problem(louder=3.0)  # doubted: both are said
+    fits = [ej.solve(loud, ARD, method) for method in (LAYERS, ej.inference.EM())]
+    assert any("updates of EM add" in row.note for row in ej.inference.compare(fits).rows)
 
 
 @pytest.mark.slow

@@ -116,9 +116,8 @@ class NUTS(Method):
     num_samples: int = 500
     num_chains: int = 4
     max_tree_depth: int = dataclasses.field(default=10, kw_only=True)
-    target_accept: float = eqx.field(
-        static=True, default=0.7, kw_only=True
-    )  # NumPyro compiles it in
+    # NumPyro compiles it in
+    target_accept: float = eqx.field(static=True, default=0.7, kw_only=True)
     dense_mass: bool | None = dataclasses.field(default=None, kw_only=True)
     num_maps: int = dataclasses.field(default=200, kw_only=True)
     chunk: int | None = dataclasses.field(default=None, kw_only=True)
