@@ -52,6 +52,8 @@ INFERENCE = (
     "sensitivity",
     "select",
 )
+# what covariances in time read of esijax/models: noise and priors may read them
+ABOVE_TIME = {"_in_order", "_scope", "hyperpriors", "time"}
 STRANGERS = {"collapsed": "sparse", "sparse": "collapsed"}  # neither imports the other
 MOST_FILES = 22  # in one folder
 HEAVY = {"mne", "arviz", "arviz_base", "xarray", "matplotlib", "nilearn", "plotly"}
@@ -129,6 +131,14 @@ def test_imports_point_upwards(path):
     assert not offences_in_inference(path)
 
 
+@pytest.mark.parametrize(
+    "path", sorted((PACKAGE / "models" / "time").glob("*.py")), ids=lambda p: p.name
+)
+def test_time_stands_above_noise_and_priors(path):
+    names = (name.split(".") for name in imported(path) if name.startswith("esijax.models."))
+    assert {name[2] for name in names} <= ABOVE_TIME
+
+
 IN_INFERENCE = sorted(
     p
     for p in (PACKAGE / "inference").iterdir()
@@ -142,7 +152,14 @@ def test_inference_is_in_reading_order(path):
 
 
 @pytest.mark.parametrize(
-    "path", [PACKAGE / "inference", *(p for p in IN_INFERENCE if p.is_dir())], ids=lambda p: p.name
+    "path",
+    [
+        PACKAGE / "inference",
+        *(p for p in IN_INFERENCE if p.is_dir()),
+        *sorted(page.parent for page in (PACKAGE / "models").glob("*/README.md")),
+        PACKAGE / "models" / "time",
+    ],
+    ids=lambda p: p.name,
 )
 def test_every_room_has_a_page(path):
     """A README.md that names each file of the room."""

@@ -1,6 +1,6 @@
 """What is assumed: priors, noise, source covariances."""
 
-from esijax.models import components, hyperpriors, networks, noise, penalties
+from esijax.models import components, hyperpriors, networks, noise, penalties, time
 from esijax.models.collapsed import collapsed
 from esijax.models.penalties import (
     L1,
@@ -57,4 +57,5 @@ __all__ = [
     "noise",
     "penalties",
     "relative",
+    "time",
 ]

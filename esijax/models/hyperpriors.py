@@ -98,9 +98,7 @@ class Given(HyperPrior):
                 f"got {distribution!r}."
             )
         _check_support(distribution)
-        arrays = as_arrays(distribution)
-        # a few distributions of NumPyro lose their support as a pytree (Levy)
-        self.distribution = InOrder(distribution if arrays.support is None else arrays)
+        self.distribution = in_order(distribution)
 
     @property
     def law(self) -> Any:
@@ -329,6 +327,13 @@ class BlockNorm(HyperPrior):
 def as_arrays(distribution: Any) -> Any:
     """Give parameters one strong float type: new values compile nothing and have a gradient."""
     return jax.tree.map(lambda x: jnp.asarray(x, dtype=float), distribution)
+
+
+def in_order(distribution: dist.Distribution) -> InOrder:
+    """Give a distribution as models hold it: parameters of one float type, in one order."""
+    arrays = as_arrays(distribution)
+    # a few distributions of NumPyro lose their support as a pytree (Levy)
+    return InOrder(distribution if arrays.support is None else arrays)
 
 
 def hyperprior(value: Any) -> HyperPrior:

@@ -10,6 +10,7 @@ import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
 from esijax._types import InputError
+from esijax.models._scope import under, within
 from esijax.models.hyperpriors import HyperPrior, hyperprior
 from esijax.models.marginals.linear import LinearMarginal
 from esijax.models.noise import Noise
@@ -224,10 +225,9 @@ class Sum(LinearPrior):
 
 def _own(hyper: dict[str, Any], i: int) -> dict[str, Any]:
     """Entries of the i-th prior."""
-    prefix = f"part{i}/"
-    return {k.removeprefix(prefix): v for k, v in hyper.items() if k.startswith(prefix)}
+    return within(f"part{i}", hyper)
 
 
 def _together(each: list[dict[str, Any]]) -> dict[str, Any]:
     """Entries of all priors, under names of their own."""
-    return {f"part{i}/{name}": v for i, own in enumerate(each) for name, v in own.items()}
+    return {name: v for i, own in enumerate(each) for name, v in under(f"part{i}", own).items()}
