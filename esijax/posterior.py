@@ -1,7 +1,7 @@
 """What a method hands over: the distribution of the sources, in normalised units."""
 
 import abc
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
@@ -10,6 +10,25 @@ from jax.scipy.special import ndtri
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from esijax._ops.exceed import ball_exceedance, directed_exceedance
+
+
+class Courses(NamedTuple):
+    r"""Linear combinations of the sources over time, member by member of a mixture.
+
+    The covariance over time of one is :math:`U \operatorname{diag}(v) U^\top`.
+
+    Parameters
+    ----------
+    mean : (members, ..., courses, times)
+    variance : (members, courses, modes)
+        v; one mode where all samples have the same variance and are independent.
+    root : (members, times, modes) | None
+        U; None is the identity.
+    """
+
+    mean: Array
+    variance: Array
+    root: Array | None
 
 
 class Posterior(eqx.Module):
@@ -61,6 +80,11 @@ class Posterior(eqx.Module):
         """Means and variances of linear combinations in each member of a mixture: here one."""
         mean, variance = self.combine(weights)
         return mean[None], variance[None]
+
+    def courses(self, weights: Float[Array, "courses locations orients"]) -> Courses:
+        """Linear combinations with their covariance over time; by default samples are apart."""
+        mean, variance = self.combined(weights)
+        return Courses(mean, variance[..., None], None)
 
     def members(
         self, locations: Any, times: Any

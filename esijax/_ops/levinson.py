@@ -17,6 +17,7 @@ doi:10.2307/1401322.
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from esijax._types import Scalar
@@ -84,6 +85,36 @@ def fitted(autocovariance: Float[Array, " lags"]) -> Order:
         found.append(last)
         a, variance = _longer(a, last), variance * (1.0 - last**2)
     return jnp.stack(found) if found else a
+
+
+def autocovariance(data: np.ndarray, n_lags: int) -> np.ndarray:
+    """Autocovariances at the lags 0 to n_lags, pooled over all series (..., times).
+
+    Sums are divided by the number of samples, not of pairs, so that the row is positive definite.
+    """
+    n = data.shape[-1]
+    lags = [np.sum(data[..., k:] * data[..., : n - k]) for k in range(n_lags + 1)]
+    return np.array(lags) / data.size
+
+
+def order_by_evidence(autocovariance: np.ndarray, n_samples: int) -> int:
+    r"""Order of an autoregression by the evidence, as Schwarz approximates it.
+
+    .. math:: -\tfrac n2 \log v_p - \tfrac p2 \log n
+
+    with :math:`v_p` the variance of the innovations (Schwarz 1978, doi:10.1214/aos/1176344136).
+
+    Parameters
+    ----------
+    autocovariance : (lags,)
+        At the lags 0 to the largest order.
+    n_samples : int
+        Of all series together.
+    """
+    partial = np.asarray(fitted(jnp.asarray(autocovariance)))
+    log_v = np.append(0.0, np.cumsum(np.log1p(-np.minimum(partial**2, 1 - 1e-12))))
+    orders = np.arange(len(log_v))
+    return int(np.argmax(-0.5 * n_samples * log_v - 0.5 * orders * np.log(n_samples)))
 
 
 def _longer(a: Array, last: Array) -> Array:

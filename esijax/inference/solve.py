@@ -95,7 +95,10 @@ def prepare_inputs(
     method = method.prepare(problem)
     # names stay outside the compiled part: another subject or condition must not retrace
     core = dataclasses.replace(problem, labels=Labels((), (), surf_ori=problem.labels.surf_ori))
-    noise = None if noise is None else noise.prepare(problem)
+    if noise is not None:
+        noise = noise.prepare(problem)
+    elif isinstance(model, Prior):
+        noise = model.default_noise(problem)
     model = resolved(_without_outliers(core, noise), model)
     if isinstance(model, Prior | Penalty):
         model = model.prepare(problem)
@@ -109,7 +112,8 @@ def finish_estimate(
     problem: Problem, setup: Setup, estimate: Estimate, throw: bool = True
 ) -> Estimate:
     """Put the names back, refuse what is not finite, warn of what the method doubts."""
-    notes = combine_notes(problem.labels.notes, estimate.notes, problem.labels.remarks)
+    assumed = () if setup.noise is None else setup.noise.notes
+    notes = combine_notes(problem.labels.notes, assumed, estimate.notes, problem.labels.remarks)
     known = estimate.diagnostics
     known = None if known is None else known.with_ch_names(problem.labels.ch_names)
     estimate = dataclasses.replace(estimate, problem=problem, notes=notes, diagnostics=known)

@@ -23,6 +23,7 @@ from esijax.models.priors.gaussian import ELORETA, LORETA, MinimumNorm, Weighted
 from esijax.models.priors.linear import LinearPrior, Sum
 from esijax.models.priors.prior import Prior
 from esijax.models.priors.scale_mixture import ARD, GroupLaplace, Horseshoe, StudentT
+from esijax.models.temporal import Kronecker
 
 __all__ = [
     "ARD",
@@ -38,6 +39,7 @@ __all__ = [
     "Elastic",
     "GroupLaplace",
     "Horseshoe",
+    "Kronecker",
     "Learned",
     "LinearPrior",
     "LogSum",

@@ -143,13 +143,12 @@ class LinearMarginal(PooledMarginal):
         return factor, owner, self.n_sources + self.n_noise
 
     # ------------------------------------------------------------------ densities
-    def sigma(self, hyper: Hyper) -> Square:
-        """Covariance of the whitened data, through the factors."""
+    def signal_cov(self, hyper: Hyper) -> Square:
+        """Covariance that the sources make at the sensors, through the factors."""
         gamma = self.prior.gamma(hyper)
         if isinstance(self.evidence, MatrixSpace):
-            return self.evidence.signal(gamma) + self.noise_cov(hyper)
-        signal = (self.factor * gamma[self.group][None]) @ self.factor.T
-        return signal + self.noise_cov(hyper)
+            return self.evidence.signal(gamma)
+        return (self.factor * gamma[self.group][None]) @ self.factor.T
 
     def log_evidence(self, hyper: Hyper) -> Scalar:
         """Log density of the data in their own units, the sources integrated out."""

@@ -102,10 +102,13 @@ class PooledMarginal(Marginal):
         """Covariance of the whitened noise."""
         return self.noise.covariance(hyper, self.problem.whitener)
 
+    def signal_cov(self, hyper: Hyper) -> Square:
+        """Covariance that the sources make at the sensors."""
+        return self.prior.source_cov(hyper, self.problem).sensor(self.problem.gain)
+
     def sigma(self, hyper: Hyper) -> Square:
         """Covariance of the whitened data."""
-        signal = self.prior.source_cov(hyper, self.problem).sensor(self.problem.gain)
-        return signal + self.noise_cov(hyper)
+        return self.signal_cov(hyper) + self.noise_cov(hyper)
 
     def log_evidence(self, hyper: Hyper) -> Scalar:
         """Log density of the data in their own units, the sources integrated out."""

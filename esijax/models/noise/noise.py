@@ -70,6 +70,11 @@ class Noise(eqx.Module):
         """
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What the reader of a map should know of the noise that was assumed."""
+        return ()
+
+    @property
     def n_variances(self) -> int:
         """How many unknown variances there are."""
         return 0

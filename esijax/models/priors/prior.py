@@ -26,6 +26,10 @@ class Prior(eqx.Module):
         """Do once, on the host, what depends on where the sources are; jit sees only arrays."""
         return self
 
+    def default_noise(self, problem: Problem) -> Noise | None:  # noqa: ARG002
+        """Noise model, prepared, where `solve` is given none; None: as the covariance says."""
+        return None
+
     @abc.abstractmethod
     def hyper(self, sizes: dict[str, int]) -> dict[str, Array]:
         """Draw the hyper-parameters with `numpyro.sample`.

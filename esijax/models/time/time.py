@@ -60,6 +60,12 @@ class Time(eqx.Module):
         """Whether there is a state-space form, `steps`."""
         return False
 
+    @property
+    def learned(self) -> bool:
+        """Whether any parameter is not known."""
+        leaves = jax.tree.leaves(self, is_leaf=lambda x: isinstance(x, InOrder))
+        return any(isinstance(leaf, InOrder) for leaf in leaves)
+
     def hyper(self, sizes: dict[str, int]) -> Hyper:  # noqa: ARG002
         """Draw the parameters that are not known, with `numpyro.sample`."""
         laws = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}

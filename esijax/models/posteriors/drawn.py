@@ -1,0 +1,168 @@
+r"""The mixture of any model's posteriors over draws of its hyper-parameters.
+
+.. math::
+   p(X \mid Y) \approx \frac1S \sum_s p(X \mid Y, \theta_s), \qquad
+   \operatorname{Var} X = \overline{C_s} + \overline{m_s m_s^\top} - \bar m \bar m^\top
+
+Members are made one at a time, from their hyper-parameters; mean and variance once and for all.
+"""
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from esijax._ops.normals import mixture_quantile
+from esijax.models.posteriors.separable import exceedance_over_time, no_kernel
+from esijax.posterior import Courses, Posterior
+
+LOCATIONS_AT_ONCE = 256  # where values of all members are held side by side
+
+
+class DrawnPosterior(Posterior):
+    """Equal mixture over draws of the hyper-parameters.
+
+    Parameters
+    ----------
+    marginal : Marginal
+        Makes the posterior of a draw, a `SeparablePosterior`.
+    hyper : dict of (draws, ...)
+    first, second : (..., locations, orients, times)
+        Mean and variance of the mixture.
+    """
+
+    steady: ClassVar[bool] = False
+
+    marginal: Any  # it stands below in the reading order, as it makes this
+    hyper: dict[str, Array]
+    first: Float[Array, "*trials locations orients times"]
+    second: Float[Array, "*trials locations orients times"]
+
+    @property
+    def n_draws(self) -> int:
+        """Draws of the hyper-parameters."""
+        return len(jax.tree.leaves(self.hyper)[0])
+
+    def _each(self, function: Callable) -> Any:
+        """Stack what a function finds of each member."""
+        return jax.lax.map(lambda h: function(self.marginal.posterior(h)), self.hyper)
+
+    def _average(self, function: Callable) -> Any:
+        """Average over members, one at a time."""
+        shape = jax.eval_shape(lambda h: function(self.marginal.posterior(h)), self._one)
+        zero = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shape)
+
+        def add(total, hyper):
+            new = function(self.marginal.posterior(hyper))
+            return jax.tree.map(jnp.add, total, new), None
+
+        total, _ = jax.lax.scan(add, zero, self.hyper)
+        return jax.tree.map(lambda x: x / self.n_draws, total)
+
+    @property
+    def _one(self) -> dict[str, Array]:
+        return jax.tree.map(lambda x: x[0], self.hyper)
+
+    def mean(self, scale=1.0) -> Float[Array, "*trials locations orients times"]:
+        """Average of the means."""
+        return self.first * scale
+
+    def variance(self) -> Float[Array, "*trials locations orients times"]:
+        """Law of total variance."""
+        return self.second
+
+    def kernel(self) -> Float[Array, "locations orients rank"]:
+        """There is none."""
+        raise no_kernel()
+
+    def cov(self) -> Float[Array, "*trials locations orients orients times"]:
+        """Law of total variance, for blocks of orients."""
+
+        def total(member):
+            left = member.mean() - self.first
+            return member.cov() + left[..., :, None, :] * left[..., None, :, :]
+
+        return self._average(total)
+
+    def members(self, locations: Any, times: Any):
+        """Means and variances of all members."""
+        return self._each(lambda m: jax.tree.map(lambda x: x[0], m.members(locations, times)))
+
+    def quantiles(self, probabilities: Float[Array, " p"], locations: Any, times: Any):
+        """Exact quantiles of each component, (p, ..., locations, orients, times)."""
+        n = self.first.shape[-3]
+        index = jnp.arange(n) if locations is None else locations
+        size = min(len(index), LOCATIONS_AT_ONCE)
+        n_chunks = -(-len(index) // size)
+        padded = jnp.minimum(jnp.arange(n_chunks * size), len(index) - 1).reshape(n_chunks, size)
+
+        def chunk(chosen):
+            mean, variance = self.members(index[chosen], times)
+            lead = mean.ndim - variance.ndim
+            std = jnp.sqrt(variance).reshape(len(mean), *[1] * lead, *variance.shape[1:])
+            found = jnp.stack([mixture_quantile(mean, std, p) for p in probabilities])
+            return jnp.moveaxis(found, -3, 0)
+
+        found = jax.lax.map(chunk, padded)
+        found = found.reshape(-1, *found.shape[2:])[: len(index)]
+        return jnp.moveaxis(found, 0, -3)
+
+    def exceedance(self, scale: Array, threshold: Array, along: str, locations: Any, times: Any):
+        """Average of the members' probabilities."""
+        scale = jnp.broadcast_to(scale, (self.first.shape[-3], 1, 1))
+        scale = scale if locations is None else scale[locations]
+        towards = self.first if locations is None else self.first[..., locations, :, :]
+        towards = towards if times is None else towards[..., times]
+
+        def one(member):
+            (mean,), _ = member.members(locations, times)
+            cov = member.blocks(locations, times) * scale[..., None] ** 2
+            return exceedance_over_time(mean * scale, cov, threshold, along, towards)
+
+        return self._average(one)
+
+    def courses(self, weights: Float[Array, "courses locations orients"]) -> Courses:
+        """Linear combinations, member by member."""
+        return self._each(lambda m: Courses(*(x[0] for x in m.courses(weights))))
+
+    def combine(self, weights: Float[Array, "courses locations orients"]):
+        """Mean and variance of linear combinations, both (..., courses, times)."""
+        found = self.courses(weights)
+        total = jnp.mean(found.mean, axis=0)
+        within = jnp.mean(found.variance @ jnp.swapaxes(found.root**2, 1, 2), axis=0)
+        return total, within + jnp.mean((found.mean - total[None]) ** 2, axis=0)
+
+    def draw(self, key: PRNGKeyArray, n: int, locations, times):
+        """Choose members, then draw from each."""
+        k_member, k_draw = jax.random.split(key)
+        chosen = jax.random.randint(k_member, (n,), 0, self.n_draws)
+
+        def one(args):
+            index, k = args
+            member = self.marginal.posterior(jax.tree.map(lambda x: x[index], self.hyper))
+            return member.draw(k, 1, locations, times)[0]
+
+        return jax.lax.map(one, (chosen, jax.random.split(k_draw, n)))
+
+    def fitted(self) -> Float[Array, "*trials rank times"]:
+        """Average of the members' predictions."""
+        return self._average(lambda m: m.fitted())
+
+    def probe(self) -> Float[Array, ""]:
+        """Sum of the moments."""
+        return jnp.sum(self.first) + jnp.sum(self.second)
+
+
+def drawn_posterior(marginal: Any, hyper: dict[str, Array]) -> DrawnPosterior:
+    """Mixture over draws (draws, ...), its moments computed once, about the first one's mean."""
+    origin = marginal.posterior(jax.tree.map(lambda x: x[0], hyper)).mean()
+    raw = DrawnPosterior(marginal, hyper, origin, origin)
+
+    def about(member):
+        left = member.mean() - origin
+        return left, left**2 + member.variance()
+
+    first, second = raw._average(about)
+    return DrawnPosterior(marginal, hyper, origin + first, jnp.maximum(second - first**2, 0.0))

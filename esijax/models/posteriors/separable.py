@@ -1,0 +1,237 @@
+r"""The posterior where signal, remainder and noise are separable in space and time.
+
+.. math::
+   X = X_1 + X_0, \quad X_1 \sim MN(0, R, T), \; X_0 \sim MN(0, R_0, T_n), \qquad
+   Y = G X + E, \; E \sim MN(0, N_0, T_n)
+
+In the modes of `esijax._ops.separable` (:math:`M = G R G^\top`, :math:`N = N_0 + G R_0 G^\top`;
+U the root of time, :math:`\tau, w, z` values, weights and data of the modes),
+
+.. math::
+   \mathbb{E}[X] = \left[ B_1 (w z \tau) + B_0 (w z) \right] U^\top, \qquad B_j = R_j G^\top Q
+
+and the covariance of a linear combination over time is :math:`U \operatorname{diag}(v) U^\top`: a
+course, too, is diagonal in the modes of time.
+"""
+
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from esijax._ops.exceed import along_exceedance, ball_exceedance
+from esijax._ops.separable import Pair
+from esijax._types import Data, Gain
+from esijax.models.source_cov import SourceCov
+from esijax.posterior import Courses, Posterior
+
+
+class SeparablePosterior(Posterior):
+    """Posterior of sources with a covariance in time, and of what is left of the cortex.
+
+    Parameters
+    ----------
+    gain : (rank, locations, orients)
+    source_cov : SourceCov
+        R.
+    rest : SourceCov | None
+        R_0, of the remainder that has the noise's covariance in time.
+    pair : Pair
+        Modes of M against N, and of T against T_n.
+    data : (..., rank, times)
+    noise : (rank, rank)
+        Lower Cholesky factor of N_0.
+    """
+
+    steady: ClassVar[bool] = False
+
+    gain: Gain
+    source_cov: SourceCov
+    rest: SourceCov | None
+    pair: Pair
+    data: Data
+    noise: Float[Array, "rank rank"]
+
+    # ------------------------------------------------------------------ in the modes
+    @property
+    def _tau(self) -> Float[Array, "1 times"]:
+        """Values of the modes of time."""
+        return self.pair.time.value[None]
+
+    def _map(self, solved: Data, scale: Any = 1.0) -> Float[Array, "*trials locations orients _"]:
+        """Sources from modes (..., rank, modes of time), back in time."""
+        lead, (rank, times) = solved.shape[:-2], solved.shape[-2:]
+
+        def back(cov, modes):
+            columns = self.pair.space.inverse @ modes @ self.pair.time.root.T
+            columns = jnp.moveaxis(columns, -2, 0).reshape(rank, -1)
+            return cov.back_project(self.gain, columns, scale)
+
+        found = back(self.source_cov, solved * self._tau)
+        if self.rest is not None:
+            found = found + back(self.rest, solved)
+        return jnp.moveaxis(found.reshape(*found.shape[:2], *lead, times), (0, 1), (-3, -2))
+
+    def _rows(self, cov: SourceCov | None, locations: Any) -> tuple[Any, Any]:
+        """Rows of B as (rank, locations, orients), and the prior's blocks there."""
+        if cov is None:
+            return None, None
+        reach, blocks = cov.apply_gain(self.gain), cov.blocks()
+        if locations is not None:
+            reach, blocks = reach[:, locations], blocks[locations]
+        return jnp.tensordot(self.pair.space.inverse.T, reach, 1), blocks
+
+    # ------------------------------------------------------------------ moments
+    def mean(self, scale=1.0) -> Float[Array, "*trials locations orients times"]:
+        """Posterior mean of the sources, the remainder among them."""
+        return self._map(self.pair.solved(self.data), scale)
+
+    def kernel(self) -> Float[Array, "locations orients rank"]:
+        """There is none: the map of a sample takes its neighbours in time too."""
+        raise no_kernel()
+
+    def blocks(self, locations: Any, times: Any) -> Float[Array, "some orients orients moments"]:
+        """Covariance of the orients at some locations and times, the same for all trials."""
+        own, prior = self._rows(self.source_cov, locations)
+        rest, prior_rest = self._rows(self.rest, locations)
+        w, tau = self.pair.weights, self.pair.time.value
+        root2 = (self.pair.time.root if times is None else self.pair.time.root[times]) ** 2
+
+        def explained(x, y, weight):
+            pairs = x[:, :, :, None] * y[:, :, None, :]
+            return jnp.tensordot(pairs, weight @ root2.T, axes=((0,), (0,)))
+
+        total = prior[..., None] * (root2 @ tau) - explained(own, own, w * tau**2)
+        if rest is not None:
+            cross = explained(own, rest, w * tau)
+            total = total - cross - jnp.swapaxes(cross, 1, 2)
+            total = total + prior_rest[..., None] * jnp.sum(root2, axis=1)
+            total = total - explained(rest, rest, w)
+        # rounding may leave a variance of -1e-17 where the data determine a source
+        eye = jnp.eye(total.shape[1])[None, :, :, None]
+        return jnp.where(eye > 0, jnp.maximum(total, 0.0), (total + jnp.swapaxes(total, 1, 2)) / 2)
+
+    def cov(self) -> Float[Array, "*trials locations orients orients times"]:
+        """Covariance of the orients at each time."""
+        return self._for_trials(self.blocks(None, None))
+
+    def variance(self) -> Float[Array, "*trials locations orients times"]:
+        """Variance of each component at each time."""
+        return self._for_trials(_diagonal(self.blocks(None, None)))
+
+    def _for_trials(self, x: Array) -> Array:
+        """One for each trial: the covariance does not depend on the data."""
+        return jnp.broadcast_to(x, (*self.data.shape[:-2], *x.shape))
+
+    # ------------------------------------------------------------------ questions
+    def members(self, locations: Any, times: Any):
+        """Mean and variance at some locations and times, as a mixture of one."""
+        mean = self.mean()
+        mean = mean if locations is None else mean[..., locations, :, :]
+        mean = mean if times is None else mean[..., times]
+        return mean[None], _diagonal(self.blocks(locations, times))[None]
+
+    def quantiles(self, probabilities: Float[Array, " p"], locations: Any, times: Any):
+        """Quantiles of each component, (p, ..., locations, orients, times)."""
+        (mean,), (variance,) = self.members(locations, times)
+        std = jnp.sqrt(variance)
+        return jnp.stack([mean + z * std for z in jax.scipy.special.ndtri(probabilities)])
+
+    def exceedance(self, scale: Array, threshold: Array, along: str, locations: Any, times: Any):
+        """Probability at each time, (..., locations, times)."""
+        (mean,), _ = self.members(locations, times)
+        scale = jnp.broadcast_to(scale, (self.gain.shape[1], 1, 1))
+        scale = scale if locations is None else scale[locations]
+        cov = self.blocks(locations, times) * scale[..., None] ** 2
+        return exceedance_over_time(mean * scale, cov, threshold, along, mean * scale)
+
+    def courses(self, weights: Float[Array, "courses locations orients"]) -> Courses:
+        """Linear combinations: diagonal in the modes of time."""
+        columns = jnp.moveaxis(weights, 0, -1)
+
+        def of(cov):
+            prior = cov.apply(columns)
+            seen = self.pair.space.inverse.T @ jnp.tensordot(self.gain, prior, axes=2)
+            return seen, jnp.einsum("klo,lok->k", weights, prior)
+
+        solved, tau = self.pair.solved(self.data), self.pair.time.value
+        seen, power = of(self.source_cov)
+        mean = seen.T @ (solved * tau)
+        reach, variance = seen[:, :, None] * tau, power[:, None] * tau
+        if self.rest is not None:
+            seen, power = of(self.rest)
+            mean, reach = mean + seen.T @ solved, reach + seen[:, :, None]
+            variance = variance + power[:, None]
+        variance = variance - jnp.einsum("kcm,km->cm", reach**2, self.pair.weights)
+        root = self.pair.time.root
+        return Courses((mean @ root.T)[None], jnp.maximum(variance, 0.0)[None], root[None])
+
+    def combine(self, weights: Float[Array, "courses locations orients"]):
+        """Mean and variance of linear combinations, both (..., courses, times)."""
+        found = self.courses(weights)
+        return found.mean[0], self._for_trials(found.variance[0] @ (found.root[0] ** 2).T)
+
+    def draw(self, key: PRNGKeyArray, n: int, locations, times):
+        """Perturb and solve, a recording at a time."""
+        lead = self.data.shape[:-2]
+        n_recordings = n * max(1, int(self.data.size // (self.data.shape[-2] * self.data.shape[-1])))
+        noise = jax.lax.map(
+            lambda k: self._perturbation(k)[locations][..., times],
+            jax.random.split(key, n_recordings),
+        )
+        noise = noise.reshape(n, *lead, *noise.shape[1:])
+        return noise + self.mean()[..., locations, :, :][..., times]
+
+    def _perturbation(self, key: PRNGKeyArray) -> Float[Array, "locations orients times"]:
+        """A draw about zero."""
+        keys, n = jax.random.split(key, 3), self.data.shape[-1]
+        root = self.pair.time.root
+        x = self.source_cov.draw(keys[0], n) @ (root * jnp.sqrt(self.pair.time.value)).T
+        if self.rest is not None:
+            x = x + self.rest.draw(keys[1], n) @ root.T
+        white = jax.random.normal(keys[2], (len(self.noise), n), root.dtype)
+        recording = jnp.tensordot(self.gain, x, axes=2) + self.noise @ white @ root.T
+        return x - self._map(self.pair.solved(recording))
+
+    def fitted(self) -> Data:
+        """G E[X | Y]."""
+        return jnp.moveaxis(jnp.tensordot(self.gain, self.mean(), ((1, 2), (-3, -2))), 0, -2)
+
+    def probe(self) -> Float[Array, ""]:
+        """Sum of the modes."""
+        return jnp.sum(self.pair.solved(self.data))
+
+
+def _diagonal(blocks: Float[Array, "some orients orients moments"]) -> Array:
+    return jnp.moveaxis(jnp.diagonal(blocks, axis1=1, axis2=2), -1, 1)
+
+
+def exceedance_over_time(mean, cov, threshold: Array, along: str, towards) -> Array:
+    """Exceedance probability where the covariance blocks differ from time to time.
+
+    Parameters
+    ----------
+    mean, towards : (..., locations, orients, times)
+        Mean, and the direction along which it counts.
+    cov : (locations, orients, orients, times)
+    """
+
+    def one(args):
+        mean, cov, towards = (x[..., None] for x in args)
+        if along == "norm":
+            return ball_exceedance(mean, cov[..., 0], threshold)[..., 0]
+        return along_exceedance(towards, mean, cov[..., 0], threshold)[..., 0]
+
+    args = tuple(jnp.moveaxis(x, -1, 0) for x in (mean, cov, towards))
+    return jnp.moveaxis(jax.lax.map(one, args), 0, -1)
+
+
+def no_kernel() -> Exception:
+    """What to raise where a kernel of one sample is asked for."""
+    from esijax._types import InputError
+
+    return InputError(
+        "a model with a covariance in time has no kernel: the map of a sample takes its "
+        "neighbours in time too."
+    )

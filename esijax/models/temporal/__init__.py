@@ -1,0 +1,5 @@
+"""Priors of sources that have a covariance in time, or few courses."""
+
+from esijax.models.temporal.kronecker import Kronecker
+
+__all__ = ["Kronecker"]
