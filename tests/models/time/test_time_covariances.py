@@ -103,6 +103,26 @@ def test_the_filter_reads_any_times(known):
     assert got == pytest.approx(want, rel=1e-10)
 
 
+def test_the_filter_of_a_strong_smooth_signal():
+    """At 10^6 times the noise, 300 samples a length: the dense Gaussian in extended precision."""
+    from esijax._ops import kalman
+
+    n, times = 40, np.arange(40) / 1000
+    y = 1e3 * np.cos(20 * times) + np.random.default_rng(0).standard_normal(n)
+    a = np.sqrt(np.longdouble(5)) * np.abs(times[:, None] - times[None, :]) / np.longdouble(0.3)
+    total = 1e6 * (1 + a + a**2 / 3) * np.exp(-a) + np.eye(n)
+    chol, white = np.zeros((n, n), np.longdouble), np.zeros(n, np.longdouble)
+    for i in range(n):  # LAPACK has no extended precision
+        for j in range(i):
+            chol[i, j] = (total[i, j] - chol[i, :j] @ chol[j, :j]) / chol[j, j]
+        chol[i, i] = np.sqrt(total[i, i] - chol[i, :i] @ chol[i, :i])
+        white[i] = (y[i] - chol[i, :i] @ white[:i]) / chol[i, i]
+    want = -0.5 * (white @ white + n * np.log(2 * np.pi)) - np.log(np.diag(chol)).sum()
+    blocks = tuple(m.cov({}, times).steps() for m in (time.Matern(2.5, 0.3), time.White()))
+    got = kalman.log_density(blocks, jnp.asarray([1e6, 1.0]), jnp.asarray(y))
+    assert got == pytest.approx(float(want), rel=1e-12)
+
+
 # ------------------------------------------------------------------ hyper-parameters
 def drawn_and_sites(model, sizes=None):
     with numpyro.handlers.seed(rng_seed=0), numpyro.handlers.trace() as trace:
