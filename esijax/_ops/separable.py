@@ -84,7 +84,8 @@ class Pair(NamedTuple):
 
     def solved(self, data: Float[Array, "*trials rank times"]):
         """Weighted modes of the data, w Z."""
-        return self.weights * (self.space.inverse.T @ data @ self.time.inverse)
+        z = self.space.inverse.T @ data @ self.time.inverse
+        return z * jnp.broadcast_to(self.weights, z.shape)
 
 
 def pair_of(cov: Separable, time: Modes | None = None) -> Pair:
@@ -119,7 +120,7 @@ def separable_log_density(cov: Separable, pair: Pair, data: Trials) -> Scalar:
     rank, times = w.shape
     log_det = times * pair.space.log_det + rank * pair.time.log_det - jnp.sum(jnp.log(w))
     log_det += w.size * jnp.log(2 * jnp.pi)
-    return -0.5 * (jnp.sum(w[None] * z**2) + len(data) * log_det)
+    return -0.5 * (jnp.sum(z * pair.solved(data)) + len(data) * log_det)
 
 
 @separable_log_density.defjvp
@@ -185,7 +186,7 @@ def _traces_jvp(primals, tangents):
 
     def change(power, direct):
         """Of the trace with tau**power; `direct` is the change of that matrix itself."""
-        own = (w * tau ** (power + 1)) @ w.T * signal + (w * tau**power) @ w.T * noise
+        own = (w * tau[None] ** (power + 1)) @ w.T * signal + (w * tau[None] ** power) @ w.T * noise
         moved = w**2 @ (tau**power * d_tau) * space.value + w**2 @ (tau**power * d_one)
         return space.within(jnp.diag(w @ direct - moved) - own)
 

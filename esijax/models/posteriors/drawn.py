@@ -67,7 +67,7 @@ class DrawnPosterior(Posterior):
 
     def mean(self, scale=1.0) -> Float[Array, "*trials locations orients times"]:
         """Average of the means."""
-        return self.first * scale
+        return self.first * jnp.broadcast_to(scale, self.first.shape)
 
     def variance(self) -> Float[Array, "*trials locations orients times"]:
         """Law of total variance."""
@@ -119,7 +119,7 @@ class DrawnPosterior(Posterior):
         def one(member):
             (mean,), _ = member.members(locations, times)
             cov = member.blocks(locations, times) * scale[..., None] ** 2
-            return exceedance_over_time(mean * scale, cov, threshold, along, towards)
+            return exceedance_over_time(mean * jnp.broadcast_to(scale, mean.shape), cov, threshold, along, towards)
 
         return self._average(one)
 

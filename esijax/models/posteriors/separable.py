@@ -54,11 +54,6 @@ class SeparablePosterior(Posterior):
     noise: Float[Array, "rank rank"]
 
     # ------------------------------------------------------------------ in the modes
-    @property
-    def _tau(self) -> Float[Array, "1 times"]:
-        """Values of the modes of time."""
-        return self.pair.time.value[None]
-
     def _map(self, solved: Data, scale: Any = 1.0) -> Float[Array, "*trials locations orients _"]:
         """Sources from modes (..., rank, modes of time), back in time."""
         lead, (rank, times) = solved.shape[:-2], solved.shape[-2:]
@@ -68,7 +63,8 @@ class SeparablePosterior(Posterior):
             columns = jnp.moveaxis(columns, -2, 0).reshape(rank, -1)
             return cov.back_project(self.gain, columns, scale)
 
-        found = back(self.source_cov, solved * self._tau)
+        tau = jnp.broadcast_to(self.pair.time.value, solved.shape)
+        found = back(self.source_cov, solved * tau)
         if self.rest is not None:
             found = found + back(self.rest, solved)
         return jnp.moveaxis(found.reshape(*found.shape[:2], *lead, times), (0, 1), (-3, -2))
@@ -102,11 +98,11 @@ class SeparablePosterior(Posterior):
             pairs = x[:, :, :, None] * y[:, :, None, :]
             return jnp.tensordot(pairs, weight @ root2.T, axes=((0,), (0,)))
 
-        total = prior[..., None] * (root2 @ tau) - explained(own, own, w * tau**2)
+        total = prior[..., None] * (root2 @ tau)[None, None, None] - explained(own, own, w * tau[None] ** 2)
         if rest is not None:
-            cross = explained(own, rest, w * tau)
+            cross = explained(own, rest, w * tau[None])
             total = total - cross - jnp.swapaxes(cross, 1, 2)
-            total = total + prior_rest[..., None] * jnp.sum(root2, axis=1)
+            total = total + prior_rest[..., None] * jnp.sum(root2, axis=1)[None, None, None]
             total = total - explained(rest, rest, w)
         # rounding may leave a variance of -1e-17 where the data determine a source
         eye = jnp.eye(total.shape[1])[None, :, :, None]
@@ -144,7 +140,8 @@ class SeparablePosterior(Posterior):
         scale = jnp.broadcast_to(scale, (self.gain.shape[1], 1, 1))
         scale = scale if locations is None else scale[locations]
         cov = self.blocks(locations, times) * scale[..., None] ** 2
-        return exceedance_over_time(mean * scale, cov, threshold, along, mean * scale)
+        mean = mean * jnp.broadcast_to(scale, mean.shape)
+        return exceedance_over_time(mean, cov, threshold, along, mean)
 
     def courses(self, weights: Float[Array, "courses locations orients"]) -> Courses:
         """Linear combinations: diagonal in the modes of time."""
@@ -157,8 +154,8 @@ class SeparablePosterior(Posterior):
 
         solved, tau = self.pair.solved(self.data), self.pair.time.value
         seen, power = of(self.source_cov)
-        mean = seen.T @ (solved * tau)
-        reach, variance = seen[:, :, None] * tau, power[:, None] * tau
+        mean = seen.T @ (solved * jnp.broadcast_to(tau, solved.shape))
+        reach, variance = seen[:, :, None] * tau[None, None], power[:, None] * tau[None]
         if self.rest is not None:
             seen, power = of(self.rest)
             mean, reach = mean + seen.T @ solved, reach + seen[:, :, None]
@@ -181,13 +178,14 @@ class SeparablePosterior(Posterior):
             jax.random.split(key, n_recordings),
         )
         noise = noise.reshape(n, *lead, *noise.shape[1:])
-        return noise + self.mean()[..., locations, :, :][..., times]
+        mean = self.mean()[..., locations, :, :][..., times]
+        return noise + jnp.broadcast_to(mean, noise.shape)
 
     def _perturbation(self, key: PRNGKeyArray) -> Float[Array, "locations orients times"]:
         """A draw about zero."""
         keys, n = jax.random.split(key, 3), self.data.shape[-1]
         root = self.pair.time.root
-        x = self.source_cov.draw(keys[0], n) @ (root * jnp.sqrt(self.pair.time.value)).T
+        x = self.source_cov.draw(keys[0], n) @ (root * jnp.sqrt(self.pair.time.value)[None]).T
         if self.rest is not None:
             x = x + self.rest.draw(keys[1], n) @ root.T
         white = jax.random.normal(keys[2], (len(self.noise), n), root.dtype)
