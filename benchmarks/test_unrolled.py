@@ -1,5 +1,7 @@
 """Six learned layers against EM("mm") at its defaults: CPU seconds of a solve, T = 200.
 
+Beside them the layers in single precision, and a live sample through `ej.learn.kernel`.
+
     env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE taskset -c 0 uv run pytest \
         benchmarks/test_unrolled.py -o addopts= -m bench -s
 
@@ -57,7 +59,23 @@ def test_against_em(n_channels, n_locations):
     problem = simulated(n_channels, n_locations)
     ours, first = seconds(problem, ej.inference.Unrolled())
     em, _ = seconds(problem, ej.inference.EM("mm"))
+    with jax.enable_x64(False):
+        single, _ = seconds(simulated(n_channels, n_locations), ej.inference.Unrolled())
     print(
         f"\n{n_channels} x {n_locations}: Unrolled {1e3 * ours:.0f} ms (first {first:.1f} s), "
-        f"EM {1e3 * em:.0f} ms, ratio {em / ours:.1f}"
+        f"EM {1e3 * em:.0f} ms, ratio {em / ours:.1f}; in float32 {1e3 * single:.0f} ms, "
+        f"ratio {em / single:.1f}"
     )
+
+
+@pytest.mark.parametrize(("n_channels", "n_locations"), SIZES)
+@pytest.mark.filterwarnings("ignore::esijax.EsijaxWarning")
+def test_a_live_sample(n_channels, n_locations):
+    problem = simulated(n_channels, n_locations)
+    live = np.asarray(ej.learn.kernel(None, problem)).reshape(-1, n_channels)
+    samples = np.asarray(problem.recording).T.copy()
+    start = time.perf_counter()
+    for sample in samples:
+        live @ sample
+    took = (time.perf_counter() - start) / len(samples)
+    print(f"\n{n_channels} x {n_locations}: {1e3 * took:.3f} ms a sample")

@@ -24,7 +24,7 @@ SFREQ, N_TIMES, NAVE = 500.0, 100, 100
 N_HEADS = 2  # of a scenario, in calibration
 DEFAULTS: dict[str, dict[str, Any]] = {
     "network": {"kind": "mesh"},
-    "training": {},
+    "training": {"steps": 1200, "patience": 12},
     "heads": {
         "montage": "biosemi64",
         "spacing": "ico3",

@@ -25,7 +25,7 @@ def names(forward, evoked, noise_cov, data_dir, tmp_path, monkeypatch):
 def test_examples(name, names):
     done = doctest.testmod(importlib.import_module(f"esijax.{name}"), extraglobs=names)
     assert done.failed == 0
-    assert done.attempted > 1
+    assert done.attempted > 0  # Python 3.12 does not count those that are skipped
 
 
 @pytest.mark.parametrize("name", [*ej.forward.__all__, "io.head_model", "io.leadfield"])

@@ -54,7 +54,8 @@ def check(problem, prior, noise, **options):
 def test_nuts_is_calibrated(small, prior, noise):
     result = check(small, PRIORS[prior](), NOISES[noise]())
     assert {"log_evidence", "log_likelihood"} <= set(result.names)
-    assert result.passes()
+    # one chance in a hundred for all of these tests together; a planted bug is below 1e-6
+    assert result.p_value > 0.01 / (len(PRIORS) * len(NOISES))
 
 
 WRONG = {
