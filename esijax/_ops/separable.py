@@ -196,3 +196,20 @@ def _traces_jvp(primals, tangents):
 def _swapped(cov: Separable) -> Separable:
     """Space and time in each other's place."""
     return Separable(cov.signal_time, cov.noise_time, cov.signal, cov.noise)
+
+
+def powers_and_limits(
+    cov: Separable, time: Modes | None, data: Trials
+) -> tuple[tuple[Square, Square], tuple[Square, Square]]:
+    r"""For signal and noise: :math:`\alpha T \alpha^\top`, and the trace it is compared with.
+
+    Both summed over trials; half their difference is the derivative of the log density.
+    """
+    pair = pair_of(cov, time)
+    alpha = _solve(cov, pair, data)
+
+    def power(in_time):
+        return jnp.tensordot(alpha @ in_time, alpha, axes=((0, 2), (0, 2)))
+
+    limits = [len(data) * trace for trace in _traces(cov, pair)]
+    return (power(cov.signal_time), limits[0]), (power(cov.noise_time), limits[1])
