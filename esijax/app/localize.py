@@ -10,7 +10,6 @@ from typing import Any
 
 import jax
 import mne
-import numpy as np
 from rich.console import Console
 from rich.markup import escape
 
@@ -46,6 +45,7 @@ class Wanted:
     baseline: bool = True
     average_reference: bool = False
     nave: float | None = None
+    noise_time: str | None = None
     picks: tuple[str, ...] = ()
     bads: tuple[str, ...] = ()
     out: Path = Path("esijax_localize")
@@ -178,6 +178,7 @@ def _problem_of(wanted: Wanted, response: mne.Evoked, screen: Console) -> Proble
         rank=wanted.rank,
         picks=picks,
         nave=wanted.nave,
+        noise_time=wanted.noise_time,
     )
 
 
@@ -201,22 +202,10 @@ def _head(path: Path | None, response: mne.Evoked, screen: Console) -> mne.Forwa
 
 def _cropped(problem: Problem, window: tuple[float | None, float | None]) -> Problem:
     """Crop a problem in time, after the noise covariance has used the baseline."""
-    tmin, tmax = window
-    times = problem.times
-    low = -np.inf if tmin is None else tmin - 1e-9
-    high = np.inf if tmax is None else tmax + 1e-9
-    keep = np.flatnonzero((times >= low) & (times <= high))
-    if len(keep) == 0:
-        raise InputError(
-            f"--tmin {tmin} --tmax {tmax}: the data go from {times[0]:.3f} to {times[-1]:.3f} s."
-        )
-    part = slice(keep[0], keep[-1] + 1)
-    return dataclasses.replace(
-        problem,
-        data=problem.data[..., part],
-        recording=problem.recording[..., part],
-        labels=dataclasses.replace(problem.labels, tmin=float(times[keep[0]])),
-    )
+    try:
+        return problem.crop(*window)
+    except InputError as error:
+        raise InputError(f"--tmin {window[0]} --tmax {window[1]}: {error}") from error
 
 
 def _summary_lines(estimate: Estimate, told: list[str]) -> list[str]:

@@ -1,5 +1,6 @@
 """The door from MNE-Python: `from_mne`."""
 
+import dataclasses
 from typing import Any
 
 import jax.numpy as jnp
@@ -7,6 +8,8 @@ import mne
 import numpy as np
 
 from esijax import _checks
+from esijax._types import InputError
+from esijax.arrays import normalised
 from esijax.forward import Sensors
 from esijax.io.measured.agreement import check_agreement
 from esijax.io.measured.channels import common_channels, measurement, referenced
@@ -15,9 +18,11 @@ from esijax.io.measured.dead import check_flat
 from esijax.io.measured.depth import depth_channels, depth_options, depth_scale
 from esijax.io.measured.lead_field import assemble
 from esijax.io.measured.noise import noise_of
+from esijax.io.measured.noise_in_time import Timing, from_baselines
 from esijax.io.measured.other_head import through_head
+from esijax.io.measured.silent import silent_note
 from esijax.io.measured.solution import solution_of
-from esijax.problem import Labels, Problem, normalised
+from esijax.problem import Labels, Problem
 
 SOURCE_UNIT = 1e-9  # nA m: source amplitudes of the order of one
 
@@ -33,6 +38,7 @@ def from_mne(
     nave: Any = None,
     head: Any = None,
     sensors: Sensors | None = None,
+    noise_time: Any = None,
 ) -> Problem:
     r"""Make a problem from MNE objects, with MNE's defaults and meaning.
 
@@ -69,6 +75,11 @@ def from_mne(
         Electrodes and coils, with names of channels of evoked. None, with a head: those of
         ``evoked.info``, as `mne.make_forward_solution` takes them. Without a head they are kept
         for `Problem.in_head`, and `forward` has the lead field.
+    noise_time : None | "auto" | (times, times)
+        Covariance of the whitened noise between samples: None, each is independent and has the
+        variance that `noise_cov` states, as in MNE-Python; "auto", from the baseline of the
+        measurement and the correction on record; or an array, e.g. of several measurements by
+        `esijax.io.noise_time`. `Problem.crop` and `Problem.binned` carry it.
 
     Returns
     -------
@@ -119,7 +130,7 @@ def from_mne(
     if blocks is not None:
         scale = scale * depth_scale(blocks, options)[:, None]
     scale = np.where(_checks.silent_sources(power)[:, None], 0.0, scale)
-    return Problem(
+    problem = Problem(
         gain=gain,
         data=jnp.asarray(white),
         recording=jnp.asarray(recording),
@@ -149,6 +160,25 @@ def from_mne(
         head=head,
         sensors=sensors,
     )
+    return _with_notes(_in_time(problem, noise_time, white, evoked), silent_note)
+
+
+def _in_time(problem: Problem, noise_time: Any, white: np.ndarray, evoked) -> Problem:
+    """State the noise in time that the caller wants."""
+    if noise_time is None:
+        return problem
+    if not isinstance(noise_time, str):
+        return problem.with_noise_time(noise_time)
+    if noise_time != "auto":
+        raise InputError(f"noise_time must be None, 'auto' or an array, got {noise_time!r}.")
+    timing = Timing.of(evoked)
+    omega, note = from_baselines([white], [timing], timing)
+    return _with_notes(problem.with_noise_time(omega), lambda _: (note,))
+
+
+def _with_notes(problem: Problem, more) -> Problem:
+    notes = (*problem.labels.notes, *more(problem))
+    return dataclasses.replace(problem, labels=dataclasses.replace(problem.labels, notes=notes))
 
 
 def _baseline_note(white: np.ndarray, times: np.ndarray) -> tuple[str, ...]:
