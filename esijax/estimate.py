@@ -342,11 +342,10 @@ class Estimate(eqx.Module):
         return self._explained(-2)
 
     def _explained(self, axis: int | None):
-        each = axis is not None and self.problem.noise_time is not None
-        fitted = self.fitted_samples if each else fitted_data(self.posterior)
+        fitted = self.fitted_samples
         if fitted is None:
             return None
-        return _explained_share(self.problem.samples if each else self.problem.data, fitted, axis)
+        return _explained_share(self.problem.samples, fitted, axis)
 
     @property
     def fitted_samples(self) -> Float[Array, "*trials rank times"] | None:

@@ -100,6 +100,11 @@ class Problem(eqx.Module):
         """Time of each sample, s."""
         return self.labels.tmin + np.arange(self.n_times) / self.labels.sfreq
 
+    def with_notes(self, *notes: str) -> "Problem":
+        """Give the same problem with more to say of what was assumed."""
+        labels = replace(self.labels, notes=(*self.labels.notes, *notes))
+        return replace(self, labels=labels)
+
     @property
     def samples(self) -> Data:
         """Whitened data at their own times, in standard deviations of the noise of each sample."""

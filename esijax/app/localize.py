@@ -18,6 +18,7 @@ from esijax._types import EsijaxWarning, InputError
 from esijax.app.console import console, listed, mark_bad, spoken
 from esijax.app.output import Output, claimed, usable
 from esijax.estimate import RESULT, Estimate
+from esijax.io.measured.silent import silent_note
 from esijax.problem import Problem
 from esijax.registry import METHODS
 from esijax.viz import figures
@@ -169,7 +170,7 @@ def _problem_of(wanted: Wanted, response: mne.Evoked, screen: Console) -> Proble
     picks = listed(wanted.picks, response.ch_names) or None
     about = f"{len(response.ch_names)} channels" if picks is None else f"picks {', '.join(picks)}"
     screen.log(f"whitening {about}, {head['nsource']} sources")
-    return io.from_mne(
+    problem = io.from_mne(
         response,
         head,
         cov,
@@ -180,6 +181,7 @@ def _problem_of(wanted: Wanted, response: mne.Evoked, screen: Console) -> Proble
         nave=wanted.nave,
         noise_time=wanted.noise_time,
     )
+    return problem if wanted.noise_time else problem.with_notes(*silent_note(problem))
 
 
 def _head(path: Path | None, response: mne.Evoked, screen: Console) -> mne.Forward:

@@ -35,6 +35,7 @@ HOMES = {
     "PointPosterior": "esijax.models.posteriors.point",
     "LinearPoint": "esijax.models.posteriors.point",
     "FilterPosterior": "esijax.inference.linear.beamformer",
+    "AtSamples": "esijax.at_samples",
     # diagnostics
     "Convergence": "esijax.inference.collapsed.em.em",
     "Optimum": "esijax.inference.collapsed._maximise",

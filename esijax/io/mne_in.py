@@ -1,6 +1,5 @@
 """The door from MNE-Python: `from_mne`."""
 
-import dataclasses
 from typing import Any
 
 import jax.numpy as jnp
@@ -160,25 +159,19 @@ def from_mne(
         head=head,
         sensors=sensors,
     )
-    return _with_notes(_in_time(problem, noise_time, white, evoked), silent_note)
+    return problem if noise_time is None else _in_time(problem, noise_time, white, evoked)
 
 
 def _in_time(problem: Problem, noise_time: Any, white: np.ndarray, evoked) -> Problem:
-    """State the noise in time that the caller wants."""
-    if noise_time is None:
-        return problem
-    if not isinstance(noise_time, str):
-        return problem.with_noise_time(noise_time)
-    if noise_time != "auto":
+    """State the noise in time, and compare it with what no source can have made."""
+    if isinstance(noise_time, str) and noise_time == "auto":
+        timing = Timing.of(evoked)
+        noise_time, note = from_baselines([white], [timing], timing)
+        problem = problem.with_notes(note)
+    elif isinstance(noise_time, str):
         raise InputError(f"noise_time must be None, 'auto' or an array, got {noise_time!r}.")
-    timing = Timing.of(evoked)
-    omega, note = from_baselines([white], [timing], timing)
-    return _with_notes(problem.with_noise_time(omega), lambda _: (note,))
-
-
-def _with_notes(problem: Problem, more) -> Problem:
-    notes = (*problem.labels.notes, *more(problem))
-    return dataclasses.replace(problem, labels=dataclasses.replace(problem.labels, notes=notes))
+    problem = problem.with_noise_time(noise_time)
+    return problem.with_notes(*silent_note(problem))
 
 
 def _baseline_note(white: np.ndarray, times: np.ndarray) -> tuple[str, ...]:

@@ -29,7 +29,7 @@ def silent_note(problem: Problem) -> tuple[str, ...]:
     ratio, stated = float(np.mean(seen**2)), problem.noise_time is not None
     what = f"in {axes.shape[1]} directions that no source reaches the noise has {ratio:.2f} times"
     if ratio > LARGEST:
-        way = "noise_cov or nave may be off" if stated else 'noise_time="auto" states it from the'
-        way = way if stated else f"{way} baseline"
+        slow = "noise_cov or nave may be off, or noise is slower than the baseline is long"
+        way = slow if stated else 'noise_time="auto" states it from the baseline'
         return (f"{what} the variance that is stated: {way}",)
     return (f"{what} the variance that is stated",) if stated else ()
