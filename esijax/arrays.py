@@ -9,7 +9,7 @@ from esijax import _checks
 from esijax._ops.safe import divisor
 from esijax._ops.trials import trials_as_columns
 from esijax._types import InputError, check_positive, is_number
-from esijax.problem import Geometry, Labels, Problem, Whitener, normalised
+from esijax.problem import Geometry, Labels, Problem, Whitener
 
 
 def from_arrays(
@@ -24,6 +24,7 @@ def from_arrays(
     edges=None,
     ch_names=None,
     ch_types=None,
+    noise_time=None,
 ) -> Problem:
     r"""Make a problem from plain arrays, without MNE.
 
@@ -50,6 +51,9 @@ def from_arrays(
     edges : (edges, 2), optional
         Pairs of neighbouring locations; by default the six nearest neighbours.
     ch_names, ch_types : sequence of str, optional
+    noise_time : (times, times), optional
+        Covariance of the whitened noise between samples, see `Problem.with_noise_time`; by default
+        they are independent.
 
     Raises
     ------
@@ -108,7 +112,7 @@ def from_arrays(
     silent = _checks.silent_sources(power)
     scale = normalised(np.where(silent[:, None], 0.0, np.ones(power.shape)), power, len(matrix))
     unit = float(np.sqrt(np.mean(scale[~silent] ** 2)))  # so that X is of the order of one
-    return Problem(
+    problem = Problem(
         gain=jnp.asarray(gain_white * unit),
         data=jnp.asarray(white),
         recording=jnp.asarray(data),
@@ -127,6 +131,7 @@ def from_arrays(
             notes=notes,
         ),
     )
+    return problem if noise_time is None else problem.with_noise_time(noise_time)
 
 
 def _clock(sfreq, tmin) -> tuple[float, float]:
@@ -277,3 +282,26 @@ def nearest_neighbours(positions: np.ndarray, k: int = 6) -> np.ndarray:
     start = np.repeat(np.arange(len(positions)), index.shape[1] - 1)
     pairs = np.sort(np.c_[start, index[:, 1:].ravel()], axis=1)
     return np.unique(pairs[pairs[:, 0] != pairs[:, 1]], axis=0)
+
+
+def normalised(scale: np.ndarray, power: np.ndarray, rank: int) -> np.ndarray:
+    r"""Scale prior standard deviations so that :math:`\operatorname{tr}(G P^2 G^\top)` is the rank.
+
+    Parameters
+    ----------
+    scale : (locations, orients)
+        Relative prior standard deviation; zero excludes a source.
+    power : (locations, orients)
+        Squared norms of the columns of the whitened lead field.
+    rank : int
+        Dimensions of the whitened data.
+
+    Raises
+    ------
+    InputError
+        If no source reaches any sensor.
+    """
+    total = float(np.sum(power * scale**2))
+    if not total > 0:
+        raise InputError("the lead field is zero at every location: nothing can be localised.")
+    return scale * np.sqrt(rank / total)

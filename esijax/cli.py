@@ -115,6 +115,7 @@ def localize(
     baseline: bool = True,
     average_reference: Flag = False,
     nave: float | None = None,
+    noise_time: Literal["none", "auto"] = "none",
     out: Path = Path("esijax_localize"),
     overwrite: Flag = False,
     checkpoint: Path | None = None,
@@ -155,6 +156,9 @@ def localize(
         Refer the EEG to its average first.
     nave
         Number of averages, where that of the file is wrong.
+    noise_time
+        How samples go together in the noise: none (each is independent), or auto, from the
+        baseline.
     out
         Folder for what is written, with a log of the command; made where there is none.
     overwrite
@@ -183,6 +187,7 @@ def localize(
         baseline=baseline,
         average_reference=average_reference,
         nave=nave,
+        noise_time=None if noise_time == "none" else noise_time,
         picks=picks,
         bads=bads,
         out=out,

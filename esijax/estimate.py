@@ -17,6 +17,7 @@ from esijax._ops.normals import mixture_quantile
 from esijax._ops.safe import divisor
 from esijax._types import InputError, is_number, is_traced, prng_key
 from esijax._where import flips, indices, pair, region_of
+from esijax.at_samples import at_samples
 from esijax.posterior import (
     Posterior,
     drawn,
@@ -133,6 +134,14 @@ class Estimate(eqx.Module):
 
     # ------------------------------------------------------------------ moments
     @property
+    def samples(self) -> Posterior:
+        """The posterior at the samples; `posterior` is that of the columns of `problem.data`.
+
+        A map without unit is in units of the noise of each sample.
+        """
+        return at_samples(self.posterior, self.problem.noise_time, self.norm is not None)
+
+    @property
     def scale(self) -> Float[Array, "..."]:
         """Caller's units per normalised unit: () or (locations, 1, 1)."""
         if self.norm is None:
@@ -154,7 +163,7 @@ class Estimate(eqx.Module):
     def mean(self) -> Float[Array, "*trials locations orients times"]:
         """Posterior mean, (..., locations, orients, times)."""
         self._refuse(1.0, "the mean")
-        return scaled_mean(self.posterior, self.scale)
+        return scaled_mean(self.samples, self.scale)
 
     @property
     def kernel(self) -> Float[Array, "locations orients channels"]:
@@ -162,29 +171,29 @@ class Estimate(eqx.Module):
 
         ``kernel.reshape(-1, n_channels) @ sample`` is the map of one sample.
         """
-        return scaled_kernel(self.posterior, self.problem.whitener.matrix, self.scale)
+        return scaled_kernel(self.samples, self.problem.whitener.matrix, self.scale)
 
     @property
     def cov(self) -> Float[Array, "..."]:
         """Posterior covariance of each location, (locations, orients, orients).
 
-        Where hyper-parameters are uncertain it follows the data:
-        (..., locations, orients, orients, times).
+        (..., locations, orients, orients, times) where hyper-parameters are uncertain, so that it
+        follows the data, or where the noise changes with time.
         """
-        if self.is_mixture:
+        if not self.samples.steady:
             self._refuse(float(self.n_orients), "the covariances")
-        return scaled_cov(self.posterior, self.scale)
+        return scaled_cov(self.samples, self.scale)
 
     @property
     def std(self) -> Float[Array, "*trials locations orients some"] | None:
         """Posterior standard deviation, (locations, orients, 1) where it is the same at all times.
 
-        Where hyper-parameters are uncertain too it follows the data: (..., orients, times). None
-        for a point estimate.
+        (..., locations, orients, times) where hyper-parameters are uncertain, so that it follows
+        the data, or where the noise changes with time. None for a point estimate.
         """
         if not self.posterior.spread:
             return None
-        return jnp.sqrt(scaled_variance(self.posterior, self.scale))
+        return jnp.sqrt(scaled_variance(self.samples, self.scale))
 
     @property
     def prob_active(self) -> None:
@@ -214,7 +223,7 @@ class Estimate(eqx.Module):
         tails = jnp.asarray(_tails(level))
         locations, times = self._at(at)
         self._refuse(2.0, "the interval", *(() if times is None else (len(times),)))
-        lower, upper = scaled_quantiles(self.posterior, self.scale, tails, locations, times)
+        lower, upper = scaled_quantiles(self.samples, self.scale, tails, locations, times)
         return lower, upper
 
     def exceedance(
@@ -244,7 +253,7 @@ class Estimate(eqx.Module):
         level = jnp.asarray(threshold, dtype=float)
         locations, times = self._at(at)
         self._refuse(1.0, "the exceedance")
-        return scaled_exceedance(self.posterior, self.scale, level, along, locations, times)
+        return scaled_exceedance(self.samples, self.scale, level, along, locations, times)
 
     def sample(self, key: Any, n: int, at: Any = None):
         """Posterior draws by perturb-and-solve in sensor space.
@@ -269,7 +278,7 @@ class Estimate(eqx.Module):
         locations = indices(locations, self.problem.n_locations, "locations")
         times = indices(times, self.problem.n_times, "times")
         self._refuse(n * len(locations) / self.problem.n_locations, f"{n} draws", len(times))
-        draws = drawn(self.posterior, key, n, jnp.asarray(locations), jnp.asarray(times))
+        draws = drawn(self.samples, key, n, jnp.asarray(locations), jnp.asarray(times))
         scale = self.scale if self.norm is None else self.scale[locations]
         return draws * scale
 
@@ -300,9 +309,9 @@ class Estimate(eqx.Module):
         weights[index, orient] = flips(self.problem.geometry.normals, index, mode) / len(index)
         scaled = jnp.asarray(weights) * jnp.reshape(self.scale, (-1, 1))
         tails = jnp.asarray(_tails(level))
-        members, var = scaled_combined(self.posterior, scaled[None])
+        members, var = scaled_combined(self.samples, scaled[None])
         members, spread = members[..., 0, :], jnp.sqrt(var[:, 0])
-        spread = spread.reshape(-1, *[1] * (members.ndim - 1))
+        spread = spread.reshape(len(spread), *[1] * (members.ndim - 2), -1)
         lower, upper = (np.asarray(mixture_quantile(members, spread, p)) for p in tails)
         mean = jnp.mean(members, axis=0)
         std = jnp.sqrt(jnp.mean(spread**2 + (members - mean) ** 2, axis=0))
@@ -312,10 +321,10 @@ class Estimate(eqx.Module):
     @property
     def predicted(self) -> Float[Array, "*trials channels times"]:
         """Data that the mean predicts, in the caller's units."""
-        fitted = fitted_data(self.posterior)
+        fitted, known = self.fitted_samples, self.problem.noise_time
         if fitted is None:
             raise InputError(f"{self.method} does not model the data: it predicts none.")
-        return self.problem.whitener.colorer @ fitted
+        return self.problem.whitener.colorer @ (fitted if known is None else fitted * known.std)
 
     @property
     def residual(self) -> Float[Array, "*trials channels times"]:
@@ -333,10 +342,15 @@ class Estimate(eqx.Module):
         return self._explained(-2)
 
     def _explained(self, axis: int | None):
-        fitted = fitted_data(self.posterior)
+        fitted = self.fitted_samples
         if fitted is None:
             return None
-        return _explained_share(self.problem.data, fitted, axis)
+        return _explained_share(self.problem.samples, fitted, axis)
+
+    @property
+    def fitted_samples(self) -> Float[Array, "*trials rank times"] | None:
+        """What the mean predicts of `problem.samples`; None of a method that predicts nothing."""
+        return fitted_data(at_samples(self.posterior, self.problem.noise_time, noise_units=True))
 
     def verdict(self) -> dict[str, Any]:
         """What is known of the quality of the computation and of the fit."""
@@ -353,7 +367,7 @@ class Estimate(eqx.Module):
     # ------------------------------------------------------------------ helpers
     @property
     def is_mixture(self) -> bool:
-        """Whether the spread follows the data, as where hyper-parameters are uncertain."""
+        """Whether hyper-parameters are uncertain, so that the spread follows the data."""
         return not self.posterior.steady
 
     def _at(self, at: Any):

@@ -44,6 +44,10 @@ class Posterior(eqx.Module):
         """Posterior mean times a scale, () or (locations, 1, 1): folded in, it costs nothing."""
 
     @abc.abstractmethod
+    def of_columns(self, mix: Float[Array, "times some"]) -> "Posterior":
+        """The same for other combinations of the data's columns, each of unit noise: Y mix."""
+
+    @abc.abstractmethod
     def kernel(self) -> Float[Array, "locations orients rank"]:
         """Linear map from whitened data to the posterior mean."""
 
@@ -76,10 +80,13 @@ class Posterior(eqx.Module):
 
     def combined(
         self, weights: Float[Array, "courses locations orients"]
-    ) -> tuple[Float[Array, "members *trials courses times"], Float[Array, "members courses"]]:
-        """Means and variances of linear combinations in each member of a mixture: here one."""
+    ) -> tuple[Float[Array, "members *trials courses times"], Float[Array, "members courses _"]]:
+        """Means and variances of linear combinations in each member of a mixture: here one.
+
+        The last axis of the variances is 1 where they are the same at all times.
+        """
         mean, variance = self.combine(weights)
-        return mean[None], variance[None]
+        return mean[None], variance[None, :, None]
 
     def courses(self, weights: Float[Array, "courses locations orients"]) -> Courses:
         """Linear combinations with their covariance over time; by default samples are apart."""
@@ -89,11 +96,15 @@ class Posterior(eqx.Module):
     def members(
         self, locations: Any, times: Any
     ) -> tuple[
-        Float[Array, "members *trials some orients moments"], Float[Array, "members some orients"]
+        Float[Array, "members *trials some orients moments"],
+        Float[Array, "members some orients _"],
     ]:
-        """Means and variances in each member of a mixture: here one. None: all."""
+        """Means and variances in each member of a mixture: here one. None: all.
+
+        The last axis of the variances is 1 where they are the same at all times.
+        """
         mean = _selected(self.mean(), locations, times)
-        variance = self.variance()[..., 0]
+        variance = self.variance()
         return mean[None], (variance if locations is None else variance[locations])[None]
 
     def quantiles(
@@ -101,13 +112,16 @@ class Posterior(eqx.Module):
     ) -> Float[Array, "p *trials some orients moments"]:
         """Quantiles of each component at the chosen locations and times; None: all."""
         (mean,), (variance,) = self.members(locations, times)
-        std = jnp.sqrt(variance)[..., None]
+        std = jnp.sqrt(variance)
         return jnp.stack([mean + z * std for z in ndtri(probabilities)])
 
     def exceedance(
         self, scale: Array, threshold: Array, along: str, locations: Any, times: Any
     ) -> Float[Array, "*trials some moments"]:
-        """Probability that the scaled norm, or the component along the mean, is larger."""
+        """Probability that the scaled norm, or the component along the mean, is larger.
+
+        The threshold is one number, or one for each of the chosen times.
+        """
         mean = _selected(self.mean(scale), locations, times)
         cov = self.cov() * jnp.reshape(scale, (-1, 1, 1)) ** 2
         cov = cov if locations is None else cov[locations]
@@ -202,4 +216,4 @@ def scaled_members(
     """Means and standard deviations of the scaled sources, member by member."""
     mean, variance = posterior.members(locations, times)
     scale = scale if locations is None or scale.ndim == 0 else scale[locations]
-    return mean * scale, jnp.sqrt(variance) * (scale if scale.ndim == 0 else scale[..., 0])
+    return mean * scale, jnp.sqrt(variance) * scale

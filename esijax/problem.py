@@ -7,136 +7,22 @@ that `X` is of the order of one. A problem is a pytree: `jit`, `vmap` and `grad`
 through it.
 """
 
-import hashlib
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import replace
 from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from esijax import _checks
 from esijax._types import Data, Gain, InputError, Scalar, is_traced
+from esijax.geometry import Geometry
+from esijax.labels import Labels
+from esijax.noise_time import NoiseTime, in_columns
+from esijax.whitener import Whitener
 
 __all__ = ["Geometry", "InputError", "Labels", "Problem", "Whitener"]
-
-
-@dataclass(frozen=True, eq=False)
-class Labels:
-    """Names that never enter a computation; equal by content, so that jit does not retrace.
-
-    Parameters
-    ----------
-    ch_names, ch_types : tuple of str
-        Good channels in the order of the measurement, and their kinds ("grad", "mag", "eeg").
-    vertices : tuple of ndarray
-        Vertex numbers per source space.
-    kinds : tuple of str
-        Kind of each source space: "surface", "volume" or "discrete".
-    subject : str | None
-        FreeSurfer subject.
-    tmin, sfreq : float
-        Time of the first sample (s) and sampling frequency (Hz).
-    comment : str
-        Name of the condition.
-    surf_ori : bool
-        Whether the lead field came in surface orientation.
-    notes : tuple of str
-        What was assumed on the user's behalf when the problem was made.
-    """
-
-    ch_names: tuple[str, ...]
-    ch_types: tuple[str, ...]
-    vertices: tuple[np.ndarray, ...] = ()
-    kinds: tuple[str, ...] = ()
-    subject: str | None = None
-    tmin: float = 0.0
-    sfreq: float = 1.0
-    comment: str = ""
-    surf_ori: bool = False
-    notes: tuple[str, ...] = field(default=())
-
-    @cached_property
-    def digest(self) -> str:
-        """Content hash of all names."""
-        h = hashlib.sha256(repr((self.ch_names, self.ch_types, self.kinds, self.subject)).encode())
-        h.update(repr((self.tmin, self.sfreq, self.comment, self.surf_ori, self.notes)).encode())
-        for v in self.vertices:
-            h.update(np.ascontiguousarray(v, dtype=np.int64).tobytes() + b"|")
-        return h.hexdigest()
-
-    def __hash__(self) -> int:
-        return hash(self.digest)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Labels) and self.digest == other.digest
-
-    @property
-    def n_eeg(self) -> int:
-        """Number of EEG channels."""
-        return self.ch_types.count("eeg")
-
-    @property
-    def remarks(self) -> tuple[str, ...]:
-        """What the channels alone tell the reader of a map."""
-        if not (0 < self.n_eeg < 64 and self.n_eeg == len(self.ch_types)):
-            return ()
-        return (
-            f"{self.n_eeg} EEG channels: below 64, expect localisation errors of a centimetre or "
-            "more (Song et al. 2015, doi:10.1016/j.jneumeth.2015.08.015).",
-        )
-
-
-class Whitener(eqx.Module):
-    r"""Linear map that turns sensor noise into white noise of unit variance.
-
-    :math:`W C W^\top = I` with `C` the noise covariance of the average, on its range.
-
-    Parameters
-    ----------
-    matrix : (rank, channels)
-        `W`, in 1/V and 1/T.
-    colorer : (channels, rank)
-        :math:`W^+`: from white space back to channels.
-    log_pdet : ()
-        Log pseudo-determinant of `W`: the Jacobian of whitening on the range of `C`.
-    nave : ()
-        Averages behind the data; `C` is the single-trial covariance divided by it.
-    """
-
-    matrix: Float[Array, "rank channels"]
-    colorer: Float[Array, "channels rank"]
-    log_pdet: Scalar
-    nave: Scalar
-
-
-class Geometry(eqx.Module):
-    """Where the sources are.
-
-    Parameters
-    ----------
-    positions : (locations, 3)
-        Head coordinates, m; None where unknown.
-    normals : (locations, 3)
-        Surface normals (unit vectors).
-    frames : (locations, orients, 3)
-        Direction of each orient axis in head coordinates; the normal is the last.
-    areas : (locations,)
-        Cortical area that each location stands for, m2 (zero where there is no surface).
-    triangles : (triangles, 3)
-        Mesh over the locations.
-    edges : (edges, 2)
-        Each pair of neighbours once.
-    """
-
-    positions: Float[Array, "locations 3"] | None = None
-    normals: Float[Array, "locations 3"] | None = None
-    frames: Float[Array, "locations orients 3"] | None = None
-    areas: Float[Array, " locations"] | None = None
-    triangles: Int[Array, "triangles 3"] | None = None
-    edges: Int[Array, "edges 2"] | None = None
 
 
 class Problem(eqx.Module):
@@ -147,7 +33,8 @@ class Problem(eqx.Module):
     gain : (rank, locations, orients)
         Whitened lead field `G`.
     data : (..., rank, times)
-        Whitened data `Y`; single trials have a leading axis.
+        Whitened data `Y`, in time too where `noise_time` is stated: independent columns. Single
+        trials have a leading axis.
     recording : (..., channels, times)
         The data in the caller's units (V, T).
     prior_scale : (locations, orients)
@@ -164,6 +51,8 @@ class Problem(eqx.Module):
         Head model that the lead field was computed with, for `in_head`.
     sensors : esijax.forward.Sensors | None
         Sensors as arrays, for `in_head`.
+    noise_time : NoiseTime | None
+        Covariance of the whitened noise between samples; None: each is independent.
 
     Examples
     --------
@@ -184,6 +73,7 @@ class Problem(eqx.Module):
     labels: Labels = eqx.field(static=True)
     head: Any = None
     sensors: Any = None
+    noise_time: NoiseTime | None = None
 
     @property
     def rank(self) -> int:
@@ -210,6 +100,166 @@ class Problem(eqx.Module):
         """Time of each sample, s."""
         return self.labels.tmin + np.arange(self.n_times) / self.labels.sfreq
 
+    def with_notes(self, *notes: str) -> "Problem":
+        """Give the same problem with more to say of what was assumed."""
+        labels = replace(self.labels, notes=(*self.labels.notes, *notes))
+        return replace(self, labels=labels)
+
+    @property
+    def samples(self) -> Data:
+        """Whitened data at their own times, in standard deviations of the noise of each sample."""
+        return self.data if self.noise_time is None else self.data @ self.noise_time.turn
+
+    @property
+    def log_jacobian(self) -> Scalar:
+        r"""Log determinant of the whitening, for each column.
+
+        .. math:: \log \operatorname{pdet} W - \tfrac{r}{2T} \log\det\Omega
+        """
+        if self.noise_time is None:
+            return self.whitener.log_pdet
+        return self.whitener.log_pdet - 0.5 * self.rank * self.noise_time.log_det / self.n_times
+
+    def whiten(self, recording) -> Data:
+        """Whiten data in the caller's units, (..., channels, times), over sensors and time."""
+        return in_columns(self.whitener.matrix @ recording, self.noise_time)
+
+    def with_noise_time(self, noise_time) -> "Problem":
+        r"""Give the same problem with another covariance of the noise between samples.
+
+        .. math:: E \sim MN(0, I, \Omega), \qquad X \sim MN(0, R, \Omega)
+
+        The sources share the noise's covariance in time: then the columns of
+        :math:`Y \Omega^{-1/2}` are independent, and every model and method is what it was.
+
+        Parameters
+        ----------
+        noise_time : (times, times) | None
+            :math:`\Omega` of the whitened noise: where the noise covariance holds at each sample
+            its diagonal is 1. None: the identity.
+
+        Raises
+        ------
+        InputError
+            If it is not of the times of the problem, not symmetric or not positive definite.
+
+        Examples
+        --------
+        >>> import numpy as np, esijax as ej
+        >>> problem = ej.from_arrays(np.eye(3, 5), np.ones((3, 4)), noise_cov=np.eye(3))
+        >>> omega = 0.6 ** abs(np.subtract.outer(np.arange(4), np.arange(4)))
+        >>> estimate = ej.solve(
+        ...     problem.with_noise_time(omega), ej.models.MinimumNorm(), ej.inference.Linear()
+        ... )
+        >>> estimate.std.shape
+        (5, 1, 4)
+        """
+        known = None if noise_time is None else NoiseTime.of(noise_time)
+        if known is not None and known.cov.shape[0] != self.n_times:
+            raise InputError(
+                f"noise_time must be ({self.n_times}, {self.n_times}), for the times of the data, "
+                f"got {known.cov.shape}."
+            )
+        return self._of_white(self._white, known)
+
+    @property
+    def _white(self) -> Data:
+        """Data whitened over sensors alone."""
+        return self.data if self.noise_time is None else self.data @ self.noise_time.root
+
+    def _of_white(self, white: Data, noise_time: NoiseTime | None, **changes) -> "Problem":
+        """The problem of data that are whitened over sensors, and of noise in time."""
+        data = in_columns(white, noise_time)
+        return replace(self, data=data, noise_time=noise_time, **changes)
+
+    def crop(self, tmin: float | None = None, tmax: float | None = None) -> "Problem":
+        """Give the problem of some of the times, both ends included.
+
+        Parameters
+        ----------
+        tmin, tmax : float | None
+            First and last time, s; None: as far as the data go.
+
+        Raises
+        ------
+        InputError
+            If no sample lies between them.
+
+        Examples
+        --------
+        >>> import numpy as np, esijax as ej
+        >>> problem = ej.from_arrays(np.eye(3), np.ones((3, 10)), 1.0, sfreq=100.0, tmin=-0.05)
+        >>> problem.crop(0.0, 0.02).times.round(2).tolist()
+        [0.0, 0.01, 0.02]
+        """
+        times, known = self.times, self.noise_time
+        low = -np.inf if tmin is None else tmin - 1e-9
+        high = np.inf if tmax is None else tmax + 1e-9
+        keep = np.flatnonzero((times >= low) & (times <= high))
+        if len(keep) == 0:
+            raise InputError(
+                f"the data go from {times[0]:.3f} to {times[-1]:.3f} s: no sample lies between "
+                f"{tmin} and {tmax} s."
+            )
+        part = slice(keep[0], keep[-1] + 1)
+        return self._of_white(
+            self._white[..., part],
+            None if known is None else NoiseTime.of(known.cov[part, part]),
+            recording=self.recording[..., part],
+            labels=replace(self.labels, tmin=float(times[keep[0]])),
+        )
+
+    def binned(self, n: int) -> "Problem":
+        r"""Give the problem of means over n neighbouring samples; what is left over is dropped.
+
+        .. math:: Y_b = Y A, \quad \Omega_b = A^\top \Omega A, \qquad
+                  A_{tb} = 1 / \sqrt n \text{ for } t \text{ in bin } b
+
+        Where samples are independent a mean of n has noise of variance 1 / n: whitener and lead
+        field are scaled, as for n times as many averages, so that the noise has unit variance
+        again and sources keep their unit. With `noise_time` its covariance follows.
+
+        Parameters
+        ----------
+        n : int
+            Samples in a bin.
+
+        Raises
+        ------
+        InputError
+            If n is no whole number from 1 to the number of samples.
+
+        Examples
+        --------
+        >>> import numpy as np, esijax as ej
+        >>> problem = ej.from_arrays(np.eye(3), np.arange(30.0).reshape(3, 10), 1.0, sfreq=100.0)
+        >>> bins = problem.binned(4)
+        >>> bins.recording[0].tolist(), bins.times.round(3).tolist()
+        ([1.5, 5.5], [0.015, 0.055])
+        """
+        whole = isinstance(n, int | np.integer) and not isinstance(n, bool)
+        if not (whole and 1 <= n <= self.n_times):
+            raise InputError(
+                f"n must be a whole number of samples from 1 to {self.n_times}, got {n!r}."
+            )
+        n_bins, root, known = self.n_times // int(n), float(np.sqrt(n)), None
+        mix = np.kron(np.eye(n_bins), np.ones((int(n), 1)))
+        mix = np.concatenate([mix, np.zeros((self.n_times - len(mix), n_bins))]) / root
+        if self.noise_time is not None:
+            known = NoiseTime.of(mix.T @ self.noise_time.cov @ mix)
+        names = self.labels
+        return self._of_white(
+            self._white @ mix,
+            known,
+            recording=self.recording @ (mix / root),
+            gain=self.gain * root,
+            prior_scale=self.prior_scale / root,  # tr(G P^2 G') stays the rank
+            whitener=self.whitener.of_means(int(n)),
+            labels=replace(
+                names, tmin=names.tmin + (n - 1) / 2 / names.sfreq, sfreq=names.sfreq / n
+            ),
+        )
+
     def with_data(self, recording) -> "Problem":
         """Give the same problem for other data, (..., channels, times) in the caller's units.
 
@@ -230,7 +280,12 @@ class Problem(eqx.Module):
             raise InputError(
                 f"data must be (..., {n_channels} channels, times), got {recording.shape}."
             )
-        white = self.whitener.matrix @ recording
+        if self.noise_time is not None and recording.shape[-1] != self.n_times:
+            raise InputError(
+                f"noise_time is stated for {self.n_times} samples, the data have "
+                f"{recording.shape[-1]}: problem.with_noise_time(None) first."
+            )
+        white = self.whiten(recording)
         if seen:
             known = self.labels.ch_names or tuple(str(i) for i in range(n_channels))
             _checks.real_finite(np.asarray(recording), "data", known)
@@ -335,26 +390,3 @@ class Problem(eqx.Module):
                     "the problem: compute it with orientations None, or along its frames."
                 )
         return field.gain
-
-
-def normalised(scale: np.ndarray, power: np.ndarray, rank: int) -> np.ndarray:
-    r"""Scale prior standard deviations so that :math:`\operatorname{tr}(G P^2 G^\top)` is the rank.
-
-    Parameters
-    ----------
-    scale : (locations, orients)
-        Relative prior standard deviation; zero excludes a source.
-    power : (locations, orients)
-        Squared norms of the columns of the whitened lead field.
-    rank : int
-        Dimensions of the whitened data.
-
-    Raises
-    ------
-    InputError
-        If no source reaches any sensor.
-    """
-    total = float(np.sum(power * scale**2))
-    if not total > 0:
-        raise InputError("the lead field is zero at every location: nothing can be localised.")
-    return scale * np.sqrt(rank / total)

@@ -12,6 +12,7 @@ SLOW = {
     "plot_head_without_mri",
     "plot_learned_penalty",
     "plot_new_prior",
+    "plot_noise_in_time",
     "plot_one_prior_five_inferences",
     "plot_simulate",
     "plot_skull_conductivity",

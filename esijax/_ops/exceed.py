@@ -30,7 +30,7 @@ _ROOT2 = math.sqrt(2.0)
 def ball_exceedance(
     mean: Float[Array, "*trials locations orients times"],
     cov: Float[Array, "locations orients orients"],
-    threshold: Float[Array, ""],
+    threshold: Float[Array, ""] | Float[Array, " times"],
 ) -> Float[Array, "*trials locations times"]:
     """Pr(norm over orients > threshold) for each location and time.
 
@@ -38,7 +38,7 @@ def ball_exceedance(
     """
     if mean.shape[-2] == 1:
         std = jnp.sqrt(cov[:, 0])
-        safe = divisor(std)
+        safe, threshold = divisor(std), _over_times(threshold, mean.ndim - 1)
         tails = ndtr((mean[..., 0, :] - threshold) / safe)
         tails = tails + ndtr(-(mean[..., 0, :] + threshold) / safe)
         sure = (jnp.abs(mean[..., 0, :]) > threshold).astype(mean.dtype)
@@ -56,9 +56,11 @@ def _outside(mean, std, threshold):
     A threshold of zero is passed unless the vector is zero for certain.
     """
     eps = jnp.finfo(mean.dtype).eps
+    threshold = _over_times(threshold, mean.ndim - 1)
     t = divisor(threshold)
-    m1, m2, m3 = jnp.moveaxis(mean, -1, 0) / t  # in units of the threshold
-    s1, s2, s3 = jnp.maximum(std / t, jnp.sqrt(eps))  # a point is blurred by 1e-8 of the threshold
+    m1, m2, m3 = (m / t for m in jnp.moveaxis(mean, -1, 0))  # in units of the threshold
+    # a point is blurred by 1e-8 of the threshold
+    s1, s2, s3 = (jnp.maximum(s / t, jnp.sqrt(eps)) for s in std)
     rule = jnp.asarray(np.stack(np.polynomial.legendre.leggauss(_N_NODES), 1), dtype=mean.dtype)
     middle1, half1 = _limits(m1, s1, 1.0, eps)
 
@@ -80,6 +82,11 @@ def _outside(mean, std, threshold):
     certainly_zero = (jnp.abs(mean).sum(axis=-1) + std.sum()) == 0
     at_zero = jnp.where(certainly_zero, 0.0, 1.0)
     return jnp.where(threshold > 0, jnp.clip(1.0 - inside, 0.0, 1.0), at_zero)
+
+
+def _over_times(threshold, ndim: int):
+    """One number, or an array of `ndim` axes whose last is that of times."""
+    return threshold if threshold.ndim == 0 else threshold.reshape(*[1] * (ndim - 1), -1)
 
 
 def _substitute(v):
@@ -106,7 +113,7 @@ def _normal_density(x, mean, std):
 def directed_exceedance(
     mean: Float[Array, "*trials locations orients times"],
     cov: Float[Array, "locations orients orients"],
-    threshold: Float[Array, ""],
+    threshold: Float[Array, ""] | Float[Array, " times"],
 ) -> Float[Array, "*trials locations times"]:
     """Pr(component of x along its mean > threshold) for each location and time; exact."""
     return along_exceedance(mean, mean, cov, threshold)
@@ -116,7 +123,7 @@ def along_exceedance(
     towards: Float[Array, "*trials locations orients times"],
     mean: Float[Array, "*trials locations orients times"],
     cov: Float[Array, "locations orients orients"],
-    threshold: Float[Array, ""],
+    threshold: Float[Array, ""] | Float[Array, " times"],
 ) -> Float[Array, "*trials locations times"]:
     """Pr(component of x along `towards` > threshold) for each location and time; exact."""
     size = jnp.linalg.norm(towards, axis=-2)
@@ -126,7 +133,7 @@ def along_exceedance(
     # without a direction there is none to prefer: any, with the average variance
     average = jnp.trace(cov, axis1=1, axis2=2)[:, None] / cov.shape[-1]
     variance = jnp.where(size > 0, variance, average)
-    component = jnp.sum(direction * mean, axis=-2)
+    component, threshold = jnp.sum(direction * mean, axis=-2), _over_times(threshold, mean.ndim - 1)
     std = jnp.sqrt(divisor(variance))
     sure = (component > threshold).astype(mean.dtype)
     return jnp.where(variance > 0, ndtr((component - threshold) / std), sure)

@@ -10,7 +10,6 @@ from typing import Any
 
 import jax
 import mne
-import numpy as np
 from rich.console import Console
 from rich.markup import escape
 
@@ -19,6 +18,7 @@ from esijax._types import EsijaxWarning, InputError
 from esijax.app.console import console, listed, mark_bad, spoken
 from esijax.app.output import Output, claimed, usable
 from esijax.estimate import RESULT, Estimate
+from esijax.io.measured.silent import silent_note
 from esijax.problem import Problem
 from esijax.registry import METHODS
 from esijax.viz import figures
@@ -46,6 +46,7 @@ class Wanted:
     baseline: bool = True
     average_reference: bool = False
     nave: float | None = None
+    noise_time: str | None = None
     picks: tuple[str, ...] = ()
     bads: tuple[str, ...] = ()
     out: Path = Path("esijax_localize")
@@ -169,7 +170,7 @@ def _problem_of(wanted: Wanted, response: mne.Evoked, screen: Console) -> Proble
     picks = listed(wanted.picks, response.ch_names) or None
     about = f"{len(response.ch_names)} channels" if picks is None else f"picks {', '.join(picks)}"
     screen.log(f"whitening {about}, {head['nsource']} sources")
-    return io.from_mne(
+    problem = io.from_mne(
         response,
         head,
         cov,
@@ -178,7 +179,9 @@ def _problem_of(wanted: Wanted, response: mne.Evoked, screen: Console) -> Proble
         rank=wanted.rank,
         picks=picks,
         nave=wanted.nave,
+        noise_time=wanted.noise_time,
     )
+    return problem if wanted.noise_time else problem.with_notes(*silent_note(problem))
 
 
 def _head(path: Path | None, response: mne.Evoked, screen: Console) -> mne.Forward:
@@ -201,22 +204,10 @@ def _head(path: Path | None, response: mne.Evoked, screen: Console) -> mne.Forwa
 
 def _cropped(problem: Problem, window: tuple[float | None, float | None]) -> Problem:
     """Crop a problem in time, after the noise covariance has used the baseline."""
-    tmin, tmax = window
-    times = problem.times
-    low = -np.inf if tmin is None else tmin - 1e-9
-    high = np.inf if tmax is None else tmax + 1e-9
-    keep = np.flatnonzero((times >= low) & (times <= high))
-    if len(keep) == 0:
-        raise InputError(
-            f"--tmin {tmin} --tmax {tmax}: the data go from {times[0]:.3f} to {times[-1]:.3f} s."
-        )
-    part = slice(keep[0], keep[-1] + 1)
-    return dataclasses.replace(
-        problem,
-        data=problem.data[..., part],
-        recording=problem.recording[..., part],
-        labels=dataclasses.replace(problem.labels, tmin=float(times[keep[0]])),
-    )
+    try:
+        return problem.crop(*window)
+    except InputError as error:
+        raise InputError(f"--tmin {window[0]} --tmax {window[1]}: {error}") from error
 
 
 def _summary_lines(estimate: Estimate, told: list[str]) -> list[str]:

@@ -10,6 +10,7 @@ from esijax._types import EsijaxWarning, InputError
 from esijax.estimate import Estimate
 from esijax.inference.method import Method
 from esijax.models.noise import Noise, Robust, White
+from esijax.models.penalties import Penalty
 from esijax.problem import Problem
 
 
@@ -29,6 +30,24 @@ def _check_noise(method: Method, noise: Noise | Robust | None) -> None:
         )
 
 
+def _check_noise_time(problem: Problem, model, noise: Noise | Robust | None) -> None:
+    """Refuse what would be another model of data that are whitened in time."""
+    if problem.noise_time is None:
+        return
+    out = "take problem.with_noise_time(None), or decimate and bin so that samples are independent"
+    if isinstance(model, Penalty) and not model.whole_times:
+        raise InputError(
+            f"{type(model).__name__} looks at single times (or has weights of them), and "
+            "noise_time mixes times: take a norm over all times of a location (L21, Lrq with "
+            f"r=2), or {out}."
+        )
+    if isinstance(noise, Robust):
+        raise InputError(
+            f"{type(noise).__name__} looks for artefacts at single times, and noise_time mixes "
+            f"times: take noise=None, or {out}."
+        )
+
+
 def check_arguments(problem, model, method, noise, init, key) -> None:
     if not isinstance(problem, Problem):
         raise TypeError(
@@ -43,6 +62,7 @@ def check_arguments(problem, model, method, noise, init, key) -> None:
     if noise is not None and not isinstance(noise, Noise | Robust):
         raise TypeError(f"noise must be one of esijax.models.noise or None, got {noise!r}.")
     _check_noise(method, noise)
+    _check_noise_time(problem, model, noise)
     _check_same_sources(problem, init)
     if method.needs_key and key is None:
         raise InputError(

@@ -102,10 +102,16 @@ def prepare_inputs(
     model = resolved(_without_outliers(core, noise), model)
     if isinstance(model, Prior | Penalty):
         model = model.prepare(problem)
-    start = None if init is None else dataclasses.replace(init, problem=core, notes=())
+    start = None if init is None else _start(core, init)
     setup = Setup(core, model, noise, key, start)
     method.check(setup)
     return method, setup
+
+
+def _start(core: Problem, init: Estimate) -> Estimate:
+    """An earlier estimate without what is of no use for a start; its samples are its own."""
+    problem = dataclasses.replace(core, noise_time=init.problem.noise_time)
+    return dataclasses.replace(init, problem=problem, notes=())
 
 
 def finish_estimate(

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from esijax.io.measured.geometry import geometry
     from esijax.io.mne_in import from_mne
     from esijax.io.mne_out import to_arviz, to_mne, write_stc
+    from esijax.io.noise_time_in import noise_time
     from esijax.io.readers import read_evoked, read_forward, read_noise_cov
     from esijax.io.sensors_in import sensors
     from esijax.io.simulated import (
@@ -32,6 +33,7 @@ __all__ = [
     "head_model",
     "leadfield",
     "load",
+    "noise_time",
     "perturbed_forward",
     "read_evoked",
     "read_forward",
@@ -57,6 +59,7 @@ _HOME = {
     "head_model": "head_in",
     "leadfield": "leadfields",
     "load": "files",
+    "noise_time": "noise_time_in",
     "perturbed_forward": "simulated",
     "read_evoked": "readers",
     "read_forward": "readers",

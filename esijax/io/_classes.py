@@ -18,9 +18,10 @@ HOMES = {
     # the estimate and its problem
     "Estimate": "esijax.estimate",
     "Problem": "esijax.problem",
-    "Whitener": "esijax.problem",
-    "Geometry": "esijax.problem",
-    "Labels": "esijax.problem",
+    "Whitener": "esijax.whitener",
+    "Geometry": "esijax.geometry",
+    "Labels": "esijax.labels",
+    "NoiseTime": "esijax.noise_time",
     # head and sensors
     "SphereModel": "esijax.forward.sphere",
     "BEMModel": "esijax.forward.bem",
@@ -34,6 +35,7 @@ HOMES = {
     "PointPosterior": "esijax.models.posteriors.point",
     "LinearPoint": "esijax.models.posteriors.point",
     "FilterPosterior": "esijax.inference.linear.beamformer",
+    "AtSamples": "esijax.at_samples",
     # diagnostics
     "Convergence": "esijax.inference.collapsed.em.em",
     "Optimum": "esijax.inference.collapsed._maximise",

@@ -17,13 +17,14 @@ from esijax._types import Gain, InputError
 from esijax.estimate import Estimate
 from esijax.forward import BEMModel, Sensors, SphereModel
 from esijax.models.source_cov import SourceCov
+from esijax.noise_time import NoiseTime
 from esijax.posterior import Posterior
 from esijax.problem import Geometry, Labels, Problem, Whitener
 
 KINDS = {"surface", "volume", "discrete"}
 _BINDING: tuple[Any, ...] = (Gain, Float[Array, "*trials channels times"])
 # whose numbers must be finite, and whose whole numbers are those of locations
-_SOUND = (Problem, Whitener, Geometry, Posterior, SourceCov)
+_SOUND = (Problem, Whitener, Geometry, NoiseTime, Posterior, SourceCov)
 
 
 def check_well_formed(estimate: Estimate) -> None:

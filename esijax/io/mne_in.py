@@ -7,6 +7,8 @@ import mne
 import numpy as np
 
 from esijax import _checks
+from esijax._types import InputError
+from esijax.arrays import normalised
 from esijax.forward import Sensors
 from esijax.io.measured.agreement import check_agreement
 from esijax.io.measured.channels import common_channels, measurement, referenced
@@ -15,9 +17,11 @@ from esijax.io.measured.dead import check_flat
 from esijax.io.measured.depth import depth_channels, depth_options, depth_scale
 from esijax.io.measured.lead_field import assemble
 from esijax.io.measured.noise import noise_of
+from esijax.io.measured.noise_in_time import Timing, from_baselines
 from esijax.io.measured.other_head import through_head
+from esijax.io.measured.silent import silent_note
 from esijax.io.measured.solution import solution_of
-from esijax.problem import Labels, Problem, normalised
+from esijax.problem import Labels, Problem
 
 SOURCE_UNIT = 1e-9  # nA m: source amplitudes of the order of one
 
@@ -33,6 +37,7 @@ def from_mne(
     nave: Any = None,
     head: Any = None,
     sensors: Sensors | None = None,
+    noise_time: Any = None,
 ) -> Problem:
     r"""Make a problem from MNE objects, with MNE's defaults and meaning.
 
@@ -69,6 +74,11 @@ def from_mne(
         Electrodes and coils, with names of channels of evoked. None, with a head: those of
         ``evoked.info``, as `mne.make_forward_solution` takes them. Without a head they are kept
         for `Problem.in_head`, and `forward` has the lead field.
+    noise_time : None | "auto" | (times, times)
+        Covariance of the whitened noise between samples: None, each is independent and has the
+        variance that `noise_cov` states, as in MNE-Python; "auto", from the baseline of the
+        measurement and the correction on record; or an array, e.g. of several measurements by
+        `esijax.io.noise_time`. `Problem.crop` and `Problem.binned` carry it.
 
     Returns
     -------
@@ -119,7 +129,7 @@ def from_mne(
     if blocks is not None:
         scale = scale * depth_scale(blocks, options)[:, None]
     scale = np.where(_checks.silent_sources(power)[:, None], 0.0, scale)
-    return Problem(
+    problem = Problem(
         gain=gain,
         data=jnp.asarray(white),
         recording=jnp.asarray(recording),
@@ -149,6 +159,19 @@ def from_mne(
         head=head,
         sensors=sensors,
     )
+    return problem if noise_time is None else _in_time(problem, noise_time, white, evoked)
+
+
+def _in_time(problem: Problem, noise_time: Any, white: np.ndarray, evoked) -> Problem:
+    """State the noise in time, and compare it with what no source can have made."""
+    if isinstance(noise_time, str) and noise_time == "auto":
+        timing = Timing.of(evoked)
+        noise_time, note = from_baselines([white], [timing], timing)
+        problem = problem.with_notes(note)
+    elif isinstance(noise_time, str):
+        raise InputError(f"noise_time must be None, 'auto' or an array, got {noise_time!r}.")
+    problem = problem.with_noise_time(noise_time)
+    return problem.with_notes(*silent_note(problem))
 
 
 def _baseline_note(white: np.ndarray, times: np.ndarray) -> tuple[str, ...]:

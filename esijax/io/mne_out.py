@@ -120,7 +120,7 @@ def _std(estimate: Estimate, pick_ori):
     if frames is None:
         return std
     cov = estimate.cov
-    cov = cov if estimate.is_mixture else cov[..., None]
+    cov = cov[..., None] if estimate.samples.steady else cov
     turned = jnp.einsum("lod,...lopt,lpd->...ldt", frames, cov, frames)
     return jnp.sqrt(jnp.maximum(turned, 0.0))
 
@@ -182,7 +182,7 @@ def to_arviz(estimate: Estimate, *, n: int = 100, key=None, at: Any = None):
     dims = (*lead, "location", "orient", "time")
     mean = np.asarray(estimate.mean)[..., locations, :, :][..., times]
     std = np.asarray(estimate.std)
-    if estimate.is_mixture:
+    if not estimate.samples.steady:
         std, std_dims = std[..., locations, :, :][..., times], dims
     else:
         std, std_dims = std[locations, :, 0], ("location", "orient")

@@ -217,7 +217,9 @@ def _when(at: Any, problem: Problem) -> int | None:
     if isinstance(at, str):
         if at not in ("peak", "mean"):
             raise InputError(f"at must be 'peak', 'mean' or a sample, got {at!r}.")
-        return None if at == "mean" else int(jnp.argmax(jnp.sum(problem.data**2, axis=0)))
+        if at == "mean" and problem.noise_time is not None:
+            raise InputError("at='mean' takes samples as independent: score one with noise_time.")
+        return None if at == "mean" else int(jnp.argmax(jnp.sum(problem.samples**2, axis=0)))
     if not -n_times <= at < n_times:
         raise InputError(f"there is no sample {at}: there are {n_times}.")
     return int(at) % n_times
@@ -234,8 +236,8 @@ def _members(estimate: Estimate, when: int | None):
     if not estimate.is_mixture:
         return None, None
     times = None if when is None else np.array([when])
-    mean, std = scaled_members(estimate.posterior, estimate.scale, None, times)
-    return jnp.mean(mean, axis=-1), std / np.sqrt(mean.shape[-1])
+    mean, std = scaled_members(estimate.samples, estimate.scale, None, times)
+    return jnp.mean(mean, axis=-1), std[..., 0] / np.sqrt(mean.shape[-1])
 
 
 def _mixture_std(mean, std):

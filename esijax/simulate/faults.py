@@ -18,8 +18,9 @@ from jaxtyping import Array, Float, Int
 
 from esijax._ops.safe import divisor
 from esijax._types import InputError, prng_key
-from esijax.arrays import whitening
-from esijax.problem import Problem, normalised
+from esijax.arrays import normalised, whitening
+from esijax.noise_time import in_columns
+from esijax.problem import Problem
 from esijax.simulate._ranges import positive_count
 
 
@@ -212,7 +213,7 @@ def through(problem: Problem, operator: Any) -> Problem:
     fresh = dataclasses.replace(
         problem,
         gain=gain,
-        data=new.matrix @ recording,
+        data=in_columns(new.matrix @ recording, problem.noise_time),
         recording=recording,
         prior_scale=jnp.asarray(scale),
         whitener=new,

@@ -6,7 +6,6 @@ import numpy as np
 from esijax._ops.exceed import directed_exceedance
 from esijax._types import InputError
 from esijax.estimate import Estimate
-from esijax.posterior import fitted_data
 from esijax.viz._surface import Cortex, cortex, on_fsaverage
 from esijax.viz.cortex import Map, glass_points, plot_maps
 from esijax.viz.interactive import view_maps
@@ -51,7 +50,7 @@ def plot_data(estimate: Estimate, summary: Summary | None = None):
     summary = summarise(estimate) if summary is None else summary
     problem = estimate.problem
     times = 1e3 * problem.times
-    recording, white = _averaged(problem.recording), _averaged(problem.data)
+    recording, white = _averaged(problem.recording), _averaged(problem.samples)
     types = np.array(problem.labels.ch_types)
     kinds = [k for k in dict.fromkeys((*UNITS, *types.tolist())) if (types == k).any()]
     n = len(kinds) + 1
@@ -66,7 +65,7 @@ def plot_data(estimate: Estimate, summary: Summary | None = None):
         ax.set(title=f"{len(rows)} {NAMES.get(kind, kind)}", ylabel=unit)
     rms = np.sqrt(np.mean(white**2, axis=0))
     axes[-1].plot(times, rms, color="k", lw=1.2, label="data", **dot)
-    fitted = fitted_data(estimate.posterior)
+    fitted = estimate.fitted_samples
     if fitted is not None:
         left = np.sqrt(np.mean((white - _averaged(fitted)) ** 2, axis=0))
         axes[-1].plot(times, left, color="C3", lw=1.2, label="residual", **dot)
@@ -163,12 +162,12 @@ def _std_at(estimate: Estimate, at: int) -> np.ndarray:
     """Root of the total variance of each location at one sample, trials averaged."""
     std = np.asarray(estimate.std)
     std = np.sqrt(np.mean(std**2, axis=0)) if std.ndim == 4 else std
-    return np.linalg.norm(std[..., at if estimate.is_mixture else 0], axis=-1)
+    return np.linalg.norm(std[..., at if std.shape[-1] > 1 else 0], axis=-1)
 
 
 def exceedance_at(estimate: Estimate, threshold: float, at: int) -> np.ndarray:
     """Exceedance along the mean at one sample, trials averaged, without the other samples."""
-    if estimate.is_mixture:
+    if not estimate.samples.steady:
         found = np.asarray(estimate.exceedance(threshold, along="mean", at=(None, [at])))
         return found.mean(axis=0)[:, 0] if found.ndim == 3 else found[:, 0]
     mean = estimate.mean[..., at : at + 1]
@@ -253,8 +252,7 @@ def plot_diagnostics(estimate: Estimate):
     times = 1e3 * estimate.problem.times
     gof = np.asarray(estimate.gof)
     gof = gof.mean(axis=0) if gof.ndim == 2 else gof
-    white = np.asarray(estimate.problem.data)
-    left = (white - np.asarray(fitted_data(estimate.posterior))).ravel()
+    left = (np.asarray(estimate.problem.samples) - np.asarray(estimate.fitted_samples)).ravel()
     figure, axes = plt.subplots(1, 2, figsize=(8.4, 2.9), layout="constrained")
     axes[0].plot(times, 100 * gof, color="k", lw=1.2, **_single_sample_marker(times))
     axes[0].set(

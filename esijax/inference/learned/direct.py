@@ -69,6 +69,11 @@ class Direct(Method):
         """Take no model, and the lead field of the network alone."""
         if setup.model is not None:
             raise InputError("Direct takes no model of the sources: pass None.")
+        if setup.problem.noise_time is not None:
+            raise InputError(
+                "Direct maps sample by sample as it was trained, and noise_time mixes them: give "
+                "problem.with_noise_time(None)."
+            )
         network: Any = self.network.network
         network.check(setup.problem)
 

@@ -52,6 +52,10 @@ class FilterPosterior(Posterior):
         """Filter outputs, W Y."""
         return _filter_data(self.weights * scale, self.data)
 
+    def of_columns(self, mix: Float[Array, "times some"]) -> "FilterPosterior":
+        """The same filters of other data."""
+        return FilterPosterior(self.weights, self.data @ mix)
+
     def kernel(self) -> Filters:
         """Filters of all locations."""
         return self.weights

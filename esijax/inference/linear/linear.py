@@ -75,7 +75,7 @@ class Linear(Method):
         source_cov = shape.scaled(1.0 / hyper["lambda2"])
         posterior = GaussianPosterior(problem.gain, source_cov, chol, problem.data)
         n_columns = problem.data.size // problem.rank
-        evidence = log_density(chol, problem.data) + n_columns * problem.whitener.log_pdet
+        evidence = log_density(chol, problem.data) + n_columns * problem.log_jacobian
         return Estimate(
             problem,
             posterior,

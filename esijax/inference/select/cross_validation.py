@@ -1,5 +1,6 @@
 r"""Alpha by what it predicts of data that were left out: sensors, trials, times."""
 
+import dataclasses
 from typing import Any
 
 import equinox as eqx
@@ -137,10 +138,11 @@ def _by_times(problem: Problem, penalty: Penalty, k: int, folds: int, shares: np
     length = problem.n_times // folds
     out = np.zeros(problem.n_times, dtype=bool)
     out[k * length : (k + 1) * length] = True
-    train = eqx.tree_at(
-        lambda p: (p.data, p.recording),
+    train = dataclasses.replace(
         problem,
-        (problem.data[:, ~out], problem.recording[:, ~out]),
+        data=problem.data[:, ~out],
+        recording=problem.recording[:, ~out],
+        noise_time=None,  # its columns are independent already
     )
     gain = np.asarray(problem.gain * problem.prior_scale)
     data = np.asarray(problem.data[:, out])

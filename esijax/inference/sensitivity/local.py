@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from esijax._types import InputError, is_traced
+from esijax.at_samples import at_samples
 from esijax.inference._resolve import resolved
 from esijax.inference.method import Method
 from esijax.inference.sensitivity.leverage import leverage
@@ -134,7 +135,8 @@ def cross_talk(
 def _mean_of(problem: Problem, model, method, noise, recording):
     """Sources of another recording."""
     moved = problem.with_data(recording)
-    return solve(moved, model, method, noise=noise).posterior.mean()
+    found = solve(moved, model, method, noise=noise).posterior
+    return at_samples(found, moved.noise_time).mean()
 
 
 @eqx.filter_jit

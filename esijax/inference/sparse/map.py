@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 
 from esijax._ops.safe import divide
 from esijax._types import InputError, Sources, check_positive, scalar
+from esijax.at_samples import at_samples
 from esijax.estimate import RESULT, Estimate
 from esijax.inference.method import Method, Setup, State
 from esijax.inference.sparse.base.answer import INFO, Found, SparseAnswer, sum_info
@@ -23,6 +24,7 @@ from esijax.inference.sparse.base.optimality import Optimality
 from esijax.inference.sparse.families import SOLVERS, Plan, check_solver, descent_of, family_of
 from esijax.models.penalties import Penalty
 from esijax.models.posteriors.point import PointPosterior
+from esijax.noise_time import in_columns
 from esijax.problem import Problem
 
 
@@ -209,11 +211,12 @@ def _start_of(setup: Setup) -> Float[Array, "*trials locations orients times"]:
     shape = (*p.data.shape[:-2], p.n_locations, p.n_orients, p.n_times)
     if setup.start is None:
         return jnp.zeros(shape, dtype=p.data.dtype)
-    earlier = setup.start.posterior.mean()
+    start = setup.start
+    earlier = at_samples(start.posterior, start.problem.noise_time).mean()
     if earlier.shape[-3:] != shape[-3:]:
         raise InputError(
             f"init has the shape {earlier.shape[-3:]} (locations, orients, times), the problem "
             f"{shape[-3:]}."
         )
-    out = divide(earlier, p.prior_scale[..., None])
+    out = divide(in_columns(earlier, p.noise_time), p.prior_scale[..., None])
     return jax.lax.stop_gradient(jnp.broadcast_to(out, shape))

@@ -210,8 +210,8 @@ def sbc(
 
 
 def with_white_data(problem: Problem, data: Array) -> Problem:
-    """The same problem for other whitened data."""
-    return problem.with_data(problem.whitener.colorer @ data)
+    """The same problem for other whitened data, whose columns are the samples."""
+    return problem.with_noise_time(None).with_data(problem.whitener.colorer @ data)
 
 
 def _prepared(model: Any, problem: Problem) -> Any:

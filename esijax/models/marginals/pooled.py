@@ -118,7 +118,7 @@ class PooledMarginal(Marginal):
     @property
     def log_jacobian(self) -> Scalar:
         """Of the whitening of all columns."""
-        return self.data.n_columns * self.problem.whitener.log_pdet
+        return self.data.n_columns * self.problem.log_jacobian
 
     def posterior(self, hyper: Hyper) -> GaussianPosterior:
         """Gaussian posterior at one value of the hyper-parameters."""

@@ -12,7 +12,7 @@ from esijax._ops.prox import tree_norm
 from esijax._types import Data, InputError, Scalar, Sources
 from esijax.models.penalties.least_squares import LeastSquares
 from esijax.models.penalties.penalty import Penalty, weight_of
-from esijax.models.penalties.terms import Term
+from esijax.models.penalties.terms import Differences, Identity, Matrix, Term
 from esijax.problem import Problem
 
 SEEN = 1e-13  # of a norm: below it, rounding
@@ -65,6 +65,14 @@ class Analysis(Penalty):
         self.terms = tuple(t if isinstance(t, Term) else Term(t) for t in several)
         if not self.terms:
             raise InputError("an analysis penalty needs one term at least.")
+
+    @property
+    def whole_times(self) -> bool:
+        """Whether all maps are of locations, and none is taken by its entries."""
+        return all(
+            isinstance(t.operator, Identity | Differences | Matrix) and t.norm != "entries"
+            for t in self.terms
+        )
 
     def prepare(self, problem: Problem) -> Penalty:
         """Check that the maps take sources of the problem's shape."""

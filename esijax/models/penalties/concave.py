@@ -91,6 +91,11 @@ class Concave(Penalty):
     def candidates(self, norms: Norms, weight: Norms) -> tuple[Norms, ...]:
         """Where half the squared distance plus weight times the function may be least."""
 
+    @property
+    def whole_times(self) -> bool:
+        """Whether there are no weights of times."""
+        return not self.by_entry
+
     def value(self, x: Sources) -> Scalar:
         """Weighted sum of the concave functions of the norms."""
         heights = self.height(block_norms(self.weighted(x)))

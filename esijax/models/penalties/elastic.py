@@ -62,6 +62,11 @@ class Elastic(Penalty):
         if not is_traced(ratio) and float(ratio) == 0:
             raise InputError("ratio must be above 0: without a norm it is MinimumNorm.")
 
+    @property
+    def whole_times(self) -> bool:
+        """Whether there are no weights of times."""
+        return not self.by_entry
+
     def value(self, x: Sources) -> Scalar:
         """Weighted sum of norms and squares."""
         norms = block_norms(self.weighted(x))

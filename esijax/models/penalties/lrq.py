@@ -67,6 +67,11 @@ class Lrq(Penalty):
         self.r, self.q = int(r), float(q)
 
     @property
+    def whole_times(self) -> bool:
+        """Whether it is of Frobenius norms, without weights of times."""
+        return self.r == 2 and not self.by_entry
+
+    @property
     def majoriser(self) -> L1 | L21:
         """The convex norm that is reweighted."""
         return (L21 if self.r == 2 else L1)(self.alpha, self.weights)

@@ -44,6 +44,11 @@ class L21(Penalty):
     block: ClassVar[str | None] = "location"
     sums_locations: ClassVar[bool] = True
 
+    @property
+    def whole_times(self) -> bool:
+        """Whether there are no weights of times."""
+        return not self.by_entry
+
     def value(self, x: Sources) -> Scalar:
         """Weighted sum of the norms of locations."""
         return jnp.sum(self.location_weights(x.shape[-3]) * block_norms(self.weighted(x)))

@@ -177,6 +177,14 @@ class Penalty(eqx.Module):
         """Whether the weights change from time to time."""
         return self.weights is not None and self.weights.ndim == 2
 
+    @property
+    def whole_times(self) -> bool:
+        """Whether times may be turned (Z Q, Q orthogonal): of a location their norm alone counts.
+
+        Only then it goes with `Problem.noise_time`.
+        """
+        return False
+
     def spread(self) -> Float[Array, "#locations #times"]:
         r"""S with :math:`Z = S \circ V`, where :math:`\Omega(V)` has no weights of entries."""
         if self.weights is None or not self.by_entry:

@@ -99,6 +99,11 @@ class SparseGroup(Penalty):
         return self.groups is None
 
     @property
+    def whole_times(self) -> bool:
+        """Whether what is sparse in the groups are locations, without weights of times."""
+        return self.groups is not None and (self.weights is None or self.weights.ndim == 1)
+
+    @property
     def by_entry(self) -> bool:
         """Tell whether there are weights: all of them multiply the sources."""
         return self.weights is not None

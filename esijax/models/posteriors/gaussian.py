@@ -10,6 +10,7 @@ Draws are made by perturb-and-solve (Papandreou and Yuille 2010): with :math:`x 
 is an exact posterior draw, and no locations x locations matrix is ever formed.
 """
 
+import dataclasses
 import math
 
 import jax
@@ -48,6 +49,10 @@ class GaussianPosterior(Posterior):
     def mean(self, scale=1.0) -> Float[Array, "*trials locations orients times"]:
         """R G' Sigma^-1 Y."""
         return self._mean(self.data, scale)
+
+    def of_columns(self, mix: Float[Array, "times some"]) -> "GaussianPosterior":
+        """The same of other data."""
+        return dataclasses.replace(self, data=self.data @ mix)
 
     def _mean(self, data, scale=1.0):
         return _map_columns(lambda y: self._back_project(y, scale), data)

@@ -8,8 +8,10 @@ Mean and variance are streamed over the draws when it is made; every other quest
 them again, for the locations and times that it is about.
 """
 
+import dataclasses
 from typing import Any, ClassVar
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.scipy.linalg as jsl
@@ -48,7 +50,8 @@ class MixturePosterior(Posterior):
     chol : (draws, rank, rank)
         Lower Cholesky factors of the covariance of the data.
     first, second : (..., locations, orients, times)
-        Mean and variance of the mixture.
+        Mean and variance of the mixture, of `Problem.samples`: with noise in time no sum of those
+        of columns has the variance of a sample.
     """
 
     steady: ClassVar[bool] = False
@@ -69,6 +72,11 @@ class MixturePosterior(Posterior):
     def at(self, hyper: dict[str, Array], chol: Array) -> GaussianPosterior:
         """One member of the mixture."""
         return gaussian_posterior(self.problem, self.prior, self.noise, hyper, chol)
+
+    def of_columns(self, mix: Float[Array, "times some"]) -> "MixturePosterior":
+        """The same of other data; `first` and `second` are those of the samples."""
+        data = self.problem.data @ mix
+        return eqx.tree_at(lambda m: m.problem.data, self, data)
 
     def _members(self, times: Any = None) -> chunks.Member:
         data = self.problem.data if times is None else self.problem.data[..., times]
@@ -161,12 +169,12 @@ class MixturePosterior(Posterior):
         return jnp.moveaxis(found, 0, -2)
 
     def members(self, locations: Any, times: Any):
-        """Means (draws, ..., locations, orients, times), variances (draws, locations, orients)."""
+        """Means (draws, ..., locations, orients, times), variances (draws, ..., orients, 1)."""
         local = self.prior.local_moments(self.problem).at(self._index(locations))
 
         def one(member):
             own = chunks.member_moments(local, member)
-            return own.mean, chunks.block_variance(own.cov)
+            return own.mean, chunks.block_variance(own.cov)[..., None]
 
         return jax.lax.map(one, self._members(times))
 
@@ -186,11 +194,12 @@ class MixturePosterior(Posterior):
         return jax.lax.map(one, (chosen, jax.random.split(k_draw, n)), batch_size=together)
 
     def combined(self, weights: Float[Array, "courses locations orients"]):
-        """Mean (draws, ..., courses, times) and variance (draws, courses) in each member."""
+        """Mean (draws, ..., courses, times) and variance (draws, courses, 1) in each member."""
         together = max(1, min(self.n_draws, DRAWN_AT_ONCE // weights.size))
 
         def one(args):
-            return self.at(*args).combine(weights)
+            mean, variance = self.at(*args).combine(weights)
+            return mean, variance[:, None]
 
         return jax.lax.map(one, (self.hyper, self.chol), batch_size=together)
 
@@ -199,7 +208,7 @@ class MixturePosterior(Posterior):
         mean, variance = self.combined(weights)
         total = jnp.mean(mean, axis=0)
         spread = jnp.mean((mean - total) ** 2, axis=0)
-        return total, jnp.mean(variance, axis=0)[:, None] + spread
+        return total, jnp.mean(variance, axis=0) + spread
 
     def fitted(self) -> Float[Array, "*trials rank times"]:
         """Average of the members' predictions."""
@@ -248,7 +257,8 @@ def mixture(
     """
     p = problem
     zero = jnp.zeros((*p.data.shape[:-2], p.n_locations, p.n_orients, p.n_times))
-    raw = MixturePosterior(p, prior, noise, hyper, chol, zero, zero)
+    samples = dataclasses.replace(p, data=p.samples)
+    raw = MixturePosterior(samples, prior, noise, hyper, chol, zero, zero)
     members = raw._members()
     one = jax.tree.map(lambda x: x[0], members)
 

@@ -1,5 +1,6 @@
 """An answer without a spread: the most probable sources of a penalty."""
 
+import dataclasses
 from typing import Any, ClassVar, NoReturn
 
 import jax.numpy as jnp
@@ -34,6 +35,11 @@ class PointPosterior(Posterior):
     def mean(self, scale: Any = 1.0) -> Sources:
         """The map."""
         return self.sources * scale
+
+    def of_columns(self, mix: Float[Array, "times some"]) -> "PointPosterior":
+        """Combinations of the map: it turns with the data."""
+        moved = (self.sources @ mix, self.prediction @ mix)
+        return dataclasses.replace(self, sources=moved[0], prediction=moved[1])
 
     def kernel(self) -> Float[Array, "locations orients rank"]:
         """Refuse: the map is not linear in the data."""

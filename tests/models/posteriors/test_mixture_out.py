@@ -82,7 +82,7 @@ def test_score_card_is_that_of_the_mixture(estimate):
     assert card["width_90_all_nAm"] == pytest.approx(1e9 * (upper - lower).mean(), rel=1e-9)
     mean, variance = estimate.posterior.members(None, np.array([2]))
     unit = float(problem.source_unit)
-    mean, std = unit * np.asarray(mean)[..., 0], unit * np.sqrt(np.asarray(variance))
+    mean, std = unit * np.asarray(mean)[..., 0], unit * np.sqrt(np.asarray(variance)[..., 0])
     density = stats.norm.pdf(1e9 * true, 1e9 * mean, 1e9 * std).mean(axis=0)
     assert card["log_score_all_nats"] == pytest.approx(-np.log(density).mean(), rel=1e-9)
     draws = np.asarray(estimate.sample(jax.random.key(0), 4000, at=(None, [2])))[..., 0]

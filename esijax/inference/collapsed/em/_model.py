@@ -60,7 +60,7 @@ class EMModel(eqx.Module):
         Of the noise; None: the identity.
     data : (rank, columns) or (rank, rank)
         Y / sqrt(n), or Y Y' / n where there are more samples than dimensions (`pooled`).
-    n_columns, log_pdet : ()
+    n_columns, log_jacobian : ()
     prior : VariancePrior
         Log hyper-prior of all variances.
     limit : (n,), optional
@@ -75,7 +75,7 @@ class EMModel(eqx.Module):
     noise: SensorComponents | None
     data: Float[Array, "rank columns"]
     n_columns: Scalar
-    log_pdet: Scalar
+    log_jacobian: Scalar
     prior: VariancePrior
     limit: Variances | None
     n_sources: int = eqx.field(static=True)
@@ -117,7 +117,7 @@ class EMModel(eqx.Module):
         """Objective."""
         log_det = filt.log_det if self.limit is None else jnp.sum(self.limit * theta)
         spread = log_det + filt.misfit + self.rank * jnp.log(2 * jnp.pi)
-        return self.n_columns * (self.log_pdet - 0.5 * spread) + self.prior.value(theta)
+        return self.n_columns * (self.log_jacobian - 0.5 * spread) + self.prior.value(theta)
 
     def at(self, log: Variances) -> Evaluation:
         """Evaluate the objective and its update."""
@@ -158,5 +158,5 @@ def em_model(marginal: LinearMarginal, update: str) -> EMModel:
         eye = jnp.eye(problem.rank, dtype=data.dtype)
         limit = source.energy(sensor_filter(eye, data[:, :1], pooled=False))[1]
     return EMModel(
-        source, own, data, n, problem.whitener.log_pdet, prior, limit, n_sources, update, pooled
+        source, own, data, n, problem.log_jacobian, prior, limit, n_sources, update, pooled
     )
