@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from esijax._ops.gaussian import symmetric_power
 from esijax.noise_time import NoiseTime
-from esijax.posterior import Posterior
+from esijax.posterior import Courses, Posterior
 
 EXACT = 1e-14  # samples that are asked for twice make the covariance singular
 
@@ -92,6 +92,17 @@ class AtSamples(Posterior):
         """Mean (members, ..., courses, times) and variance (members, courses, times)."""
         mean, variance = self._unit.combined(weights)
         return self._scaled(mean), self._scaled(variance, power=2)
+
+    def courses(self, weights: Float[Array, "courses locations orients"]) -> Courses:
+        """Linear combinations: the noise of neighbouring samples goes together."""
+        mean, variance, root = self.columns.courses(weights)
+        back = self._scaled(self.turn)
+        if root is None:
+            variance = jnp.broadcast_to(variance, (*variance.shape[:2], len(back)))
+            root = jnp.broadcast_to(back.T, (len(variance), *back.shape))
+        else:
+            root = back.T @ root
+        return Courses(mean @ back, variance, root)
 
     def members(self, locations: Any, times: Any):
         """Means and variances in each member of a mixture, with the axis of times."""

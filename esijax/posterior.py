@@ -30,6 +30,13 @@ class Courses(NamedTuple):
     variance: Array
     root: Array | None
 
+    @property
+    def at_times(self) -> Array:
+        """Variance at each time, (members, courses, times or 1)."""
+        if self.root is None:
+            return self.variance
+        return self.variance @ jnp.swapaxes(self.root**2, 1, 2)
+
 
 class Posterior(eqx.Module):
     """Distribution of X given the data, in normalised units; X is (locations, orients, times)."""
@@ -90,8 +97,7 @@ class Posterior(eqx.Module):
 
     def courses(self, weights: Float[Array, "courses locations orients"]) -> Courses:
         """Linear combinations with their covariance over time; by default samples are apart."""
-        mean, variance = self.combined(weights)
-        return Courses(mean, variance[..., None], None)
+        return Courses(*self.combined(weights), None)
 
     def members(
         self, locations: Any, times: Any

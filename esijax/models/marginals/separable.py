@@ -124,8 +124,10 @@ class SeparableMarginal(Marginal):
     def _in_time(self, hyper: Hyper) -> tuple[Square, Square]:
         """T and T_n."""
         own = self.time.cov(within("time", hyper), self.times).dense()
-        noise = self.noise_time.cov(within("noise/time", hyper), self.times).dense()
-        return own, noise
+        stated = self.problem.noise_time
+        if stated is not None:  # columns are whitened in time: noise of one is independent
+            return stated.inverse @ own @ stated.inverse, jnp.eye(len(own))
+        return own, self.noise_time.cov(within("noise/time", hyper), self.times).dense()
 
     def _rest_cov(self, gamma: Any) -> Diagonal:
         """Independent locations, as depth and orientation have it."""

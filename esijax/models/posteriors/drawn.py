@@ -7,6 +7,7 @@ r"""The mixture of any model's posteriors over draws of its hyper-parameters.
 Members are made one at a time, from their hyper-parameters; mean and variance once and for all.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -30,7 +31,9 @@ class DrawnPosterior(Posterior):
         Makes the posterior of a draw, a `SeparablePosterior`.
     hyper : dict of (draws, ...)
     first, second : (..., locations, orients, times)
-        Mean and variance of the mixture.
+        Mean and variance of the mixture, of `Problem.samples`.
+    mix : (times, some), optional
+        Combinations of the columns that are asked for.
     """
 
     steady: ClassVar[bool] = False
@@ -39,6 +42,17 @@ class DrawnPosterior(Posterior):
     hyper: dict[str, Array]
     first: Float[Array, "*trials locations orients times"]
     second: Float[Array, "*trials locations orients times"]
+    mix: Float[Array, "times some"] | None = None
+
+    def of_columns(self, mix: Float[Array, "times some"]) -> "DrawnPosterior":
+        """Other combinations of the columns; `first` and `second` are those of the samples."""
+        mix = mix if self.mix is None else self.mix @ mix
+        return dataclasses.replace(self, mix=mix)
+
+    def at(self, hyper: dict[str, Array]) -> Posterior:
+        """One member of the mixture."""
+        member = self.marginal.posterior(hyper)
+        return member if self.mix is None else member.of_columns(self.mix)
 
     @property
     def n_draws(self) -> int:
@@ -47,15 +61,15 @@ class DrawnPosterior(Posterior):
 
     def _each(self, function: Callable) -> Any:
         """Stack what a function finds of each member."""
-        return jax.lax.map(lambda h: function(self.marginal.posterior(h)), self.hyper)
+        return jax.lax.map(lambda h: function(self.at(h)), self.hyper)
 
     def _average(self, function: Callable) -> Any:
         """Average over members, one at a time."""
-        shape = jax.eval_shape(lambda h: function(self.marginal.posterior(h)), self._one)
+        shape = jax.eval_shape(lambda h: function(self.at(h)), self._one)
         zero = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shape)
 
         def add(total, hyper):
-            new = function(self.marginal.posterior(hyper))
+            new = function(self.at(hyper))
             return jax.tree.map(jnp.add, total, new), None
 
         total, _ = jax.lax.scan(add, zero, self.hyper)
@@ -127,12 +141,16 @@ class DrawnPosterior(Posterior):
         """Linear combinations, member by member."""
         return self._each(lambda m: Courses(*(x[0] for x in m.courses(weights))))
 
+    def combined(self, weights: Float[Array, "courses locations orients"]):
+        """Means and variances of linear combinations, member by member."""
+        found = self.courses(weights)
+        return found.mean, found.at_times
+
     def combine(self, weights: Float[Array, "courses locations orients"]):
         """Mean and variance of linear combinations, both (..., courses, times)."""
-        found = self.courses(weights)
-        total = jnp.mean(found.mean, axis=0)
-        within = jnp.mean(found.variance @ jnp.swapaxes(found.root**2, 1, 2), axis=0)
-        return total, within + jnp.mean((found.mean - total[None]) ** 2, axis=0)
+        mean, variance = self.combined(weights)
+        total = jnp.mean(mean, axis=0)
+        return total, jnp.mean(variance, axis=0) + jnp.mean((mean - total[None]) ** 2, axis=0)
 
     def draw(self, key: PRNGKeyArray, n: int, locations, times):
         """Choose members, then draw from each."""
@@ -141,7 +159,7 @@ class DrawnPosterior(Posterior):
 
         def one(args):
             index, k = args
-            member = self.marginal.posterior(jax.tree.map(lambda x: x[index], self.hyper))
+            member = self.at(jax.tree.map(lambda x: x[index], self.hyper))
             return member.draw(k, 1, locations, times)[0]
 
         return jax.lax.map(one, (chosen, jax.random.split(k_draw, n)))
@@ -157,12 +175,16 @@ class DrawnPosterior(Posterior):
 
 def drawn_posterior(marginal: Any, hyper: dict[str, Array]) -> DrawnPosterior:
     """Mixture over draws (draws, ...), its moments computed once, about the first one's mean."""
-    origin = marginal.posterior(jax.tree.map(lambda x: x[0], hyper)).mean()
-    raw = DrawnPosterior(marginal, hyper, origin, origin)
+    stated = marginal.problem.noise_time
+    turn = None if stated is None else stated.turn
+    zero = jnp.zeros((1, 1, 1))
+    raw = DrawnPosterior(marginal, hyper, zero, zero, turn)
+    origin = raw.at(raw._one).mean()
 
     def about(member):
         left = member.mean() - origin
         return left, left**2 + member.variance()
 
     first, second = raw._average(about)
-    return DrawnPosterior(marginal, hyper, origin + first, jnp.maximum(second - first**2, 0.0))
+    spread = jnp.maximum(second - first**2, 0.0)
+    return DrawnPosterior(marginal, hyper, origin + first, spread)

@@ -14,6 +14,8 @@ and the covariance of a linear combination over time is :math:`U \operatorname{d
 course, too, is diagonal in the modes of time.
 """
 
+import dataclasses
+import math
 from typing import Any, ClassVar
 
 import jax
@@ -22,7 +24,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from esijax._ops.exceed import along_exceedance, ball_exceedance
 from esijax._ops.separable import Pair
-from esijax._types import Data, Gain
+from esijax._types import Data, Gain, InputError
 from esijax.models.source_cov import SourceCov
 from esijax.posterior import Courses, Posterior
 
@@ -42,6 +44,8 @@ class SeparablePosterior(Posterior):
     data : (..., rank, times)
     noise : (rank, rank)
         Lower Cholesky factor of N_0.
+    mix : (times, some), optional
+        Combinations of the samples that are asked for; None: the samples themselves.
     """
 
     steady: ClassVar[bool] = False
@@ -52,14 +56,26 @@ class SeparablePosterior(Posterior):
     pair: Pair
     data: Data
     noise: Float[Array, "rank rank"]
+    mix: Float[Array, "times some"] | None = None
+
+    def of_columns(self, mix: Float[Array, "times some"]) -> "SeparablePosterior":
+        """Other combinations of the columns, the data as they are."""
+        mix = mix if self.mix is None else self.mix @ mix
+        return dataclasses.replace(self, mix=mix)
+
+    @property
+    def _out(self) -> Float[Array, "some modes"]:
+        """From the modes of time to what is asked for."""
+        root = self.pair.time.root
+        return root if self.mix is None else self.mix.T @ root
 
     # ------------------------------------------------------------------ in the modes
     def _map(self, solved: Data, scale: Any = 1.0) -> Float[Array, "*trials locations orients _"]:
         """Sources from modes (..., rank, modes of time), back in time."""
-        lead, (rank, times) = solved.shape[:-2], solved.shape[-2:]
+        lead, rank = solved.shape[:-2], solved.shape[-2]
 
         def back(cov, modes):
-            columns = self.pair.space.inverse @ modes @ self.pair.time.root.T
+            columns = self.pair.space.inverse @ modes @ self._out.T
             columns = jnp.moveaxis(columns, -2, 0).reshape(rank, -1)
             return cov.back_project(self.gain, columns, scale)
 
@@ -67,7 +83,7 @@ class SeparablePosterior(Posterior):
         found = back(self.source_cov, solved * tau)
         if self.rest is not None:
             found = found + back(self.rest, solved)
-        return jnp.moveaxis(found.reshape(*found.shape[:2], *lead, times), (0, 1), (-3, -2))
+        return jnp.moveaxis(found.reshape(*found.shape[:2], *lead, -1), (0, 1), (-3, -2))
 
     def _rows(self, cov: SourceCov | None, locations: Any) -> tuple[Any, Any]:
         """Rows of B as (rank, locations, orients), and the prior's blocks there."""
@@ -92,7 +108,7 @@ class SeparablePosterior(Posterior):
         own, prior = self._rows(self.source_cov, locations)
         rest, prior_rest = self._rows(self.rest, locations)
         w, tau = self.pair.weights, self.pair.time.value
-        root2 = (self.pair.time.root if times is None else self.pair.time.root[times]) ** 2
+        root2 = (self._out if times is None else self._out[times]) ** 2
 
         def explained(x, y, weight):
             pairs = x[:, :, :, None] * y[:, :, None, :]
@@ -161,36 +177,39 @@ class SeparablePosterior(Posterior):
             mean, reach = mean + seen.T @ solved, reach + seen[:, :, None]
             variance = variance + power[:, None]
         variance = variance - jnp.einsum("kcm,km->cm", reach**2, self.pair.weights)
-        root = self.pair.time.root
+        root = self._out
         return Courses((mean @ root.T)[None], jnp.maximum(variance, 0.0)[None], root[None])
+
+    def combined(self, weights: Float[Array, "courses locations orients"]):
+        """Mean and variance of linear combinations, as a mixture of one."""
+        found = self.courses(weights)
+        return found.mean, found.at_times
 
     def combine(self, weights: Float[Array, "courses locations orients"]):
         """Mean and variance of linear combinations, both (..., courses, times)."""
-        found = self.courses(weights)
-        return found.mean[0], self._for_trials(found.variance[0] @ (found.root[0] ** 2).T)
+        (mean,), (variance,) = self.combined(weights)
+        return mean, self._for_trials(variance)
 
     def draw(self, key: PRNGKeyArray, n: int, locations, times):
         """Perturb and solve, a recording at a time."""
         lead = self.data.shape[:-2]
-        n_recordings = n * max(1, int(self.data.size // (self.data.shape[-2] * self.data.shape[-1])))
-        noise = jax.lax.map(
-            lambda k: self._perturbation(k)[locations][..., times],
-            jax.random.split(key, n_recordings),
-        )
+        keys = jax.random.split(key, n * math.prod(lead))
+        noise = jax.lax.map(lambda k: self._perturbation(k)[locations][..., times], keys)
         noise = noise.reshape(n, *lead, *noise.shape[1:])
         mean = self.mean()[..., locations, :, :][..., times]
         return noise + jnp.broadcast_to(mean, noise.shape)
 
-    def _perturbation(self, key: PRNGKeyArray) -> Float[Array, "locations orients times"]:
+    def _perturbation(self, key: PRNGKeyArray) -> Float[Array, "locations orients some"]:
         """A draw about zero."""
         keys, n = jax.random.split(key, 3), self.data.shape[-1]
-        root = self.pair.time.root
-        x = self.source_cov.draw(keys[0], n) @ (root * jnp.sqrt(self.pair.time.value)[None]).T
+        time = self.pair.time
+        # in the modes of time, where signal, remainder and noise are independent
+        x = self.source_cov.draw(keys[0], n) * jnp.sqrt(time.value)[None, None]
         if self.rest is not None:
-            x = x + self.rest.draw(keys[1], n) @ root.T
-        white = jax.random.normal(keys[2], (len(self.noise), n), root.dtype)
-        recording = jnp.tensordot(self.gain, x, axes=2) + self.noise @ white @ root.T
-        return x - self._map(self.pair.solved(recording))
+            x = x + self.rest.draw(keys[1], n)
+        white = jax.random.normal(keys[2], (len(self.noise), n), x.dtype)
+        recording = jnp.tensordot(self.gain, x, axes=2) + self.noise @ white
+        return x @ self._out.T - self._map(self.pair.solved(recording @ time.root.T))
 
     def fitted(self) -> Data:
         """G E[X | Y]."""
@@ -225,10 +244,8 @@ def exceedance_over_time(mean, cov, threshold: Array, along: str, towards) -> Ar
     return jnp.moveaxis(jax.lax.map(one, args), 0, -1)
 
 
-def no_kernel() -> Exception:
+def no_kernel() -> InputError:
     """What to raise where a kernel of one sample is asked for."""
-    from esijax._types import InputError
-
     return InputError(
         "a model with a covariance in time has no kernel: the map of a sample takes its "
         "neighbours in time too."

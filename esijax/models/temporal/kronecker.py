@@ -129,6 +129,8 @@ class Kronecker(Prior):
 
     def _default_noise_time(self, problem: Problem) -> tuple[Time, str]:
         """Covariance in time of the noise, and how it was chosen."""
+        if problem.noise_time is not None:
+            return Independent(), "in time as noise_time states it"
         most = min(LARGEST_ORDER, problem.n_times - 1)
         if most < 1:
             return Independent(), "one sample"
@@ -163,6 +165,11 @@ class Kronecker(Prior):
         times = own.times
         noise = White() if noise is None else noise
         in_time = noise.time if isinstance(noise, InTime) else Independent()
+        if problem.noise_time is not None and not isinstance(in_time, Independent):
+            raise InputError(
+                "the noise has two covariances in time, noise_time and that of noise.InTime: take "
+                "problem.with_noise_time(None) to learn it, or another noise to have it stated."
+            )
         spatial = own.model.marginal(problem, noise.noise if isinstance(noise, InTime) else noise)
         if not isinstance(spatial, PooledMarginal):
             raise InputError(
