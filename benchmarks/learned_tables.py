@@ -56,7 +56,9 @@ def kinds(study):
 def trained(study, picks):
     """Direct networks, trained on all kinds of sources for this head and montage."""
     scenarios = [
-        s for one in kinds(study).values() for s in _setting(study, *one, SNR, picks=picks).scenarios
+        s
+        for one in kinds(study).values()
+        for s in _setting(study, *one, SNR, picks=picks).scenarios
     ]
     for kind, schedule in DIRECT.items():
         start, task = time.process_time(), ej.learn.Task(scenarios, kind, **schedule)

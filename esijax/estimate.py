@@ -368,7 +368,7 @@ class Estimate(eqx.Module):
     @property
     def is_mixture(self) -> bool:
         """Whether hyper-parameters are uncertain, so that the spread follows the data."""
-        return not self.posterior.steady
+        return self.posterior.mixture
 
     def _at(self, at: Any):
         """Indices of the chosen locations and times, None for all."""

@@ -25,6 +25,8 @@ from esijax._ops.separable import (
 from esijax._types import Scalar, Square
 from esijax.models._scope import drawn_under, under, within
 from esijax.models.hyperpriors import HyperPrior
+from esijax.models.marginals._start import LEAST_SHARE, N_RAISES
+from esijax.models.marginals.linear import LinearMarginal
 from esijax.models.marginals.marginal import (
     Hyper,
     JointDraw,
@@ -34,8 +36,6 @@ from esijax.models.marginals.marginal import (
     seeded_hyper,
     sites_named_alike,
 )
-from esijax.models.marginals._start import LEAST_SHARE, N_RAISES
-from esijax.models.marginals.linear import LinearMarginal
 from esijax.models.marginals.pooled import PooledMarginal
 from esijax.models.posteriors.drawn import DrawnPosterior, drawn_posterior
 from esijax.models.posteriors.separable import SeparablePosterior

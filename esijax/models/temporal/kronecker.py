@@ -147,8 +147,11 @@ class Kronecker(Prior):
 
     # ------------------------------------------------------------------ what methods ask
     def hyper(self, sizes: dict[str, int]) -> dict[str, Array]:
-        """Those in space, then those in time."""
-        return {**self.model.hyper(sizes), **drawn_under("time", self.time.hyper, sizes)}
+        """Those in space, then those in time and of the remainder."""
+        own = {**self.model.hyper(sizes), **drawn_under("time", self.time.hyper, sizes)}
+        if self.rest is None:
+            return own
+        return own | drawn_under("rest", self.rest_variance.sample, 1, sizes)
 
     def source_cov(self, hyper: dict[str, Array], problem: Problem) -> SourceCov:
         """R, the covariance in space of each sample."""
@@ -162,7 +165,7 @@ class Kronecker(Prior):
     def marginal(self, problem: Problem, noise: Noise | None = None) -> SeparableMarginal:
         """Integrate the sources out of signal, remainder and noise."""
         own = self.prepare(problem)
-        times = own.times
+        times = jnp.asarray(own.times)
         noise = White() if noise is None else noise
         in_time = noise.time if isinstance(noise, InTime) else Independent()
         if problem.noise_time is not None and not isinstance(in_time, Independent):
