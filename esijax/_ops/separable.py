@@ -96,7 +96,7 @@ def pair_of(cov: Separable, time: Modes | None = None) -> Pair:
 
 
 @jax.custom_jvp
-def separable_log_density(cov: Separable, pair: Pair, data: Trials) -> Scalar:
+def separable_log_density(cov: Separable, pair: Pair, data: Trials) -> Scalar:  # noqa: ARG001
     r"""Log density of trials under N(0, M x T + N x T_n), its derivative written out.
 
     With :math:`\alpha = \Sigma^{-1} Y`,
