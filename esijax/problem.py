@@ -284,7 +284,7 @@ class Problem(eqx.Module):
         if self.noise_time is not None and recording.shape[-1] != self.n_times:
             raise InputError(
                 f"noise_time is stated for {self.n_times} samples, the data have "
-                f"{recording.shape[-1]}: problem.with_noise_time(None) first."
+                f"{recording.shape[-1]}: take it off first (with_noise_time)."
             )
         white = self.whiten(recording)
         if seen:
