@@ -1,17 +1,16 @@
 """The answer: a posterior over source maps, in the caller's units."""
 
 import abc
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from esijax._ops.explained import explained_share
 from esijax._ops.memory import refuse_if_too_large
 from esijax._ops.normals import mixture_quantile
 from esijax._ops.safe import divisor
@@ -135,10 +134,7 @@ class Estimate(eqx.Module):
     # ------------------------------------------------------------------ moments
     @property
     def samples(self) -> Posterior:
-        """The posterior at the samples; `posterior` is that of the columns of `problem.data`.
-
-        A map without unit is in units of the noise of each sample.
-        """
+        """The posterior at the samples (without unit: over their noise), not of the columns."""
         return at_samples(self.posterior, self.problem.noise_time, self.norm is not None)
 
     @property
@@ -345,7 +341,7 @@ class Estimate(eqx.Module):
         fitted = self.fitted_samples
         if fitted is None:
             return None
-        return _explained_share(self.problem.samples, fitted, axis)
+        return explained_share(self.problem.samples, fitted, axis)
 
     @property
     def fitted_samples(self) -> Float[Array, "*trials rank times"] | None:
@@ -403,10 +399,3 @@ def _tails(level: Any) -> tuple[Any, Any]:
 def combine_notes(*groups: Sequence[str]) -> tuple[str, ...]:
     """Join notes, each once, in order."""
     return tuple(dict.fromkeys(note for group in groups for note in group))
-
-
-@functools.partial(jax.jit, static_argnames="axis")
-def _explained_share(data, fitted, axis: int | None):
-    total = jnp.sum(data**2, axis=axis)
-    left = jnp.sum((data - fitted) ** 2, axis=axis)
-    return jnp.where(total == 0, 0.0, 1.0 - left / jnp.where(total == 0, 1.0, total))

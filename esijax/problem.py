@@ -146,7 +146,8 @@ class Problem(eqx.Module):
         Examples
         --------
         >>> import numpy as np, esijax as ej
-        >>> problem = ej.from_arrays(np.eye(3, 5), np.ones((3, 4)), noise_cov=np.eye(3))
+        >>> gain = np.random.default_rng(0).standard_normal((3, 5))
+        >>> problem = ej.from_arrays(gain, 2 * gain[:, :4], noise_cov=1.0)
         >>> omega = 0.6 ** abs(np.subtract.outer(np.arange(4), np.arange(4)))
         >>> estimate = ej.solve(
         ...     problem.with_noise_time(omega), ej.models.MinimumNorm(), ej.inference.Linear()
@@ -283,7 +284,7 @@ class Problem(eqx.Module):
         if self.noise_time is not None and recording.shape[-1] != self.n_times:
             raise InputError(
                 f"noise_time is stated for {self.n_times} samples, the data have "
-                f"{recording.shape[-1]}: problem.with_noise_time(None) first."
+                f"{recording.shape[-1]}: take it off first (with_noise_time)."
             )
         white = self.whiten(recording)
         if seen:
