@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from esijax._ops.levinson import autocovariance, order_by_evidence
+from esijax._ops.time.levinson import autocovariance, order_by_evidence
 from esijax._types import InputError, is_traced
 from esijax.models._scope import drawn_under
 from esijax.models.hyperpriors import hyperprior
