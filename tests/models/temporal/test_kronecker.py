@@ -190,3 +190,17 @@ def test_what_is_refused(problems):
     found = marginal_of(problem)
     with pytest.raises(ej.InputError, match="no kernel"):
         found.posterior(seeded_hyper(found, KEY)).kernel()
+
+
+@pytest.mark.parametrize("trials", [None, 2])
+def test_few_columns_have_the_same_evidence(problem_factory, trials):
+    """Their span and the silent rest, against all sensors."""
+    problem = problem_factory(1, trials=trials, n_channels=9, n_locations=6, n_times=8)
+    prior = ej.models.Components([np.arange(3), np.arange(3, 6)], dist.HalfCauchy(1.0))
+    kronecker = ej.models.Kronecker(prior, time.SquaredExponential(0.03), rest=None)
+    marginal = kronecker.prepare(problem).marginal(problem, LEARNED.prepare(problem))
+    assert marginal.few is not None
+    hyper = seeded_hyper(marginal, KEY)
+    n_columns = problem.data.size / problem.rank
+    want = Dense(marginal, hyper).log_density() + n_columns * float(problem.log_jacobian)
+    assert float(marginal.log_evidence(hyper)) == pytest.approx(want, rel=RTOL)
