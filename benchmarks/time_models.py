@@ -141,7 +141,9 @@ def main(n=20, which="own"):
                 for name, (model, noise) in models(which, coefficient).items():
                     estimate = ej.solve(data, model, method, noise=noise)
                     rows.setdefault(name, []).append(scores(estimate, truth))
-            print(f"{kind}, noise {coefficient:g}, {snr:g} dB ({time.time() - began:.0f} s, {n} sets)")
+            print(
+                f"{kind}, noise {coefficient:g}, {snr:g} dB ({time.time() - began:.0f} s, {n} sets)"
+            )
             for name, each in rows.items():
                 a, se = np.mean(each, axis=0), np.std(each, axis=0) / np.sqrt(n)
                 print(

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from esijax._ops.gaussian import pooled_log_density
-from esijax._ops.separable import Modes, Separable, pair_of, separable_log_density
+from esijax._ops.separable import Modes, Separable, separable_log_density
 from esijax._types import Scalar, Square
 from esijax.models.marginals._evidence import FEW_COLUMNS
 from esijax.models.marginals.linear import LinearMarginal
@@ -54,7 +54,7 @@ class FewColumns(eqx.Module):
         signal = (self.factor * gamma[self.group][None]) @ self.factor.T
         noise = variance * jnp.eye(len(signal), dtype=signal.dtype)
         cov = Separable(signal, noise, signal_time, noise_time)
-        value = separable_log_density(cov, pair_of(cov, known), self.data)
+        value = separable_log_density(cov, known, self.data)
         return value + pooled_log_density(variance * noise_time, self.silent, self.n_silent)
 
 

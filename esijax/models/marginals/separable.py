@@ -84,7 +84,7 @@ class SeparableMarginal(Marginal):
         self.rest_sensor = sensor
         self.known_time = None
         if not (time.learned or noise_time.learned):
-            self.known_time = jax.lax.stop_gradient(modes(*self._in_time({})))
+            self.known_time = modes(*self._in_time({}))
         self.few = few_columns(spatial) if rest is None else None
 
     @property
@@ -153,7 +153,7 @@ class SeparableMarginal(Marginal):
             return self.few.log_density(gamma, variance, *times, self.known_time) + jacobian
         p, cov = self.problem, self.cov(hyper)
         data = p.data.reshape(-1, p.rank, p.n_times)
-        return separable_log_density(cov, pair_of(cov, self.known_time), data) + jacobian
+        return separable_log_density(cov, self.known_time, data) + jacobian
 
     def posterior(self, hyper: Hyper) -> SeparablePosterior:
         """Gaussian posterior at one value of the hyper-parameters."""

@@ -204,3 +204,24 @@ def test_few_columns_have_the_same_evidence(problem_factory, trials):
     n_columns = problem.data.size / problem.rank
     want = Dense(marginal, hyper).log_density() + n_columns * float(problem.log_jacobian)
     assert float(marginal.log_evidence(hyper)) == pytest.approx(want, rel=RTOL)
+
+
+def test_moments_have_derivatives(problems):
+    """Mean and variance follow hyper-parameters, data and lead field."""
+    problem = problems["fixed"]
+    marginal = marginal_of(problem)
+    hyper = seeded_hyper(marginal, KEY)
+    del hyper["noise_scale"]
+    at = hyper, problem.data, problem.gain
+    rng = np.random.default_rng(0)
+    towards = jax.tree.map(lambda x: jnp.asarray(0.1 * rng.standard_normal(x.shape)) * x, at)
+    probe = jnp.asarray(rng.standard_normal((2, 5, 1, 8)))
+
+    def along(t):
+        hyper, data, gain = jax.tree.map(lambda x, d: x + t * d, at, towards)
+        own = marginal_of(dataclasses.replace(problem, data=data, gain=gain)).posterior(hyper)
+        return jnp.sum(probe[0] * own.mean()) + jnp.sum(probe[1] * jnp.log(own.variance()))
+
+    value = jax.jit(along)
+    want = float((value(1e-4) - value(-1e-4)) / 2e-4)
+    assert float(jax.jit(jax.grad(along))(0.0)) == pytest.approx(want, rel=1e-6)
