@@ -1,6 +1,6 @@
 """What a covariance in time is worth: error, coverage of single times and of 50 ms means.
 
-    ESIJAX_DATA=../shared/data taskset -c 0 uv run python benchmarks/time_models.py [n] [own|others|real]
+    taskset -c 0 uv run python benchmarks/time_models.py [n] [own|others|real]
 
 Sample subject, MEG and EEG, fixed orientation, 200 samples at 500 Hz, five patches active, -10 and
 0 dB of whitened power; hyper-parameters by evidence, variances without a prior; n data sets each.
