@@ -25,6 +25,8 @@ ORDER = (
     "posterior",
     "at_samples",
     "_where",
+    "courses",
+    "outcome",
     "estimate",
     "forward",
     "models",
