@@ -19,6 +19,7 @@ ORDER = (
     "labels",
     "geometry",
     "noise_time",
+    "in_basis",
     "whitener",
     "problem",
     "arrays",

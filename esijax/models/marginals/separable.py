@@ -25,6 +25,8 @@ from esijax._ops.separable import (
 from esijax._types import Scalar, Square
 from esijax.models._scope import drawn_under, under, within
 from esijax.models.hyperpriors import HyperPrior
+from esijax.models.marginals._start import LEAST_SHARE, N_RAISES
+from esijax.models.marginals.linear import LinearMarginal
 from esijax.models.marginals.marginal import (
     Hyper,
     JointDraw,
@@ -34,8 +36,6 @@ from esijax.models.marginals.marginal import (
     seeded_hyper,
     sites_named_alike,
 )
-from esijax.models.marginals._start import LEAST_SHARE, N_RAISES
-from esijax.models.marginals.linear import LinearMarginal
 from esijax.models.marginals.pooled import PooledMarginal
 from esijax.models.posteriors.drawn import DrawnPosterior, drawn_posterior
 from esijax.models.posteriors.separable import SeparablePosterior
@@ -58,6 +58,8 @@ class SeparableMarginal(Marginal):
     times : (times,)
         s.
     name : str
+    problem : Problem, optional
+        Where the one of `spatial` is in a temporal basis: that of the samples.
     """
 
     problem: Problem
@@ -78,8 +80,10 @@ class SeparableMarginal(Marginal):
         rest: HyperPrior | None,
         times: Float[Array, " times"],
         name: str,
+        problem: Problem | None = None,
     ):
-        self.problem, self.spatial, self.label = spatial.problem, spatial, name
+        self.problem = spatial.problem if problem is None else problem
+        self.spatial, self.label = spatial, name
         self.time, self.noise_time, self.rest, self.times = time, noise_time, rest, times
         sensor = None if rest is None else self._rest_cov(1.0).sensor(self.problem.gain)
         self.rest_sensor = sensor
