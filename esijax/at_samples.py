@@ -116,7 +116,7 @@ class AtSamples(Posterior):
         back = self._scaled(self.turn)
         if root is None:
             variance = jnp.broadcast_to(variance, (*variance.shape[:2], len(back)))
-            root = jnp.broadcast_to(back.T, (len(variance), *back.shape))
+            root = jnp.broadcast_to(back.T, (len(variance), *back.T.shape))
         else:
             root = back.T @ root
         return Courses(mean @ back, variance, root)

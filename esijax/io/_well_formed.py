@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import AbstractArray, Array, Float, jaxtyped
 
 from esijax._types import Gain, InputError
+from esijax.at_samples import AtSamples
 from esijax.estimate import Estimate
 from esijax.forward import BEMModel, Sensors, SphereModel
 from esijax.models.source_cov import SourceCov
@@ -83,9 +84,11 @@ def _walk(value: Any, known: tuple) -> None:
     elif dataclasses.is_dataclass(value):
         parts = {f.name: (getattr(value, f.name), f.type) for f in dataclasses.fields(value)}
         _check_parts(value, parts, known)
+        # a posterior of the coefficients of a temporal basis has columns of another number
+        inner = known[:1] if isinstance(value, AtSamples) else known
         for name, (part, _) in parts.items():
             # sensors may have more channels than the problem
-            _walk(part, () if name in ("head", "sensors") else known)
+            _walk(part, () if name in ("head", "sensors") else inner)
 
 
 def _check_parts(value: Any, parts: dict[str, tuple[Any, Any]], known: tuple) -> None:

@@ -1,7 +1,7 @@
 """Courses that are sums of few given ones."""
 
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -106,9 +106,9 @@ class TemporalBasis(Prior):
     (12, 1, 40)
     """
 
-    model: Prior | Penalty
+    model: Any  # a prior, or a penalty
     basis: Courses = eqx.field(converter=read_courses)
-    rest: Literal["iid"] | None = eqx.field(static=True, default="iid")
+    rest: Any = eqx.field(static=True, default="iid")
     rest_variance: HyperPrior = eqx.field(converter=_variance_of_rest, default=None)
     orthonormal: bool = eqx.field(static=True, default=True)
     from_data: bool = eqx.field(static=True, default=False)
@@ -117,7 +117,7 @@ class TemporalBasis(Prior):
     times: Float[Array, " times"] | None = None
 
     def __check_init__(self):
-        given: Any = self.model
+        given = self.model
         if not isinstance(given, Prior | Penalty) or isinstance(given, Kronecker | TemporalBasis):
             raise InputError(
                 "TemporalBasis takes a prior in space or a penalty (Components, ARD, L21, ...), "
@@ -133,9 +133,8 @@ class TemporalBasis(Prior):
                 "a penalty takes courses that are orthonormal: leave orthonormal=True, or take a "
                 "prior."
             )
-        rest: Any = self.rest
-        if rest not in ("iid", None):
-            raise InputError(f"rest must be 'iid' or None, got {rest!r}.")
+        if self.rest not in ("iid", None):
+            raise InputError(f"rest must be 'iid' or None, got {self.rest!r}.")
 
     @classmethod
     def window(cls, model: Any, tmin: Any, tmax: Any, rest: Any = None) -> "TemporalBasis":

@@ -77,7 +77,9 @@ def world(name, request):
     return problem, white, time, omega
 
 
-@pytest.mark.parametrize("name", ["fixed", "fixed+omega", "trials"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("fixed", marks=pytest.mark.slow), "fixed+omega", "trials"]
+)
 def test_columns_are_the_dense_gaussian(name, request):
     """Evidence, mean, variance of one member and of a mixture; noise known and learned."""
     problem, white, time, omega = world(name, request)
@@ -110,9 +112,23 @@ def _check_moments(estimate, members, white):
     np.testing.assert_allclose(estimate.mean, mean, atol=1e-9 * np.abs(mean).max())
     std = np.broadcast_to(estimate.std, shape).reshape(want.shape)
     np.testing.assert_allclose(std, unit * np.sqrt(want), rtol=1e-8)
+    # the mean over a window: samples go together as the basis has them
+    window = estimate.label([3, 7], mode="mean", window=(0.0, 0.02))
+    w = np.zeros(members[0].shape)
+    w[[3, 7], -1, 2:5] = unit / 6
+    means = np.array([[w.ravel() @ d.mean(y).ravel() for y in recordings] for d in members])
+    power = np.mean([w.ravel() @ d.left @ w.ravel() for d in members])
+    np.testing.assert_allclose(np.ravel(window.std), np.sqrt(power + means.var(axis=0)), rtol=1e-8)
 
 
-@pytest.mark.parametrize("name", ["fixed", "fixed+omega", "trials"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("fixed", marks=pytest.mark.slow),
+        "fixed+omega",
+        pytest.param("trials", marks=pytest.mark.slow),
+    ],
+)
 def test_the_remainder_is_that_of_the_dense_gaussian(name, request):
     """With it the model is Kronecker; also for courses as they are given."""
     problem, white, time, omega = world(name, request)
@@ -160,9 +176,7 @@ def test_both_ways_are_one_model(fixed):
         return {"gamma": jnp.exp(log[:-1]), "noise_var": jnp.exp(log[-1:])}
 
     written = columns.evidence_hessian(hyper_of, log)
-    np.testing.assert_allclose(
-        written, jax.hessian(value)(log), atol=1e-8 * np.abs(written).max()
-    )
+    np.testing.assert_allclose(written, jax.hessian(value)(log), atol=1e-8 * np.abs(written).max())
     drawn = whole.simulate(jax.random.key(0))
     assert drawn.data.shape == fixed.data.shape
     left = drawn.sources - drawn.sources @ whole.time.rows.T @ whole.time.rows
