@@ -82,13 +82,14 @@ def _walk(value: Any, known: tuple) -> None:
     elif isinstance(value, dict):
         _walk(tuple(value.values()), known)
     elif dataclasses.is_dataclass(value):
+        if isinstance(value, Problem) and value.basis is not None and known:
+            known = value.gain, value.recording  # of the coefficients
         parts = {f.name: (getattr(value, f.name), f.type) for f in dataclasses.fields(value)}
         _check_parts(value, parts, known)
-        # a posterior of the coefficients of a temporal basis has columns of another number
-        inner = known[:1] if isinstance(value, AtSamples) else known
         for name, (part, _) in parts.items():
-            # sensors may have more channels than the problem
-            _walk(part, () if name in ("head", "sensors") else inner)
+            # sensors may have more channels than the problem, a temporal basis fewer columns
+            whole = not (isinstance(value, AtSamples) or name == "basis")
+            _walk(part, () if name in ("head", "sensors") else known if whole else known[:1])
 
 
 def _check_parts(value: Any, parts: dict[str, tuple[Any, Any]], known: tuple) -> None:
