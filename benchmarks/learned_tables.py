@@ -1,7 +1,7 @@
 """Where learning wins and loses: sources that training had few of, beside direct networks.
 
-    uv run python benchmarks/learned_tables.py [--n 50] [--weights mine.npz] [--picks eeg] [--sample] \
-        [--methods eLORETA,unrolled] [--columns "flat patch,one dipole"]
+    uv run python benchmarks/learned_tables.py [--n 50] [--weights mine.npz] [--picks eeg] \
+        [--sample] [--methods eLORETA,unrolled] [--columns "flat patch,one dipole"]
 
 The template head and its 64 EEG channels, or the sample subject ($ESIJAX_DATA); the finer grid
 makes the data, 5 dB. The direct networks are trained here, on this head and montage; the shipped
@@ -56,7 +56,9 @@ def kinds(study):
 def trained(study, picks):
     """Direct networks, trained on all kinds of sources for this head and montage."""
     scenarios = [
-        s for one in kinds(study).values() for s in _setting(study, *one, SNR, picks=picks).scenarios
+        s
+        for one in kinds(study).values()
+        for s in _setting(study, *one, SNR, picks=picks).scenarios
     ]
     for kind, schedule in DIRECT.items():
         start, task = time.process_time(), ej.learn.Task(scenarios, kind, **schedule)
@@ -100,7 +102,8 @@ def main():
     parser.add_argument("--methods", default="eLORETA,MxNE,Champagne,linear,mlp,unrolled")
     parser.add_argument("--columns")
     given = parser.parse_args()
-    study = study_of({k: DATA / v for k, v in FILES.items()}, None, ()) if given.sample else Study.template()  # fmt: skip
+    files = {name: DATA / file for name, file in FILES.items()}
+    study = study_of(files, None, ()) if given.sample else Study.template()
     named = given.methods.split(",")
     known = dict(METHODS)
     if given.weights:

@@ -48,6 +48,11 @@ class AtSamples(Posterior):
         return cls(columns, back / divisor(std)[None], std)
 
     @property
+    def mixture(self) -> bool:  # ty: ignore[incompatible-property-override]
+        """As of the columns."""
+        return self.columns.mixture
+
+    @property
     def _unit(self) -> Posterior:
         """The posterior of samples in units of their noise."""
         return self.columns.of_columns(self.turn)

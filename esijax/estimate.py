@@ -9,12 +9,13 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from esijax import courses
+from esijax._ops.explained import explained_share
 from esijax._ops.memory import refuse_if_too_large
 from esijax._ops.safe import divisor
 from esijax._types import InputError, is_number, is_traced, prng_key
 from esijax._where import flips, indices, pair, region_of
 from esijax.at_samples import at_samples
-from esijax.outcome import RESULT, Diagnostics, explained_share
+from esijax.outcome import RESULT, Diagnostics
 from esijax.posterior import (
     Posterior,
     drawn,
@@ -78,10 +79,7 @@ class Estimate(eqx.Module):
     # ------------------------------------------------------------------ moments
     @property
     def samples(self) -> Posterior:
-        """The posterior at the samples; `posterior` is that of the columns of `problem.data`.
-
-        A map without unit is in units of the noise of each sample.
-        """
+        """The posterior at the samples (without unit: over their noise), not of the columns."""
         return at_samples(self.posterior, self.problem.noise_time, self.norm is not None)
 
     @property
@@ -362,7 +360,7 @@ class Estimate(eqx.Module):
     @property
     def is_mixture(self) -> bool:
         """Whether hyper-parameters are uncertain, so that the spread follows the data."""
-        return not self.posterior.steady
+        return self.posterior.mixture
 
     def _at(self, at: Any):
         """Indices of the chosen locations and times, None for all."""

@@ -1,12 +1,9 @@
 """How an inference ended, and what a method knows of its own quality."""
 
 import abc
-import functools
 from typing import Any
 
 import equinox as eqx
-import jax
-import jax.numpy as jnp
 
 
 class RESULT(eqx.Enumeration):
@@ -37,11 +34,3 @@ class Diagnostics(eqx.Module):
     @abc.abstractmethod
     def doubts(self) -> tuple[str, ...]:
         """What did not meet its check, in words; empty if all did."""
-
-
-@functools.partial(jax.jit, static_argnames="axis")
-def explained_share(data, fitted, axis: int | None):
-    """Share of the data's power that is explained, along an axis or of all."""
-    total = jnp.sum(data**2, axis=axis)
-    left = jnp.sum((data - fitted) ** 2, axis=axis)
-    return jnp.where(total == 0, 0.0, 1.0 - left / jnp.where(total == 0, 1.0, total))

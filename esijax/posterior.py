@@ -42,6 +42,7 @@ class Posterior(eqx.Module):
     """Distribution of X given the data, in normalised units; X is (locations, orients, times)."""
 
     steady: ClassVar[bool] = True  # the spread is the same at all times
+    mixture: ClassVar[bool] = False  # hyper-parameters are uncertain
     spread: ClassVar[bool] = True  # there is one
     # it says how far off the sources may be, not only how much noise passes a filter
     spread_is_posterior: ClassVar[bool] = True

@@ -121,10 +121,8 @@ class Problem(eqx.Module):
 
         .. math:: \log \operatorname{pdet} W - \tfrac{r}{2T} \log\det\Omega
         """
-        if self.basis is not None:
-            return self.basis.log_jacobian
         if self.noise_time is None:
-            return self.whitener.log_pdet
+            return self.whitener.log_pdet if self.basis is None else self.basis.log_jacobian
         return self.whitener.log_pdet - 0.5 * self.rank * self.noise_time.log_det / self.n_times
 
     def whiten(self, recording) -> Data:
@@ -153,7 +151,8 @@ class Problem(eqx.Module):
         Examples
         --------
         >>> import numpy as np, esijax as ej
-        >>> problem = ej.from_arrays(np.eye(3, 5), np.ones((3, 4)), noise_cov=np.eye(3))
+        >>> gain = np.random.default_rng(0).standard_normal((3, 5))
+        >>> problem = ej.from_arrays(gain, 2 * gain[:, :4], noise_cov=1.0)
         >>> omega = 0.6 ** abs(np.subtract.outer(np.arange(4), np.arange(4)))
         >>> estimate = ej.solve(
         ...     problem.with_noise_time(omega), ej.models.MinimumNorm(), ej.inference.Linear()
@@ -290,7 +289,7 @@ class Problem(eqx.Module):
         if self.noise_time is not None and recording.shape[-1] != self.n_times:
             raise InputError(
                 f"noise_time is stated for {self.n_times} samples, the data have "
-                f"{recording.shape[-1]}: problem.with_noise_time(None) first."
+                f"{recording.shape[-1]}: take it off first (with_noise_time)."
             )
         white = self.whiten(recording)
         if seen:

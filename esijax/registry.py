@@ -96,6 +96,14 @@ def _patches(sampled: bool) -> Callable[[Any], Recipe]:
     return make
 
 
+def _patches_in_time(_lambda2) -> Recipe:
+    from esijax import inference, models
+
+    patches = models.Components(components=models.components.Patches(200))
+    model = models.Kronecker(patches, models.time.SquaredExponential())
+    return Recipe(model, inference.Evidence())
+
+
 def _penalty(name: str, method: str) -> Callable[[Any], Recipe]:
     def make(_lambda2):
         from esijax import inference, models
@@ -258,6 +266,12 @@ _ENTRIES = (
         "patches",
         "patches of cortex with a posterior, and a noise level learned for each sensor type",
         _patches(sampled=False),
+    ),
+    Entry(
+        "patches-in-time",
+        "evoked courses: patches that are smooth in time, in noise that is coloured, both learned",
+        _patches_in_time,
+        slow=True,
     ),
     Entry(
         "patches-NUTS",

@@ -20,6 +20,7 @@ from jaxtyping import Array, Float
 from esijax._types import Scalar, Square
 
 Trials = Float[Array, "trials rank times"]
+ALIKE = 1e-10  # eigenvalues that differ by less, relative to the largest, are the same
 
 
 class Modes(eqx.Module):
@@ -56,10 +57,32 @@ def modes(signal: Square, noise: Square) -> Modes:
     chol = jnp.linalg.cholesky(noise)
     half = jsl.solve_triangular(chol, signal, lower=True)
     white = jsl.solve_triangular(chol, half.T, lower=True)
-    value, vectors = jnp.linalg.eigh((white + white.T) / 2)
+    value, vectors = _eigh((white + white.T) / 2)
     inverse = jsl.solve_triangular(chol, vectors, lower=True, trans=1)
     log_det = 2.0 * jnp.sum(jnp.log(jnp.diag(chol)))
     return Modes(jnp.maximum(value, 0.0), chol @ vectors, inverse, log_det)
+
+
+@jax.custom_jvp
+def _eigh(matrix: Square) -> tuple[Float[Array, " n"], Square]:
+    r"""Eigenvalues and vectors; vectors of the same eigenvalue do not turn into each other.
+
+    .. math:: dV = V (F \circ V^\top dA\, V), \qquad F_{ij} = (\lambda_j - \lambda_i)^{-1}
+
+    with F zero where eigenvalues coincide. That is exact where the change has no part between
+    them, as in the null space of few sensor factors, which a change of gain or variances leaves.
+    """
+    return jnp.linalg.eigh(matrix)
+
+
+@_eigh.defjvp
+def _eigh_jvp(primals, tangents):
+    value, vectors = _eigh(*primals)
+    change = vectors.T @ tangents[0] @ vectors
+    gap = value[None, :] - value[:, None]
+    alike = jnp.abs(gap) <= ALIKE * jnp.max(jnp.abs(value))
+    turn = jnp.where(alike, 0.0, 1.0 / jnp.where(alike, 1.0, gap))
+    return (value, vectors), (jnp.diag(change), vectors @ (turn * change))
 
 
 class Separable(NamedTuple):
@@ -72,7 +95,7 @@ class Separable(NamedTuple):
 
 
 class Pair(eqx.Module):
-    """Modes of space and of time: functions of a `Separable` that derivatives do not pass."""
+    """Modes of space and of time, functions of a `Separable`."""
 
     space: Modes
     time: Modes
@@ -90,13 +113,11 @@ class Pair(eqx.Module):
 
 def pair_of(cov: Separable, time: Modes | None = None) -> Pair:
     """Modes of the four covariances; those of time where they are known already."""
-    cov = jax.lax.stop_gradient(cov)
     time = modes(cov.signal_time, cov.noise_time) if time is None else time
     return Pair(modes(cov.signal, cov.noise), time)
 
 
-@jax.custom_jvp
-def separable_log_density(cov: Separable, pair: Pair, data: Trials) -> Scalar:
+def separable_log_density(cov: Separable, time: Modes | None, data: Trials) -> Scalar:
     r"""Log density of trials under N(0, M x T + N x T_n), its derivative written out.
 
     With :math:`\alpha = \Sigma^{-1} Y`,
@@ -111,10 +132,15 @@ def separable_log_density(cov: Separable, pair: Pair, data: Trials) -> Scalar:
     Parameters
     ----------
     cov : Separable
-    pair : Pair
-        ``pair_of(cov)``.
+    time : Modes | None
+        Of T against T_n where they are known already.
     data : (trials, rank, times)
     """
+    return _log_density(cov, jax.lax.stop_gradient(pair_of(cov, time)), data)
+
+
+@jax.custom_jvp
+def _log_density(cov: Separable, pair: Pair, data: Trials) -> Scalar:  # noqa: ARG001
     w = pair.weights
     z = pair.space.inverse.T @ data @ pair.time.inverse
     rank, times = w.shape
@@ -123,7 +149,7 @@ def separable_log_density(cov: Separable, pair: Pair, data: Trials) -> Scalar:
     return -0.5 * (jnp.sum(z * pair.solved(data)) + len(data) * log_det)
 
 
-@separable_log_density.defjvp
+@_log_density.defjvp
 def _log_density_jvp(primals, tangents):
     (cov, pair, data), (d_cov, _, d_data) = primals, tangents
     alpha, n = _solve(cov, pair, data), len(data)
@@ -144,7 +170,7 @@ def _log_density_jvp(primals, tangents):
         power(columns, turned @ cov.noise) - n * in_time[1],
     )
     change = sum(jnp.sum(g * t) for g, t in zip(gradient, d_cov, strict=True)) / 2
-    return separable_log_density(cov, pair, data), change - jnp.sum(alpha * d_data)
+    return _log_density(cov, pair, data), change - jnp.sum(alpha * d_data)
 
 
 @jax.custom_jvp
@@ -205,7 +231,7 @@ def powers_and_limits(
 
     Both summed over trials; half their difference is the derivative of the log density.
     """
-    pair = pair_of(cov, time)
+    pair = jax.lax.stop_gradient(pair_of(cov, time))
     alpha = _solve(cov, pair, data)
 
     def power(in_time):

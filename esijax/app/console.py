@@ -25,6 +25,7 @@ SPOKEN = (
     (r"[Cc]all set_eeg_reference\(projection=True\) on the measurement", "try --average-reference"),
     (r"pick_ori='max-power'", "--method LCMV-max-power"),
     (r": raise (\w+(?: or \w+)?)(?=[;.]|$)", r": raise \1 in Python"),
+    (r'noise_time="auto"', "--noise-time auto"),
     (r"(?<![-\w])picks\b(?!=)", "--picks"),
 )
 KEYWORD = rf"\b({OPTIONS})=(\[[^\]]*\]|\{{[^}}]*\}}|\([^)]*\)|'[^']*'|-?[\w.]+\b)"

@@ -15,6 +15,7 @@ import numpy as np
 from esijax import simulate
 from esijax.benchmark.case import Case
 from esijax.benchmark.study import Study
+from esijax.models.time import Autoregressive
 from esijax.simulate import Head, Noise, Sources, Waveform
 
 CLEAR, LOW = 5.0, -5.0  # dB
@@ -131,6 +132,14 @@ def resting(study: Study) -> Setting:
     )
 
 
+def coloured_noise(study: Study) -> Setting:
+    """One patch in noise whose samples go together (0.6 from one to the next); nobody says so."""
+    sources = simulate.Patches(study.patches, 1, PATCH)
+    return _setting(
+        study, sources, ERP(), LOW, noise=lambda _: simulate.FromCov(Autoregressive.of([0.6]))
+    )
+
+
 SCENARIOS: dict[str, Callable[[Study], Setting]] = {
     "focal": focal,
     "extended": extended,
@@ -140,4 +149,5 @@ SCENARIOS: dict[str, Callable[[Study], Setting]] = {
     "wrong head": wrong_head,
     "few channels": few_channels,
     "resting state": resting,
+    "coloured noise": coloured_noise,
 }

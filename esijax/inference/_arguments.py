@@ -66,8 +66,8 @@ def check_arguments(problem, model, method, noise, init, key) -> None:
     _check_noise_time(problem, model, noise)
     if isinstance(noise, Robust) and isinstance(model, TemporalBasis):
         raise InputError(
-            f"{type(noise).__name__} looks for artefacts at single times, and a temporal basis mixes "
-            "times: take noise=None, or the penalty without a basis."
+            f"{type(noise).__name__} looks for artefacts at single times, and a temporal basis "
+            "mixes times: take noise=None, or the penalty without a basis."
         )
     _check_same_sources(problem, init)
     if method.needs_key and key is None:

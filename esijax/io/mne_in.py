@@ -169,7 +169,7 @@ def _in_time(problem: Problem, noise_time: Any, white: np.ndarray, evoked) -> Pr
         noise_time, note = from_baselines([white], [timing], timing)
         problem = problem.with_notes(note)
     elif isinstance(noise_time, str):
-        raise InputError(f"noise_time must be None, 'auto' or an array, got {noise_time!r}.")
+        raise InputError(f"noise_time must be 'auto' or an array, got {noise_time!r}.")
     problem = problem.with_noise_time(noise_time)
     return problem.with_notes(*silent_note(problem))
 

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from esijax._ops.safe import divisor
 from esijax._types import InputError, Scalar, is_traced
+from esijax.models.time import Time
 from esijax.problem import Problem
 from esijax.simulate._ranges import as_range
 from esijax.simulate.head import Head
@@ -73,7 +74,18 @@ class FromCov(Noise):
 
     .. math:: N = W^+ E, \qquad E \sim N(0, I)
 
-    Independent in time: what every inverse here assumes. On the range of the covariance only.
+    Independent in time, as most inverses assume, or with a covariance in time,
+    :math:`E \sim MN(0, I, T)`. On the range of the covariance only.
+
+    Parameters
+    ----------
+    time : Time, optional
+        Of `ej.models.time`, its parameters known: ``time.Autoregressive.of([0.6])``.
+
+    Raises
+    ------
+    InputError
+        For a covariance in time with parameters that are not known.
 
     Examples
     --------
@@ -83,9 +95,23 @@ class FromCov(Noise):
     (3, 100)
     """
 
+    time: Time | None = None
+
+    def __check_init__(self):
+        if self.time is not None and self.time.learned:
+            raise InputError(
+                f"{type(self.time).__name__} has parameters that are not known: give numbers, e.g. "
+                "time.Autoregressive.of([0.6])."
+            )
+
     def draw(self, key: PRNGKeyArray, problem: Problem, n_times: int) -> Recording:
         """Draw noise of unit whitened power."""
-        return problem.whitener.colorer @ jax.random.normal(key, (problem.rank, n_times))
+        if self.time is None:
+            white = jax.random.normal(key, (problem.rank, n_times))
+        else:
+            times = np.arange(n_times) / problem.labels.sfreq
+            white = self.time.cov({}, times).draw(key, problem.rank)
+        return problem.whitener.colorer @ white
 
 
 class White(Noise):

@@ -66,6 +66,10 @@ PAIRS = {
     "Unrolled": (ej.models.ARD(), ej.inference.Unrolled()),
 }  # fmt: skip
 SHORT = ("MNE", "dSPM", "LCMV", "EM", "L21")
+CHAOTIC = {
+    "NUTS": (ej.models.ARD(GAMMA), ej.inference.NUTS(20, 20, 1)),
+    "SVI": (ej.models.ARD(GAMMA), ej.inference.SVI(steps=60)),
+}
 CASES = [pytest.param(n, marks=() if n in SHORT else pytest.mark.slow) for n in PAIRS]
 
 
@@ -100,9 +104,11 @@ def test_a_multiple_of_the_identity_is_another_noise_cov(name, fixed):
 
 
 @pytest.mark.filterwarnings("ignore:.*(k-hat|R-hat|effective)")
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name", [*CASES, *(pytest.param(name, marks=pytest.mark.slow) for name in CHAOTIC)]
+)
 def test_the_identity_changes_nothing(name, fixed):
-    model, method = PAIRS[name]
+    model, method = (PAIRS | CHAOTIC)[name]
     same = fixed.with_noise_time(np.eye(fixed.n_times))
     got, want = (answers(ej.solve(p, model, method, key=0)) for p in (same, fixed))
     for what, value in want.items():

@@ -48,7 +48,7 @@ def written(free, tmp_path_factory):
 def sealed(path, arrays, tree):
     """A file of ours around it, with the right checksum."""
     header, buffer = np.frombuffer(json.dumps(tree).encode(), dtype=np.uint8), io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **arrays, header=header)
+    np.savez(buffer, **arrays, header=header)
     with zipfile.ZipFile(buffer, "a") as z:
         z.comment = files._MARK + b"0" * 64
     body = buffer.getvalue()[:-64]

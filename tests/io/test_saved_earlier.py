@@ -154,7 +154,7 @@ def rewritten(path, change):
     change(tree["fields"])
     buffer = io.BytesIO()
     header = np.frombuffer(json.dumps(tree).encode(), dtype=np.uint8)
-    np.savez(buffer, allow_pickle=False, **arrays, header=header)
+    np.savez(buffer, **arrays, header=header)
     with zipfile.ZipFile(buffer, "a") as z:
         z.comment = files._MARK + b"0" * files._DIGEST
     body = buffer.getvalue()[: -files._DIGEST]

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from esijax._ops.variogram import autocovariance, corrected_cov, plateau, variogram
+from esijax._ops.time.variogram import autocovariance, corrected_cov, plateau, variogram
 from esijax._types import InputError
 
 FEWEST = 20  # samples of a baseline

@@ -11,21 +11,19 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
-from numpyro import handlers
 
-from esijax._ops.safe import divisor
 from esijax._ops.separable import (
     Modes,
     Separable,
     modes,
     pair_of,
-    powers_and_limits,
     separable_log_density,
 )
 from esijax._types import Scalar, Square
 from esijax.models._scope import drawn_under, under, within
 from esijax.models.hyperpriors import HyperPrior
-from esijax.models.marginals._start import LEAST_SHARE, N_RAISES
+from esijax.models.marginals._few_columns import FewColumns, few_columns
+from esijax.models.marginals._raised import raised_variances_in_time
 from esijax.models.marginals.linear import LinearMarginal
 from esijax.models.marginals.marginal import (
     Hyper,
@@ -71,6 +69,7 @@ class SeparableMarginal(Marginal):
     label: str = eqx.field(static=True)
     rest_sensor: Float[Array, "rank rank"] | None
     known_time: Modes | None
+    few: FewColumns | None
 
     def __init__(
         self,
@@ -89,7 +88,8 @@ class SeparableMarginal(Marginal):
         self.rest_sensor = sensor
         self.known_time = None
         if not (time.learned or noise_time.learned):
-            self.known_time = jax.lax.stop_gradient(modes(*self._in_time({})))
+            self.known_time = modes(*self._in_time({}))
+        self.few = few_columns(spatial, self.problem) if rest is None else None
 
     @property
     def name(self) -> str:
@@ -149,10 +149,15 @@ class SeparableMarginal(Marginal):
 
     def log_evidence(self, hyper: Hyper) -> Scalar:
         """Log density of the data in their own units, the sources integrated out."""
+        jacobian = self.spatial.log_jacobian
+        if self.few is not None:
+            variance = self._noise(hyper)[0, 0]
+            gamma = self.few.prior.gamma(hyper)
+            times = self._in_time(hyper)
+            return self.few.log_density(gamma, variance, *times, self.known_time) + jacobian
         p, cov = self.problem, self.cov(hyper)
         data = p.data.reshape(-1, p.rank, p.n_times)
-        value = separable_log_density(cov, pair_of(cov, self.known_time), data)
-        return value + self.spatial.log_jacobian
+        return separable_log_density(cov, self.known_time, data) + jacobian
 
     def posterior(self, hyper: Hyper) -> SeparablePosterior:
         """Gaussian posterior at one value of the hyper-parameters."""
@@ -199,7 +204,7 @@ class SeparableMarginal(Marginal):
         own = self.spatial
         if not (warm and earlier is None and isinstance(own, LinearMarginal) and own.all_linear):
             return sites
-        gamma, noise, rest = raised_variances(self, own, sites)
+        gamma, noise, rest = raised_variances_in_time(self, own, sites)
         raised = own.prior.start(gamma, self.sizes) | own.noise.start(noise)
         if self.rest is not None:
             raised |= under("rest", self.rest.start(rest))
@@ -212,55 +217,6 @@ class SeparableMarginal(Marginal):
     def sites_of(self, hyper: Hyper) -> Sites:
         """As in space."""
         return self.spatial.sites_of(hyper)
-
-
-def raised_variances(
-    marginal: SeparableMarginal, spatial: LinearMarginal, sites: Sites
-) -> tuple[Array, Array, Array]:
-    r"""Updates :math:`v_k \leftarrow v_k \sqrt{q_k / z_k}`, each of which raises the evidence.
-
-    .. math:: q_k = \operatorname{tr} A_k^\top \alpha T \alpha^\top A_k, \qquad
-              z_k = \operatorname{tr} A_k^\top \operatorname{tr}_t[\Sigma^{-1}(I \otimes T)] A_k
-
-    with T_n in T's place for noise and remainder. None falls to zero.
-
-    Returns
-    -------
-    gamma, noise, rest : (components,), (variances of the noise,), (1,)
-    """
-    with handlers.substitute(data=sites), handlers.seed(rng_seed=0):
-        hyper = marginal.hyper()
-    p, n = marginal.problem, spatial.n_sources
-    factor, owner, n_owners = spatial.columns()
-    data = p.data.reshape(-1, p.rank, p.n_times)
-
-    def update(_, carry):
-        variance, rest = carry
-        now = hyper | spatial.unpack(variance)
-        if marginal.rest_sensor is not None:
-            now = now | {"rest/gamma": rest}
-        slopes = powers_and_limits(marginal.cov(now), marginal.known_time, data)
-        (power, limit), (noise_power, noise_limit) = slopes
-
-        def of(matrices):
-            each = [jnp.sum(factor * (m @ factor), axis=0) for m in matrices]
-            own = jnp.where(owner < n, *each)
-            return jnp.zeros(n_owners).at[owner].add(own)
-
-        def raised(value, power, limit):
-            ratio = jnp.where(limit > 0, power / divisor(limit), 1.0)
-            return value * jnp.sqrt(jnp.maximum(ratio, 0.0))
-
-        variance = raised(variance, of((power, noise_power)), of((limit, noise_limit)))
-        if marginal.rest_sensor is not None:
-            own = [jnp.sum(marginal.rest_sensor * m) for m in (noise_power, noise_limit)]
-            rest = raised(rest, *own)
-        return variance, rest
-
-    rest = hyper.get("rest/gamma", jnp.ones(1))
-    variance, rest = jax.lax.fori_loop(0, N_RAISES, update, (spatial.pack(hyper), rest))
-    gamma = jnp.maximum(variance[:n], LEAST_SHARE * jnp.max(variance[:n]))
-    return gamma, jnp.maximum(variance[n:], LEAST_SHARE), jnp.maximum(rest, LEAST_SHARE)
 
 
 def _root(cov: Square) -> Square:

@@ -42,8 +42,8 @@ class InTime(Noise):
     ... )
     """
 
-    noise: Noise
-    time: Time
+    noise: Any
+    time: Any
     chosen: str = eqx.field(static=True, default="")
 
     def __check_init__(self):
@@ -67,7 +67,7 @@ class InTime(Noise):
         """Draw the parameters of both; those of time begin with ``noise/time``."""
         return {**self.noise.hyper(), **drawn_under("noise/time", self.time.hyper, {})}
 
-    def covariance(self, hyper: dict[str, Array], whitener: Whitener) -> Square:
+    def covariance(self, hyper: dict[str, Array], whitener: Whitener) -> Square:  # noqa: ARG002
         """There is none of one sample alone.
 
         Raises

@@ -37,6 +37,7 @@ class DrawnPosterior(Posterior):
     """
 
     steady: ClassVar[bool] = False
+    mixture: ClassVar[bool] = True
 
     marginal: Any  # it stands below in the reading order, as it makes this
     hyper: dict[str, Array]
@@ -81,7 +82,7 @@ class DrawnPosterior(Posterior):
 
     def mean(self, scale=1.0) -> Float[Array, "*trials locations orients times"]:
         """Average of the means."""
-        return self.first * jnp.broadcast_to(scale, self.first.shape)
+        return self.first * scale
 
     def variance(self) -> Float[Array, "*trials locations orients times"]:
         """Law of total variance."""
@@ -133,7 +134,9 @@ class DrawnPosterior(Posterior):
         def one(member):
             (mean,), _ = member.members(locations, times)
             cov = member.blocks(locations, times) * scale[..., None] ** 2
-            return exceedance_over_time(mean * jnp.broadcast_to(scale, mean.shape), cov, threshold, along, towards)
+            return exceedance_over_time(
+                mean * jnp.broadcast_to(scale, mean.shape), cov, threshold, along, towards
+            )
 
         return self._average(one)
 

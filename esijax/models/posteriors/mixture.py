@@ -54,6 +54,7 @@ class MixturePosterior(Posterior):
     """
 
     steady: ClassVar[bool] = False
+    mixture: ClassVar[bool] = True
 
     problem: Problem
     prior: Any  # a Prior: it stands below in the reading order

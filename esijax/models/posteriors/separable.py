@@ -114,7 +114,9 @@ class SeparablePosterior(Posterior):
             pairs = x[:, :, :, None] * y[:, :, None, :]
             return jnp.tensordot(pairs, weight @ root2.T, axes=((0,), (0,)))
 
-        total = prior[..., None] * (root2 @ tau)[None, None, None] - explained(own, own, w * tau[None] ** 2)
+        total = prior[..., None] * (root2 @ tau)[None, None, None] - explained(
+            own, own, w * tau[None] ** 2
+        )
         if rest is not None:
             cross = explained(own, rest, w * tau[None])
             total = total - cross - jnp.swapaxes(cross, 1, 2)

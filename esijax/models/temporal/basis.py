@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 from esijax._ops.safe import divisor
 from esijax._types import InputError
 from esijax.in_basis import InBasis
+from esijax.models._scope import drawn_under
 from esijax.models.hyperpriors import HyperPrior, hyperprior
 from esijax.models.marginals.separable import SeparableMarginal
 from esijax.models.noise import InTime, Noise
@@ -247,8 +248,11 @@ class TemporalBasis(Prior):
         return default_noise(problem)
 
     def hyper(self, sizes: dict[str, int]) -> dict[str, Array]:
-        """Those of the coefficients."""
-        return self._prior.hyper(sizes)
+        """Those of the coefficients, then of the remainder."""
+        own = self._prior.hyper(sizes)
+        if self.rest is None:
+            return own
+        return own | drawn_under("rest", self.rest_variance.sample, 1, sizes)
 
     def source_cov(self, hyper: dict[str, Array], problem: Problem) -> SourceCov:
         """R, the covariance in space of each coefficient."""

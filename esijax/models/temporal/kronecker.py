@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from esijax._ops.levinson import autocovariance, order_by_evidence
+from esijax._ops.time.levinson import autocovariance, order_by_evidence
 from esijax._types import InputError, is_traced
 from esijax.models._scope import drawn_under
 from esijax.models.hyperpriors import hyperprior
@@ -123,8 +123,11 @@ class Kronecker(Prior):
 
     # ------------------------------------------------------------------ what methods ask
     def hyper(self, sizes: dict[str, int]) -> dict[str, Array]:
-        """Those in space, then those in time."""
-        return {**self.model.hyper(sizes), **drawn_under("time", self.time.hyper, sizes)}
+        """Those in space, then those in time and of the remainder."""
+        own = {**self.model.hyper(sizes), **drawn_under("time", self.time.hyper, sizes)}
+        if self.rest is None:
+            return own
+        return own | drawn_under("rest", self.rest_variance.sample, 1, sizes)
 
     def source_cov(self, hyper: dict[str, Array], problem: Problem) -> SourceCov:
         """R, the covariance in space of each sample."""

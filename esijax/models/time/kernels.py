@@ -8,7 +8,7 @@ import numpy as np
 import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
-from esijax._ops.state_space import Steps
+from esijax._ops.time.state_space import Steps
 from esijax.models.time import _parameter
 from esijax.models.time._parameter import parameter
 from esijax.models.time.time import Hyper, Kernel, Times

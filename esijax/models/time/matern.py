@@ -9,7 +9,7 @@ import numpy as np
 from jax.scipy.special import gammainc
 from jaxtyping import Array, Float
 
-from esijax._ops.state_space import Steps
+from esijax._ops.time.state_space import Steps
 from esijax._types import InputError
 from esijax.models.time.kernels import Lags, check_length, length_prior
 from esijax.models.time.time import Hyper, Kernel, Times

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 
-from esijax._ops.state_space import Steps
+from esijax._ops.time.state_space import Steps
 from esijax._types import InputError, is_traced
 from esijax.models._in_order import InOrder
 from esijax.models.time import _parameter

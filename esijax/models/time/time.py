@@ -19,8 +19,8 @@ import numpyro
 import numpyro.distributions as dist
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from esijax._ops import state_space
-from esijax._ops.state_space import Steps
+from esijax._ops.time import state_space
+from esijax._ops.time.state_space import Steps
 from esijax._types import InputError, is_traced
 from esijax.models._in_order import InOrder
 from esijax.models._scope import drawn_under, within

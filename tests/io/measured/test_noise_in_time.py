@@ -107,7 +107,7 @@ def test_without_a_correction_the_offset_is_noise(evokeds, noise_cov):
 
 def test_what_it_cannot_be_made_of(evokeds, forward, noise_cov, corrected):
     evoked = corrected["Right visual"]
-    with pytest.raises(ej.InputError, match="None, 'auto' or an array, got 'on'"):
+    with pytest.raises(ej.InputError, match="must be 'auto' or an array, got 'on'"):
         problem_of(evoked, forward, noise_cov, "on")
     with pytest.raises(ej.InputError, match=r"must be \(421, 421\)"):
         problem_of(evoked, forward, noise_cov, np.eye(3))

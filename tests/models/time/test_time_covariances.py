@@ -89,7 +89,7 @@ def test_one_sample_is_enough():
 
 def test_the_filter_reads_any_times(known):
     """Signal and noise of different kinds, uneven times and gaps, against the dense Gaussian."""
-    from esijax._ops import kalman
+    from esijax._ops.time import kalman
 
     (signal, of_signal, _), (noise, of_noise, _) = known["matern 5/2"], known["oscillator"]
     seen = np.ones(24, bool)
@@ -105,7 +105,7 @@ def test_the_filter_reads_any_times(known):
 
 def test_the_filter_of_a_strong_smooth_signal():
     """At 10^6 times the noise, 300 samples a length: the dense Gaussian in extended precision."""
-    from esijax._ops import kalman
+    from esijax._ops.time import kalman
 
     n, times = 40, np.arange(40) / 1000
     y = 1e3 * np.cos(20 * times) + np.random.default_rng(0).standard_normal(n)

@@ -181,7 +181,8 @@ def _hessian_product(fit: LeastSquares, x, v, bend: float):
 
 @custom_vmap
 def _inverse_hessian(bend, gain, scale, data, weight, x, right):
-    return inverse_hessian(LeastSquares(gain, scale, data, weight), x, right, bend)
+    fit = LeastSquares(gain, scale, data, weight)
+    return inverse_hessian(fit, x, right, jnp.asarray(bend))
 
 
 @_inverse_hessian.def_vmap
@@ -200,4 +201,5 @@ def _inverse_hessian_batch(axis_size, batched, *args):  # noqa: ARG001
 
 
 def _inverse_hessian_plain(bend, gain, scale, data, weight, x, right):
-    return inverse_hessian(LeastSquares(gain, scale, data, weight), x, right, bend)
+    fit = LeastSquares(gain, scale, data, weight)
+    return inverse_hessian(fit, x, right, jnp.asarray(bend))

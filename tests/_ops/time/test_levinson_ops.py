@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from esijax._ops import levinson
+from esijax._ops.time import levinson
 
 
 def rows(n, order, edge):

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from esijax._ops import kalman
-from esijax._ops.state_space import Steps, semidefinite_root
+from esijax._ops.time import kalman
+from esijax._ops.time.state_space import Steps, semidefinite_root
 
 N = 12
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from esijax._ops.variogram import autocovariance, corrected_cov, plateau, variogram
+from esijax._ops.time.variogram import autocovariance, corrected_cov, plateau, variogram
 
 PHI = 0.8
 RNG = np.random.default_rng(0)

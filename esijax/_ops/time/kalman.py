@@ -25,7 +25,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from esijax._ops.state_space import Steps, side_by_side
+from esijax._ops.time.state_space import Steps, side_by_side
 from esijax._types import Scalar
 
 Series = Float[Array, " times"]

@@ -15,7 +15,7 @@ FLOOR = 1e-3  # of the mean power, of each frequency: below it the estimate is n
 
 
 def variogram(
-    signals: Sequence[Float[np.ndarray, "*_ rank _"]],
+    signals: Sequence[Float[np.ndarray, "*_ _ _"]],
 ) -> tuple[Float[np.ndarray, " lags"], Float[np.ndarray, " lags"]]:
     """Half the mean square of differences at each lag, and the number of pairs behind it.
 

@@ -1,0 +1,1 @@
+"""Series: state-space form and filter, autoregressions, variograms."""
