@@ -5,7 +5,8 @@ r"""From independent columns back to samples: the one place where answers are tu
 
 In units of :math:`d_t = \sqrt{\Omega_{tt}}` a sample has the prior, the noise and the data
 :math:`\tilde Y \Omega^{1/2} d_t^{-1}` of one column: each question about single samples is one to
-the same posterior of those data, its answer times :math:`d_t`.
+the same posterior of those data, its answer times :math:`d_t`. A temporal basis is the same with
+:math:`\Phi` in the place of :math:`\Omega^{1/2}`: few columns, and each sample made of them.
 """
 
 from typing import Any, ClassVar
@@ -14,6 +15,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from esijax._ops.gaussian import symmetric_power
+from esijax._ops.safe import divisor
+from esijax._types import InputError
 from esijax.noise_time import NoiseTime
 from esijax.posterior import Courses, Posterior
 
@@ -26,8 +29,8 @@ class AtSamples(Posterior):
     Parameters
     ----------
     columns : Posterior
-    turn : (times, times)
-        From columns to samples in units of their noise.
+    turn : (columns, times)
+        From columns to samples in units of their noise: of unit length, or zero.
     std : (times,)
         Those units; ones for a map that stays in them (dSPM, sLORETA).
     """
@@ -35,8 +38,19 @@ class AtSamples(Posterior):
     steady: ClassVar[bool] = False
 
     columns: Posterior
-    turn: Float[Array, "times times"]
+    turn: Float[Array, "columns times"]
     std: Float[Array, " times"]
+
+    @classmethod
+    def of(cls, columns: Posterior, back: Float[Array, "columns times"]) -> "AtSamples":
+        """Samples that are these combinations of the columns."""
+        std = jnp.linalg.norm(back, axis=0)
+        return cls(columns, back / divisor(std)[None], std)
+
+    @property
+    def mixture(self) -> bool:  # ty: ignore[incompatible-property-override]
+        """As of the columns."""
+        return self.columns.mixture
 
     @property
     def _unit(self) -> Posterior:
@@ -51,15 +65,20 @@ class AtSamples(Posterior):
         return x * jnp.reshape(self._std(times) ** power, (*[1] * (x.ndim - 1), -1))
 
     def of_columns(self, mix: Float[Array, "times some"]) -> Posterior:
-        """Of other combinations of the columns."""
-        return self.columns.of_columns(mix)
+        """Combinations of these samples."""
+        return AtSamples.of(self.columns, self._scaled(self.turn) @ mix)
 
     def mean(self, scale: Any = 1.0) -> Float[Array, "*trials locations orients times"]:
         """Mean at each sample."""
         return self._scaled(self._unit.mean(scale))
 
     def kernel(self) -> Float[Array, "locations orients rank"]:
-        """The map of a sample is that of a column."""
+        """The map of a sample is that of a column, unless it takes its neighbours in time too."""
+        if len(self.turn) < len(self.std):
+            raise InputError(
+                "a model with a temporal basis has no kernel: the map of a sample takes its "
+                "neighbours in time too."
+            )
         return self.columns.kernel()
 
     def cov(self) -> Float[Array, "*trials locations orients orients times"]:
@@ -74,8 +93,11 @@ class AtSamples(Posterior):
     def draw(
         self, key: PRNGKeyArray, n: int, locations: Any, times: Any
     ) -> Float[Array, "n *trials some orients moments"]:
-        """Joint draws: of columns that make these samples alone."""
+        """Joint draws: of columns that make these samples alone, or of all where they are fewer."""
         turn = self.turn[:, times]
+        if len(turn) < turn.shape[1]:
+            drawn = self.columns.draw(key, n, locations, jnp.arange(len(turn)))
+            return self._scaled(drawn @ turn, times)
         together = turn.T @ turn  # correlations of these samples
         mix = turn @ symmetric_power(together, -0.5, rtol=EXACT)
         every = jnp.arange(mix.shape[1])
@@ -99,7 +121,7 @@ class AtSamples(Posterior):
         back = self._scaled(self.turn)
         if root is None:
             variance = jnp.broadcast_to(variance, (*variance.shape[:2], len(back)))
-            root = jnp.broadcast_to(back.T, (len(variance), *back.shape))
+            root = jnp.broadcast_to(back.T, (len(variance), *back.T.shape))
         else:
             root = back.T @ root
         return Courses(mean @ back, variance, root)
@@ -119,8 +141,10 @@ class AtSamples(Posterior):
         self, scale: Array, threshold: Array, along: str, locations: Any, times: Any
     ) -> Float[Array, "*trials some moments"]:
         """Probability that a sample is larger."""
-        level = threshold / self._std(times)
-        return self._unit.exceedance(scale, level, along, locations, times)
+        std = self._std(times)
+        found = self._unit.exceedance(scale, threshold / divisor(std), along, locations, times)
+        # a sample without sources has none above any threshold
+        return jnp.where(jnp.reshape(std > 0, (*[1] * (found.ndim - 1), -1)), found, 0.0)
 
     def fitted(self) -> Float[Array, "*trials rank times"] | None:
         """Data that the mean predicts, whitened over sensors."""
@@ -140,3 +164,8 @@ def at_samples(
         return posterior
     std = jnp.ones(len(noise_time.cov)) if noise_units else noise_time.std
     return AtSamples(posterior, noise_time.turn, std)
+
+
+def turned(posterior: Posterior, back: Float[Array, "columns times"]) -> Posterior:
+    """The posterior of combinations of the columns; a point turns with them."""
+    return AtSamples.of(posterior, back) if posterior.spread else posterior.of_columns(back)

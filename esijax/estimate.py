@@ -1,8 +1,6 @@
 """The answer: a posterior over source maps, in the caller's units."""
 
-import abc
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import equinox as eqx
@@ -10,18 +8,18 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from esijax import courses
 from esijax._ops.explained import explained_share
 from esijax._ops.memory import refuse_if_too_large
-from esijax._ops.normals import mixture_quantile
 from esijax._ops.safe import divisor
 from esijax._types import InputError, is_number, is_traced, prng_key
 from esijax._where import flips, indices, pair, region_of
 from esijax.at_samples import at_samples
+from esijax.outcome import RESULT, Diagnostics
 from esijax.posterior import (
     Posterior,
     drawn,
     fitted_data,
-    scaled_combined,
     scaled_cov,
     scaled_exceedance,
     scaled_kernel,
@@ -30,59 +28,6 @@ from esijax.posterior import (
     scaled_variance,
 )
 from esijax.problem import Problem
-
-
-class RESULT(eqx.Enumeration):
-    """How an inference ended; the value is the message for the user."""
-
-    successful = "done"
-    interrupted = "interrupted: what was finished until then"
-    not_converged = "stopped before convergence: raise the number of iterations"
-    doubtful = "the computation did not meet its own checks: see estimate.verdict()"
-
-
-class Diagnostics(eqx.Module):
-    """What a stochastic or iterative method knows of its own quality, kept with the estimate."""
-
-    @property
-    def evidence_note(self) -> str:
-        """What a reader must know of the evidence; empty where it is what the method promises."""
-        return ""
-
-    def with_ch_names(self, ch_names: tuple[str, ...]) -> "Diagnostics":  # noqa: ARG002
-        """Take the names of the channels, which stay outside compiled code."""
-        return self
-
-    @abc.abstractmethod
-    def verdict(self) -> dict[str, Any]:
-        """Numbers by name, on concrete arrays."""
-
-    @abc.abstractmethod
-    def doubts(self) -> tuple[str, ...]:
-        """What did not meet its check, in words; empty if all did."""
-
-
-@dataclass(frozen=True)
-class Course:
-    """A time course with its credible band, in the units of the estimate.
-
-    Parameters
-    ----------
-    mean, std : ndarray, (..., times)
-    lower, upper : ndarray, (..., times)
-        Limits of the central interval.
-    times : ndarray, (times,)
-        s.
-    level : float
-        Probability that the interval holds.
-    """
-
-    mean: np.ndarray
-    std: np.ndarray
-    lower: np.ndarray
-    upper: np.ndarray
-    times: np.ndarray
-    level: float
 
 
 class Estimate(eqx.Module):
@@ -112,11 +57,11 @@ class Estimate(eqx.Module):
 
     Examples
     --------
-    >>> import jax, numpy as np, esijax as ej
+    >>> import numpy as np, esijax as ej
     >>> gain = np.random.default_rng(0).standard_normal((8, 12))
     >>> problem = ej.from_arrays(gain, gain[:, :3], noise_cov=0.1)
     >>> estimate = ej.solve(problem, ej.models.MinimumNorm(), ej.inference.Linear())
-    >>> estimate.mean.shape, estimate.sample(jax.random.key(0), 5).shape
+    >>> estimate.mean.shape, estimate.sample(0, 5).shape
     ((12, 1, 3), (5, 12, 1, 3))
     """
 
@@ -216,7 +161,7 @@ class Estimate(eqx.Module):
         -------
         lower, upper : (..., locations, orients, times)
         """
-        tails = jnp.asarray(_tails(level))
+        tails = jnp.asarray(courses.tails_of(level))
         locations, times = self._at(at)
         self._refuse(2.0, "the interval", *(() if times is None else (len(times),)))
         lower, upper = scaled_quantiles(self.samples, self.scale, tails, locations, times)
@@ -267,9 +212,7 @@ class Estimate(eqx.Module):
         -------
         draws : (n, ..., locations, orients, times)
         """
-        if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
-            raise InputError(f"n must be at least 1 and a whole number, got {n!r}.")
-        key = prng_key(key)
+        n, key = courses.n_draws(n), prng_key(key)
         locations, times = pair(at)
         locations = indices(locations, self.problem.n_locations, "locations")
         times = indices(times, self.problem.n_times, "times")
@@ -279,9 +222,14 @@ class Estimate(eqx.Module):
         return draws * scale
 
     def label(
-        self, vertices: Any, level: Any = 0.9, mode: str = "mean_flip", orient: int = -1
-    ) -> Course:
-        """Average time course of a region with its credible band.
+        self,
+        vertices: Any,
+        level: Any = 0.9,
+        mode: str = "mean_flip",
+        orient: int = -1,
+        window: Any = None,
+    ) -> courses.Course | courses.WindowMean:
+        """Average time course of a region with its credible band, or its mean over a window.
 
         Parameters
         ----------
@@ -293,25 +241,73 @@ class Estimate(eqx.Module):
             Whether sources that point against the region's main direction change sign.
         orient : int
             Orient axis; the last is the surface normal.
+        window : (tmin, tmax), optional
+            s, both ends included: the mean over these samples, as they go together, instead.
 
         Returns
         -------
-        course : Course
+        course : Course | WindowMean
+
+        Raises
+        ------
+        InputError
+            For a region, and a window, that the problem does not have.
         """
+        weights = self._region(vertices, mode, orient, "label")
+        tails = jnp.asarray(courses.tails_of(level))
+        asked = self.samples, weights, self.problem.times
+        if window is None:
+            return courses.course_of(*asked, level, tails)
+        return courses.window_mean(*asked, window, level, tails)
+
+    def latency(
+        self,
+        vertices: Any,
+        window: Any,
+        level: Any = 0.9,
+        n: int = 2000,
+        key: Any = 0,
+        mode: str = "mean_flip",
+        orient: int = -1,
+    ) -> courses.Latency:
+        """When the course of a region is farthest from zero: the posterior of that time.
+
+        Parameters
+        ----------
+        vertices, level, mode, orient
+            As of `label`.
+        window : (tmin, tmax)
+            Where the peak is looked for, s, both ends included.
+        n : int
+            Draws of the course; probabilities are their shares.
+        key : PRNG key | int
+            As of `sample`.
+
+        Returns
+        -------
+        latency : Latency
+
+        Raises
+        ------
+        InputError
+            For a region or a window that is not of the problem, and a point estimate.
+        """
+        weights, tails = self._region(vertices, mode, orient, "latency"), courses.tails_of(level)
+        if not self.posterior.spread:
+            raise InputError(f"{self.method} gives a point estimate: {courses.NO_LATENCY}")
+        asked = self.samples, weights, self.problem.times, window
+        return courses.latency_of(*asked, courses.n_draws(n), prng_key(key), level, tails)
+
+    def _region(
+        self, vertices: Any, mode: str, orient: int, what: str
+    ) -> Float[Array, "1 locations orients"]:
+        """Weights of the sources in the average over a region."""
         if is_traced(self):
-            raise InputError("label gives NumPy arrays: call it outside jit, vmap and grad.")
+            raise InputError(f"{what} gives NumPy arrays: call it outside jit, vmap and grad.")
         index = region_of(vertices, self.problem)
         weights = np.zeros((self.problem.n_locations, self.n_orients))
         weights[index, orient] = flips(self.problem.geometry.normals, index, mode) / len(index)
-        scaled = jnp.asarray(weights) * jnp.reshape(self.scale, (-1, 1))
-        tails = jnp.asarray(_tails(level))
-        members, var = scaled_combined(self.samples, scaled[None])
-        members, spread = members[..., 0, :], jnp.sqrt(var[:, 0])
-        spread = spread.reshape(len(spread), *[1] * (members.ndim - 2), -1)
-        lower, upper = (np.asarray(mixture_quantile(members, spread, p)) for p in tails)
-        mean = jnp.mean(members, axis=0)
-        std = jnp.sqrt(jnp.mean(spread**2 + (members - mean) ** 2, axis=0))
-        return Course(np.asarray(mean), np.asarray(std), lower, upper, self.problem.times, level)
+        return (jnp.asarray(weights) * jnp.reshape(self.scale, (-1, 1)))[None]
 
     # ------------------------------------------------------------------ fit to the data
     @property
@@ -385,15 +381,6 @@ class Estimate(eqx.Module):
 
 def _float(value: Any) -> float | None:
     return None if value is None else float(value)
-
-
-def _tails(level: Any) -> tuple[Any, Any]:
-    """Probabilities below the ends of a central interval."""
-    if is_traced(level):
-        return (1 - level) / 2, (1 + level) / 2
-    if not (is_number(level) and 0 < level < 1):
-        raise InputError(f"the level of an interval must lie between 0 and 1, got {level!r}.")
-    return (1 - float(level)) / 2, (1 + float(level)) / 2
 
 
 def combine_notes(*groups: Sequence[str]) -> tuple[str, ...]:

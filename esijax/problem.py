@@ -18,6 +18,7 @@ from jaxtyping import Array, Float
 from esijax import _checks
 from esijax._types import Data, Gain, InputError, Scalar, is_traced
 from esijax.geometry import Geometry
+from esijax.in_basis import InBasis
 from esijax.labels import Labels
 from esijax.noise_time import NoiseTime, in_columns
 from esijax.whitener import Whitener
@@ -53,6 +54,8 @@ class Problem(eqx.Module):
         Sensors as arrays, for `in_head`.
     noise_time : NoiseTime | None
         Covariance of the whitened noise between samples; None: each is independent.
+    basis : InBasis | None
+        Temporal basis whose coefficients `data` are, while a method works in it.
 
     Examples
     --------
@@ -74,6 +77,7 @@ class Problem(eqx.Module):
     head: Any = None
     sensors: Any = None
     noise_time: NoiseTime | None = None
+    basis: InBasis | None = None
 
     @property
     def rank(self) -> int:
@@ -108,7 +112,8 @@ class Problem(eqx.Module):
     @property
     def samples(self) -> Data:
         """Whitened data at their own times, in standard deviations of the noise of each sample."""
-        return self.data if self.noise_time is None else self.data @ self.noise_time.turn
+        known = self.noise_time if self.basis is None else self.basis
+        return self.data if known is None else self.data @ known.turn
 
     @property
     def log_jacobian(self) -> Scalar:
@@ -117,7 +122,7 @@ class Problem(eqx.Module):
         .. math:: \log \operatorname{pdet} W - \tfrac{r}{2T} \log\det\Omega
         """
         if self.noise_time is None:
-            return self.whitener.log_pdet
+            return self.whitener.log_pdet if self.basis is None else self.basis.log_jacobian
         return self.whitener.log_pdet - 0.5 * self.rank * self.noise_time.log_det / self.n_times
 
     def whiten(self, recording) -> Data:

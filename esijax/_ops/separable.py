@@ -94,7 +94,7 @@ class Separable(NamedTuple):
     noise_time: Float[Array, "times times"]
 
 
-class Pair(NamedTuple):
+class Pair(eqx.Module):
     """Modes of space and of time, functions of a `Separable`."""
 
     space: Modes
@@ -195,7 +195,7 @@ def _traces(cov: Separable, pair: Pair) -> tuple[Square, Square]:  # noqa: ARG00
     First derivatives are written out in the modes, where nothing is divided by a difference of
     eigenvalues.
     """
-    (space, time), w = pair, pair.weights
+    space, time, w = pair.space, pair.time, pair.weights
     return (
         space.within(jnp.diag(w @ time.value)),
         space.within(jnp.diag(jnp.sum(w, axis=1))),
@@ -205,7 +205,7 @@ def _traces(cov: Separable, pair: Pair) -> tuple[Square, Square]:  # noqa: ARG00
 @_traces.defjvp
 def _traces_jvp(primals, tangents):
     (cov, pair), (d, _) = primals, tangents
-    (space, time), w = pair, pair.weights
+    space, time, w = pair.space, pair.time, pair.weights
     tau = time.value
     signal, noise = space.image(d.signal), space.image(d.noise)
     d_tau, d_one = (jnp.diag(time.image(x)) for x in (d.signal_time, d.noise_time))

@@ -11,6 +11,7 @@ from esijax.estimate import Estimate
 from esijax.inference.method import Method
 from esijax.models.noise import Noise, Robust, White
 from esijax.models.penalties import Penalty
+from esijax.models.temporal import TemporalBasis
 from esijax.problem import Problem
 
 
@@ -63,6 +64,11 @@ def check_arguments(problem, model, method, noise, init, key) -> None:
         raise TypeError(f"noise must be one of esijax.models.noise or None, got {noise!r}.")
     _check_noise(method, noise)
     _check_noise_time(problem, model, noise)
+    if isinstance(noise, Robust) and isinstance(model, TemporalBasis):
+        raise InputError(
+            f"{type(noise).__name__} looks for artefacts at single times, and a temporal basis "
+            "mixes times: take noise=None, or the penalty without a basis."
+        )
     _check_same_sources(problem, init)
     if method.needs_key and key is None:
         raise InputError(

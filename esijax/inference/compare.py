@@ -13,6 +13,7 @@ import numpy as np
 
 from esijax._types import InputError
 from esijax.estimate import RESULT, Estimate
+from esijax.models.temporal.basis import FROM_DATA
 from esijax.problem import Problem
 
 TABLE_HEAD = ("model", "method", "log evidence", "difference", "probability", "")
@@ -159,6 +160,12 @@ def _named_estimates(estimates: Any) -> list[tuple[str, Estimate]]:
 
 def _known_evidence(name: str, estimate: Estimate) -> float:
     value = estimate.log_evidence
+    if FROM_DATA in estimate.notes:
+        raise InputError(
+            f"compare: {name!r} ({estimate.model}) has no evidence: its temporal basis was made "
+            "from the same data, and a fit to them that is not paid for wins always. Give a basis that "
+            'the data do not know ("dct:16", courses of another subject or condition).'
+        )
     if value is None or not math.isfinite(float(value)):
         raise InputError(
             f"compare: {name!r} ({estimate.method}) has no evidence: use Linear, EM, Evidence, "

@@ -87,6 +87,8 @@ class Method(eqx.Module):
         Whether arrays of the state may become larger from step to step (on the host).
     takes_data_cov : bool
         Whether a field `data_cov` takes the covariance of the data (beamformers).
+    takes_separable : bool
+        Whether it asks a model for nothing but its marginal, so that samples may go together.
     """
 
     differentiable: ClassVar[bool] = False
@@ -96,6 +98,7 @@ class Method(eqx.Module):
     takes_robust: ClassVar[bool] = False
     grows: ClassVar[bool] = False
     takes_data_cov: ClassVar[bool] = False
+    takes_separable: ClassVar[bool] = False
 
     @property
     def direct(self) -> bool:

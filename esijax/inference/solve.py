@@ -9,6 +9,7 @@ import jax
 
 from esijax._ops.forward_only import forward_only
 from esijax._types import EsijaxWarning, InputError, is_traced, prng_key
+from esijax.at_samples import at_samples, turned
 from esijax.estimate import RESULT, Estimate, combine_notes
 from esijax.inference._arguments import check_arguments
 from esijax.inference._loops import host_loop, traced_loop
@@ -17,6 +18,8 @@ from esijax.inference.method import Method, Setup
 from esijax.models.noise import Noise, Robust
 from esijax.models.penalties import Penalty
 from esijax.models.priors.prior import Prior
+from esijax.models.temporal.basis import FROM_DATA, TemporalBasis
+from esijax.noise_time import NoiseTime
 from esijax.posterior import Posterior
 from esijax.problem import Labels, Problem
 
@@ -81,7 +84,7 @@ def solve(
         estimate = method.finish(final)
         if method.no_gradient is not None:
             estimate = forward_only(estimate, method.no_gradient)
-        return dataclasses.replace(estimate, problem=problem)
+        return _of_problem(problem, setup, estimate)
     estimate = host_loop(method, setup, progress, checkpoint)
     return finish_estimate(problem, setup, estimate, throw)
 
@@ -99,30 +102,58 @@ def prepare_inputs(
         noise = noise.prepare(problem)
     elif isinstance(model, Prior):
         noise = model.default_noise(problem)
+    whole = problem
+    if isinstance(model, TemporalBasis):
+        placed = model.placed(problem)
+        if placed.in_columns(noise):
+            core, model = placed.columns(core), model.model
+            whole = dataclasses.replace(core, labels=problem.labels)
+        elif not method.takes_separable:
+            raise InputError(model.refusal(type(method).__name__))
     model = resolved(_without_outliers(core, noise), model)
     if isinstance(model, Prior | Penalty):
-        model = model.prepare(problem)
-    start = None if init is None else _start(core, init)
+        model = model.prepare(whole)
+    start = None if init is None else _start(core, init, problem.noise_time)
     setup = Setup(core, model, noise, key, start)
     method.check(setup)
     return method, setup
 
 
-def _start(core: Problem, init: Estimate) -> Estimate:
+def _start(core: Problem, init: Estimate, noise_time: NoiseTime | None) -> Estimate:
     """An earlier estimate without what is of no use for a start; its samples are its own."""
+    basis = core.basis
+    if basis is not None and init.problem.n_times == basis.rows.shape[1]:
+        samples = at_samples(init.posterior, init.problem.noise_time)
+        back = basis.rows.T if noise_time is None else noise_time.inverse @ basis.rows.T
+        return dataclasses.replace(init, problem=core, posterior=turned(samples, back), notes=())
     problem = dataclasses.replace(core, noise_time=init.problem.noise_time)
     return dataclasses.replace(init, problem=problem, notes=())
+
+
+def _of_problem(problem: Problem, setup: Setup, estimate: Estimate) -> Estimate:
+    """The answer at the columns of the caller's problem."""
+    basis, model = setup.problem.basis, setup.model
+    if basis is not None:
+        name = f"TemporalBasis({estimate.model}, {basis.name})"
+        posterior = turned(estimate.posterior, basis.rows)
+        notes = combine_notes(estimate.notes, basis.notes)
+        estimate = dataclasses.replace(estimate, posterior=posterior, model=name, notes=notes)
+    elif isinstance(model, TemporalBasis):
+        estimate = dataclasses.replace(estimate, notes=combine_notes(estimate.notes, model.notes))
+    evidence = None if FROM_DATA in estimate.notes else estimate.evidence
+    return dataclasses.replace(estimate, problem=problem, evidence=evidence)
 
 
 def finish_estimate(
     problem: Problem, setup: Setup, estimate: Estimate, throw: bool = True
 ) -> Estimate:
     """Put the names back, refuse what is not finite, warn of what the method doubts."""
+    estimate = _of_problem(problem, setup, estimate)
     assumed = () if setup.noise is None else setup.noise.notes
     notes = combine_notes(problem.labels.notes, assumed, estimate.notes, problem.labels.remarks)
     known = estimate.diagnostics
     known = None if known is None else known.with_ch_names(problem.labels.ch_names)
-    estimate = dataclasses.replace(estimate, problem=problem, notes=notes, diagnostics=known)
+    estimate = dataclasses.replace(estimate, notes=notes, diagnostics=known)
     _check_answer(estimate, throw, explains_all=not isinstance(setup.noise, Robust))
     return _with_doubts(estimate)
 

@@ -22,6 +22,7 @@ HOMES = {
     "Geometry": "esijax.geometry",
     "Labels": "esijax.labels",
     "NoiseTime": "esijax.noise_time",
+    "InBasis": "esijax.in_basis",
     # head and sensors
     "SphereModel": "esijax.forward.sphere",
     "BEMModel": "esijax.forward.bem",
@@ -34,6 +35,18 @@ HOMES = {
     "MixturePosterior": "esijax.models.posteriors.mixture",
     "PointPosterior": "esijax.models.posteriors.point",
     "LinearPoint": "esijax.models.posteriors.point",
+    "SeparablePosterior": "esijax.models.posteriors.separable",
+    "DrawnPosterior": "esijax.models.posteriors.drawn",
+    "Pair": "esijax._ops.separable",
+    "Modes": "esijax._ops.separable",
+    "SeparableMarginal": "esijax.models.marginals.separable",
+    "PooledMarginal": "esijax.models.marginals.pooled",
+    "LinearMarginal": "esijax.models.marginals.linear",
+    "Pooled": "esijax.models.marginals.pooled",
+    "SensorSpace": "esijax.models.marginals._evidence",
+    "MatrixSpace": "esijax.models.marginals._evidence",
+    "ColumnSpace": "esijax.models.marginals._evidence",
+    "AnyNoise": "esijax.models.marginals._evidence",
     "FilterPosterior": "esijax.inference.linear.beamformer",
     "AtSamples": "esijax.at_samples",
     # diagnostics
@@ -64,6 +77,16 @@ HOMES = {
     "StudentT": "esijax.models.priors.scale_mixture",
     "Horseshoe": "esijax.models.priors.scale_mixture",
     "GroupLaplace": "esijax.models.priors.scale_mixture",
+    "Kronecker": "esijax.models.temporal.kronecker",
+    # covariances in time
+    "time.White": "esijax.models.time.kernels",
+    "SquaredExponential": "esijax.models.time.kernels",
+    "Periodic": "esijax.models.time.kernels",
+    "Matern": "esijax.models.time.matern",
+    "Autoregressive": "esijax.models.time.autoregressive",
+    "Oscillator": "esijax.models.time.oscillator",
+    "time.Sum": "esijax.models.time.time",
+    "Spanned": "esijax.models.temporal._rows",
     # hyper-priors
     "Flat": "esijax.models.hyperpriors",
     "Given": "esijax.models.hyperpriors",
@@ -97,6 +120,7 @@ HOMES = {
     "noise.Diagonal": "esijax.models.noise.diagonal",
     "noise.LowRank": "esijax.models.noise.low_rank",
     "PerType": "esijax.models.noise.per_type",
+    "InTime": "esijax.models.noise.in_time",
 }
 
 

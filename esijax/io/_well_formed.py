@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import AbstractArray, Array, Float, jaxtyped
 
 from esijax._types import Gain, InputError
+from esijax.at_samples import AtSamples
 from esijax.estimate import Estimate
 from esijax.forward import BEMModel, Sensors, SphereModel
 from esijax.models.source_cov import SourceCov
@@ -81,11 +82,14 @@ def _walk(value: Any, known: tuple) -> None:
     elif isinstance(value, dict):
         _walk(tuple(value.values()), known)
     elif dataclasses.is_dataclass(value):
+        if isinstance(value, Problem) and value.basis is not None and known:
+            known = value.gain, value.recording  # of the coefficients
         parts = {f.name: (getattr(value, f.name), f.type) for f in dataclasses.fields(value)}
         _check_parts(value, parts, known)
         for name, (part, _) in parts.items():
-            # sensors may have more channels than the problem
-            _walk(part, () if name in ("head", "sensors") else known)
+            # sensors may have more channels than the problem, a temporal basis fewer columns
+            whole = not (isinstance(value, AtSamples) or name == "basis")
+            _walk(part, () if name in ("head", "sensors") else known if whole else known[:1])
 
 
 def _check_parts(value: Any, parts: dict[str, tuple[Any, Any]], known: tuple) -> None:

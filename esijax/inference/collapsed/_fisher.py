@@ -33,9 +33,13 @@ def fisher_information(
     """
     marginal = target.marginal
     assert isinstance(marginal, PooledMarginal)
-    sigma = jax.lax.stop_gradient(marginal.sigma(target.hyper(unravel(point))))
+    hyper = target.hyper(unravel(point))
+    sigma = jax.lax.stop_gradient(marginal.sigma(hyper))
     expected = marginal.data.n_columns * sigma
     marginal = eqx.tree_at(lambda m: m.data.power, marginal, expected)
     if isinstance(getattr(marginal, "evidence", None), AnyNoise):
         marginal = eqx.tree_at(lambda m: m.evidence.power, marginal, expected)
+    if (basis := marginal.problem.basis) is not None:  # columns of noise alone
+        expected = basis.n_columns * jax.lax.stop_gradient(marginal.noise_cov(hyper))
+        marginal = eqx.tree_at(lambda m: m.problem.basis.power, marginal, expected)
     return -log_density_hessian(Target(marginal), unravel, point, jacobian=True)

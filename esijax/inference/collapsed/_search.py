@@ -90,6 +90,7 @@ class SearchMethod(Method):
     """
 
     jacobian: ClassVar[bool]
+    takes_separable: ClassVar[bool] = True
 
     def search(self, setup: Setup) -> Search:
         """Searches on this problem."""

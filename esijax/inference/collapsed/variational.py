@@ -98,6 +98,7 @@ class SVI(Method):
     derivative_at_start: ClassVar[bool] = True
     needs_key: ClassVar[bool] = True
     learns_noise: ClassVar[bool] = True
+    takes_separable: ClassVar[bool] = True
 
     def __check_init__(self):
         guide_class(self.guide)

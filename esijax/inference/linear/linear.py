@@ -75,7 +75,11 @@ class Linear(Method):
         source_cov = shape.scaled(1.0 / hyper["lambda2"])
         posterior = GaussianPosterior(problem.gain, source_cov, chol, problem.data)
         n_columns = problem.data.size // problem.rank
-        evidence = log_density(chol, problem.data) + n_columns * problem.log_jacobian
+        evidence = log_density(chol, problem.data)
+        if problem.basis is not None:  # columns of noise alone
+            evidence += problem.basis.white_log_density
+            n_columns += problem.basis.n_columns
+        evidence += n_columns * problem.log_jacobian
         return Estimate(
             problem,
             posterior,

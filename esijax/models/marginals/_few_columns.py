@@ -14,6 +14,7 @@ from esijax.models.marginals.linear import LinearMarginal
 from esijax.models.marginals.pooled import PooledMarginal
 from esijax.models.noise import Scalar as OneFactor
 from esijax.models.noise import White
+from esijax.problem import Problem
 
 
 class FewColumns(eqx.Module):
@@ -58,14 +59,14 @@ class FewColumns(eqx.Module):
         return value + pooled_log_density(variance * noise_time, self.silent, self.n_silent)
 
 
-def few_columns(spatial: PooledMarginal) -> FewColumns | None:
+def few_columns(spatial: PooledMarginal, problem: Problem) -> FewColumns | None:
     """The span of the sensor factors, where they are few and all dimensions have one variance."""
     if not isinstance(spatial, LinearMarginal) or not isinstance(spatial.noise, White | OneFactor):
         return None
     rank, columns = spatial.factor.shape
     if columns > FEW_COLUMNS * rank:
         return None
-    p = spatial.problem
+    p = problem
     basis, factor = jnp.linalg.qr(spatial.factor)
     data = p.data.reshape(-1, rank, p.n_times)
     inside = jnp.swapaxes(basis, 0, 1) @ data

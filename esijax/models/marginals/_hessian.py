@@ -19,9 +19,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import jax.scipy.linalg as jsl
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from esijax._ops.grams import few_and_large, grams
+from esijax._types import Scalar, Square
 
 COLUMNS_AT_ONCE = 512  # columns of sensor factors that are multiplied together
 
@@ -30,9 +31,29 @@ def variance_derivatives(
     marginal: Any, hyper: dict[str, Array]
 ) -> tuple[Float[Array, " owners"], Float[Array, "owners owners"]]:
     """Gradient and second derivatives of the log-evidence of a LinearMarginal."""
-    factor, owner, n_owners = marginal.columns()
-    n, power = marginal.data.n_columns, marginal.data.power
-    chol = jnp.linalg.cholesky(marginal.sigma(hyper))
+    factors, data = marginal.columns(), marginal.data
+    found = _derivatives(*factors, data.power, data.n_columns, marginal.sigma(hyper))
+    basis = marginal.problem.basis
+    if basis is None or not marginal.n_noise:
+        return found
+    # columns of noise alone
+    own = marginal.noise.factor(marginal.problem.whitener)
+    noise = marginal.noise_cov(hyper)
+    more = _derivatives(*own, marginal.n_noise, basis.power, basis.n_columns, noise)
+    n = marginal.n_sources
+    return found[0].at[n:].add(more[0]), found[1].at[n:, n:].add(more[1])
+
+
+def _derivatives(
+    factor: Float[Array, "rank columns"],
+    owner: Int[Array, " columns"],
+    n_owners: int,
+    power: Square,
+    n: Scalar,
+    sigma: Square,
+) -> tuple[Float[Array, " owners"], Float[Array, "owners owners"]]:
+    """The same for some factors and the columns that have them."""
+    chol = jnp.linalg.cholesky(sigma)
     inverse = jsl.cho_solve((chol, True), factor)
     m, q = jnp.sum(factor * inverse, axis=0), jnp.sum(inverse * (power @ inverse), axis=0)
     gradient = jnp.zeros(n_owners).at[owner].add(0.5 * (q - n * m))

@@ -156,7 +156,8 @@ class LinearMarginal(PooledMarginal):
             noise = self.noise_cov(hyper)
         else:
             noise = hyper.get("noise_var", jnp.ones(1))  # White has none of its own
-        return self.evidence(self.prior.gamma(hyper), noise) + self.log_jacobian
+        seen = self.evidence(self.prior.gamma(hyper), noise)
+        return seen + self.log_noise_alone(hyper) + self.log_jacobian
 
     def evidence_hessian(
         self, hyper_of: Callable[[Array], Hyper], at: Float[Array, " unknowns"]

@@ -113,12 +113,24 @@ class PooledMarginal(Marginal):
     def log_evidence(self, hyper: Hyper) -> Scalar:
         """Log density of the data in their own units, the sources integrated out."""
         power, n = self.data.power, self.data.n_columns
-        return pooled_log_density(self.sigma(hyper), power, n) + self.log_jacobian
+        seen = pooled_log_density(self.sigma(hyper), power, n)
+        return seen + self.log_noise_alone(hyper) + self.log_jacobian
+
+    def log_noise_alone(self, hyper: Hyper) -> Scalar:
+        """Log density of the columns that a temporal basis leaves to the noise."""
+        basis = self.problem.basis
+        if basis is None:
+            return jnp.zeros(())
+        if isinstance(self.noise, White):
+            return basis.white_log_density
+        return pooled_log_density(self.noise_cov(hyper), basis.power, basis.n_columns)
 
     @property
     def log_jacobian(self) -> Scalar:
         """Of the whitening of all columns."""
-        return self.data.n_columns * self.problem.log_jacobian
+        basis = self.problem.basis
+        more = 0.0 if basis is None else basis.n_columns
+        return (self.data.n_columns + more) * self.problem.log_jacobian
 
     def posterior(self, hyper: Hyper) -> GaussianPosterior:
         """Gaussian posterior at one value of the hyper-parameters."""

@@ -56,6 +56,8 @@ class SeparableMarginal(Marginal):
     times : (times,)
         s.
     name : str
+    problem : Problem, optional
+        Where the one of `spatial` is in a temporal basis: that of the samples.
     """
 
     problem: Problem
@@ -77,15 +79,17 @@ class SeparableMarginal(Marginal):
         rest: HyperPrior | None,
         times: Float[Array, " times"],
         name: str,
+        problem: Problem | None = None,
     ):
-        self.problem, self.spatial, self.label = spatial.problem, spatial, name
+        self.problem = spatial.problem if problem is None else problem
+        self.spatial, self.label = spatial, name
         self.time, self.noise_time, self.rest, self.times = time, noise_time, rest, times
         sensor = None if rest is None else self._rest_cov(1.0).sensor(self.problem.gain)
         self.rest_sensor = sensor
         self.known_time = None
         if not (time.learned or noise_time.learned):
             self.known_time = modes(*self._in_time({}))
-        self.few = few_columns(spatial) if rest is None else None
+        self.few = few_columns(spatial, self.problem) if rest is None else None
 
     @property
     def name(self) -> str:

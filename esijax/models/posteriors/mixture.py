@@ -8,7 +8,6 @@ Mean and variance are streamed over the draws when it is made; every other quest
 them again, for the locations and times that it is about.
 """
 
-import dataclasses
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -258,7 +257,7 @@ def mixture(
     """
     p = problem
     zero = jnp.zeros((*p.data.shape[:-2], p.n_locations, p.n_orients, p.n_times))
-    samples = dataclasses.replace(p, data=p.samples)
+    samples = eqx.tree_at(lambda q: q.data, p, p.samples)
     raw = MixturePosterior(samples, prior, noise, hyper, chol, zero, zero)
     members = raw._members()
     one = jax.tree.map(lambda x: x[0], members)

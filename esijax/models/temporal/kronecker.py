@@ -119,31 +119,7 @@ class Kronecker(Prior):
 
     def default_noise(self, problem: Problem) -> InTime:
         """Noise that is learned where none was given; it says how its order was chosen."""
-        kinds = problem.labels.ch_types
-        known = bool(kinds) and "unknown" not in kinds
-        spatial: Noise = PerType() if known else Scalar()
-        time, why = self._default_noise_time(problem)
-        what = "a factor for each sensor type" if known else "one factor"
-        chosen = f"noise learned: {what}, {why}"
-        return InTime(spatial, time, chosen).prepare(problem)
-
-    def _default_noise_time(self, problem: Problem) -> tuple[Time, str]:
-        """Covariance in time of the noise, and how it was chosen."""
-        if problem.noise_time is not None:
-            return Independent(), "in time as noise_time states it"
-        most = min(LARGEST_ORDER, problem.n_times - 1)
-        if most < 1:
-            return Independent(), "one sample"
-        before = int(np.sum(problem.times < 0))
-        if before < SHORTEST_BASELINE or is_traced(problem):
-            order = min(USUAL_ORDER, most)
-            return Autoregressive(order), f"an autoregression of order {order} in time"
-        baseline = np.asarray(problem.data)[..., :before]
-        order = order_by_evidence(autocovariance(baseline, most), baseline.size)
-        why = f"order {order} by the evidence of {before} samples before time zero"
-        if order == 0:
-            return Independent(), f"independent samples ({why})"
-        return Autoregressive(order), f"an autoregression in time ({why})"
+        return default_noise(problem)
 
     # ------------------------------------------------------------------ what methods ask
     def hyper(self, sizes: dict[str, int]) -> dict[str, Array]:
@@ -165,20 +141,61 @@ class Kronecker(Prior):
     def marginal(self, problem: Problem, noise: Noise | None = None) -> SeparableMarginal:
         """Integrate the sources out of signal, remainder and noise."""
         own = self.prepare(problem)
-        times = jnp.asarray(own.times)
-        noise = White() if noise is None else noise
-        in_time = noise.time if isinstance(noise, InTime) else Independent()
-        if problem.noise_time is not None and not isinstance(in_time, Independent):
-            raise InputError(
-                "the noise has two covariances in time, noise_time and that of noise.InTime: take "
-                "problem.with_noise_time(None) to learn it, or another noise to have it stated."
-            )
-        spatial = own.model.marginal(problem, noise.noise if isinstance(noise, InTime) else noise)
-        if not isinstance(spatial, PooledMarginal):
-            raise InputError(
-                f"Kronecker takes a prior with a covariance in space, and "
-                f"{type(own.model).__name__} has another marginal."
-            )
+        spatial, in_time = in_space_and_time(noise, problem)
+        spatial = space_of(own.model, problem, spatial, "Kronecker")
         name = f"Kronecker({spatial.name}, {type(self.time).__name__})"
-        rest = None if self.rest is None else self.rest_variance
+        rest, times = None if self.rest is None else self.rest_variance, jnp.asarray(own.times)
         return SeparableMarginal(spatial, own.time, in_time, rest, times, name)
+
+
+def in_space_and_time(noise: Noise | None, problem: Problem) -> tuple[Noise, Time]:
+    """Noise of the sensors, and its covariance in time; InputError where that is stated too."""
+    noise = White() if noise is None else noise
+    in_time = noise.time if isinstance(noise, InTime) else Independent()
+    if problem.noise_time is not None and not isinstance(in_time, Independent):
+        raise InputError(
+            "the noise has two covariances in time, noise_time and that of noise.InTime: take "
+            "problem.with_noise_time(None) to learn it, or another noise to have it stated."
+        )
+    return (noise.noise if isinstance(noise, InTime) else noise), in_time
+
+
+def space_of(model: Prior, problem: Problem, noise: Noise, who: str) -> PooledMarginal:
+    """The marginal in space; InputError for a prior that is more than a covariance in space."""
+    found = model.marginal(problem, noise)
+    if not isinstance(found, PooledMarginal):
+        raise InputError(
+            f"{who} takes a prior with a covariance in space, and {type(model).__name__} has "
+            "another marginal."
+        )
+    return found
+
+
+def default_noise(problem: Problem) -> InTime:
+    """Noise that is learned where none was given; it says how its order was chosen."""
+    kinds = problem.labels.ch_types
+    known = bool(kinds) and "unknown" not in kinds
+    spatial: Noise = PerType() if known else Scalar()
+    time, why = _default_noise_time(problem)
+    what = "a factor for each sensor type" if known else "one factor"
+    chosen = f"noise learned: {what}, {why}"
+    return InTime(spatial, time, chosen).prepare(problem)
+
+
+def _default_noise_time(problem: Problem) -> tuple[Time, str]:
+    """Covariance in time of the noise, and how it was chosen."""
+    if problem.noise_time is not None:
+        return Independent(), "in time as noise_time states it"
+    most = min(LARGEST_ORDER, problem.n_times - 1)
+    if most < 1:
+        return Independent(), "one sample"
+    before = int(np.sum(problem.times < 0))
+    if before < SHORTEST_BASELINE or is_traced(problem):
+        order = min(USUAL_ORDER, most)
+        return Autoregressive(order), f"an autoregression of order {order} in time"
+    baseline = np.asarray(problem.data)[..., :before]
+    order = order_by_evidence(autocovariance(baseline, most), baseline.size)
+    why = f"order {order} by the evidence of {before} samples before time zero"
+    if order == 0:
+        return Independent(), f"independent samples ({why})"
+    return Autoregressive(order), f"an autoregression in time ({why})"

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from esijax._ops.trials import trials_as_columns
-from esijax._types import Scalar
+from esijax._types import Scalar, Square
 from esijax.inference.collapsed.em._hyperprior import VariancePrior, log_hyperprior
 from esijax.inference.collapsed.em._sensor import (
     SensorComponents,
@@ -63,6 +63,10 @@ class EMModel(eqx.Module):
     n_columns, log_jacobian : ()
     prior : VariancePrior
         Log hyper-prior of all variances.
+    alone : (rank, rank), optional
+        Sum of products of columns of noise alone, over n.
+    n_alone : ()
+        Their number over n.
     limit : (n,), optional
         z0, for the update "lowsnr".
     n_sources : int
@@ -78,6 +82,8 @@ class EMModel(eqx.Module):
     log_jacobian: Scalar
     prior: VariancePrior
     limit: Variances | None
+    alone: Square | None
+    n_alone: Scalar
     n_sources: int = eqx.field(static=True)
     update: str = eqx.field(static=True)
     pooled: bool = eqx.field(static=True)
@@ -106,18 +112,35 @@ class EMModel(eqx.Module):
         more = self.noise.energy(filt)
         return jnp.concatenate([q, more[0]]), jnp.concatenate([z, more[1]])
 
+    def filter_alone(self, theta: Variances) -> SensorFilter | None:
+        """Factorise the noise, where it is learned from columns of noise alone too."""
+        if self.alone is None or self.noise is None:
+            return None
+        return sensor_filter(self.noise.cov(theta[self.n_sources :]), self.alone, pooled=True)
+
+    def energy_alone(self, filt: SensorFilter) -> tuple[Variances, Variances]:
+        """What columns of noise alone add to q and z."""
+        assert self.noise is not None
+        q, z = (jnp.pad(x, (self.n_sources, 0)) for x in self.noise.energy(filt))
+        return q, self.n_alone * z
+
     @property
     def size(self) -> Variances:
-        """Dimensions of all components."""
+        """Dimensions of all components; columns of noise alone count for the noise."""
         if self.noise is None:
             return self.source.size
-        return jnp.concatenate([self.source.size, self.noise.size])
+        return jnp.concatenate([self.source.size, self.noise.size * (1.0 + self.n_alone)])
 
     def value(self, theta: Variances, filt: SensorFilter) -> Scalar:
         """Objective."""
         log_det = filt.log_det if self.limit is None else jnp.sum(self.limit * theta)
-        spread = log_det + filt.misfit + self.rank * jnp.log(2 * jnp.pi)
-        return self.n_columns * (self.log_jacobian - 0.5 * spread) + self.prior.value(theta)
+        n = 1.0 + self.n_alone
+        spread = log_det + filt.misfit + n * self.rank * jnp.log(2 * jnp.pi)
+        if (alone := self.filter_alone(theta)) is not None:
+            spread += self.n_alone * alone.log_det + alone.misfit
+        elif self.alone is not None:
+            spread += jnp.trace(self.alone)
+        return self.n_columns * (n * self.log_jacobian - 0.5 * spread) + self.prior.value(theta)
 
     def at(self, log: Variances) -> Evaluation:
         """Evaluate the objective and its update."""
@@ -126,6 +149,9 @@ class EMModel(eqx.Module):
         theta = jnp.exp(log)
         filt = self.filter(theta)
         q, z = self.energy(filt)
+        if (alone := self.filter_alone(theta)) is not None:
+            more = self.energy_alone(alone)
+            q, z = q + more[0], z + more[1]
         bound = z if self.limit is None else self.limit
         size = self.size
         data = bound_coefficients(self.update, theta, q, bound, size, self.n_columns)
@@ -157,6 +183,8 @@ def em_model(marginal: LinearMarginal, update: str) -> EMModel:
     if update == "lowsnr":
         eye = jnp.eye(problem.rank, dtype=data.dtype)
         limit = source.energy(sensor_filter(eye, data[:, :1], pooled=False))[1]
+    basis = problem.basis
+    alone = (None, jnp.zeros(())) if basis is None else (basis.power / n, basis.n_columns / n)
     return EMModel(
-        source, own, data, n, problem.log_jacobian, prior, limit, n_sources, update, pooled
+        source, own, data, n, problem.log_jacobian, prior, limit, *alone, n_sources, update, pooled
     )

@@ -28,6 +28,7 @@ from esijax._ops.trials import trials_as_columns
 from esijax._types import Scalar
 from esijax.models._variance_blocks import LogVariances, VarianceBlock, variance_blocks
 from esijax.models.marginals import LinearMarginal
+from esijax.problem import Problem
 
 Counts = Float[Array, " n"]
 STEP_OUT = 2.0  # of a step outwards, in log variance
@@ -59,8 +60,11 @@ class SweepModel(eqx.Module):
     factor: Float[Array, "rank columns"]
     owner: Int[Array, " columns"]
     data: Float[Array, "rank times"]
+    # columns of noise alone, and the factors of noise: the last ones
+    alone: Float[Array, "rank others"] | None
     blocks: tuple[VarianceBlock, ...]
     known: bool = eqx.field(static=True)  # the noise is N(0, I), not among the factors
+    n_noise_columns: int = eqx.field(static=True)
 
     @property
     def n(self) -> int:
@@ -70,7 +74,15 @@ class SweepModel(eqx.Module):
     @property
     def count(self) -> LogVariances:
         """Latent values of each variance."""
-        return jnp.zeros(self.n).at[self.owner].add(1.0) * self.data.shape[1]
+        each = jnp.full(len(self.owner), float(self.data.shape[1]))
+        if self.alone is not None:
+            each = each.at[self._noise].add(float(self.alone.shape[1]))
+        return jnp.zeros(self.n).at[self.owner].add(each)
+
+    @property
+    def _noise(self) -> slice:
+        """Factors of noise that is learned: the last ones."""
+        return slice(len(self.owner) - self.n_noise_columns, None)
 
     def inside(self, log: LogVariances) -> LogVariances:
         """Bring a start into the support of the hyper-priors."""
@@ -81,18 +93,14 @@ class SweepModel(eqx.Module):
         """Next log variances; log posterior of the last ones."""
         k_latent, k_noise, *keys = jax.random.split(key, 2 + len(self.blocks))
         variance = jnp.exp(log)[self.owner]
-        cov = (self.factor * variance) @ self.factor.T
-        shape = (len(variance), self.data.shape[1])
-        first = jnp.sqrt(variance)[:, None] * jax.random.normal(k_latent, shape)
-        rest = self.data - self.factor @ first
-        if self.known:
-            cov = cov + jnp.eye(len(cov))
-            rest = rest - jax.random.normal(k_noise, rest.shape)
-        chol = jnp.linalg.cholesky(cov)
-        latent = first + variance[:, None] * (self.factor.T @ jsl.cho_solve((chol, True), rest))
-        square = jnp.zeros(self.n).at[self.owner].add(jnp.sum(latent**2, axis=1))
-        white = jsl.solve_triangular(chol, self.data, lower=True)
-        evidence = -self.data.shape[1] * jnp.sum(jnp.log(jnp.diag(chol))) - 0.5 * jnp.sum(white**2)
+        every = slice(None)
+        latent, evidence = self._latent(variance, every, self.data, k_latent, k_noise)
+        each = jnp.sum(latent**2, axis=1)
+        if self.alone is not None:
+            k_latent, k_noise = jax.random.split(k_latent)
+            latent, more = self._latent(variance, self._noise, self.alone, k_latent, k_noise)
+            each, evidence = each.at[self._noise].add(jnp.sum(latent**2, axis=1)), evidence + more
+        square = jnp.zeros(self.n).at[self.owner].add(each)
         pieces = self._split(log), self._split(self.count), self._split(square)
         prior = sum(
             jnp.sum(own.log_density(u) + u) for own, u in zip(self.blocks, pieces[0], strict=True)
@@ -102,6 +110,29 @@ class SweepModel(eqx.Module):
             for own, k, *piece in zip(self.blocks, keys, *pieces, strict=True)
         ]
         return jnp.concatenate(new), evidence + prior
+
+    def _latent(
+        self,
+        variance: Array,
+        part: slice,
+        data: Array,
+        k_latent: PRNGKeyArray,
+        k_noise: PRNGKeyArray,
+    ) -> tuple[Array, Scalar]:
+        """Draw the latent values of some factors; log density of the data."""
+        factor, variance = self.factor[:, part], variance[part]
+        cov = (factor * variance) @ factor.T
+        shape = (len(variance), data.shape[1])
+        first = jnp.sqrt(variance)[:, None] * jax.random.normal(k_latent, shape)
+        rest = data - factor @ first
+        if self.known:
+            cov = cov + jnp.eye(len(cov))
+            rest = rest - jax.random.normal(k_noise, rest.shape)
+        chol = jnp.linalg.cholesky(cov)
+        latent = first + variance[:, None] * (factor.T @ jsl.cho_solve((chol, True), rest))
+        white = jsl.solve_triangular(chol, data, lower=True)
+        density = -data.shape[1] * jnp.sum(jnp.log(jnp.diag(chol))) - 0.5 * jnp.sum(white**2)
+        return latent, density
 
     def _split(self, values: Array) -> list[Array]:
         ends = [0]
@@ -115,7 +146,24 @@ def sweep_model(marginal: LinearMarginal) -> SweepModel:
     factor, owner, _ = marginal.columns()
     data = trials_as_columns(marginal.problem.data)
     blocks = variance_blocks(marginal.distributions() or ())
-    return SweepModel(factor, owner, data, blocks, marginal.n_noise == 0)
+    known, n_noise = marginal.n_noise == 0, factor.shape[1] - marginal.factor.shape[1]
+    alone = None if known else _columns_of_noise(marginal.problem)
+    return SweepModel(factor, owner, data, alone, blocks, known, n_noise)
+
+
+def _columns_of_noise(problem: Problem) -> Float[Array, "rank others"] | None:
+    """Columns with the sum of products, and the number, of those of noise alone.
+
+    What is drawn depends on nothing else of them: turned among each other they are as probable.
+    """
+    basis = problem.basis
+    if basis is None:
+        return None
+    n_columns, n_times = basis.rows.shape
+    n = (n_times - n_columns) * (problem.data.size // (problem.rank * n_columns))
+    values, vectors = jnp.linalg.eigh(basis.power)
+    root = (vectors * jnp.sqrt(jnp.maximum(values, 0.0))[None])[:, ::-1][:, :n]
+    return jnp.pad(root, ((0, 0), (0, n - root.shape[1])))
 
 
 def sliced(key: PRNGKeyArray, density: Any, at: LogVariances) -> LogVariances:

@@ -111,6 +111,7 @@ class NUTS(Method):
 
     needs_key: ClassVar[bool] = True
     learns_noise: ClassVar[bool] = True
+    takes_separable: ClassVar[bool] = True
 
     num_warmup: int = 500
     num_samples: int = 500
