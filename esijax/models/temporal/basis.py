@@ -13,7 +13,7 @@ from esijax.in_basis import InBasis
 from esijax.models._scope import drawn_under
 from esijax.models.hyperpriors import HyperPrior, hyperprior
 from esijax.models.marginals.separable import SeparableMarginal
-from esijax.models.noise import InTime, Noise
+from esijax.models.noise import InTime, Noise, White
 from esijax.models.penalties import Penalty, TimeFrequency
 from esijax.models.priors.linear import sparse_variances
 from esijax.models.priors.prior import Prior
@@ -275,9 +275,9 @@ class TemporalBasis(Prior):
         spatial, in_time = in_space_and_time(noise, problem)
         spatial = space_of(own._prior, own.columns(problem), spatial, "TemporalBasis")
         rest = None if self.rest is None else self.rest_variance
-        name = self.called(spatial.name)
-        known = jnp.asarray(own.span), jnp.asarray(own.times)
-        return SeparableMarginal(spatial, Spanned(known[0]), in_time, rest, known[1], name, problem)
+        span, times = Spanned(jnp.asarray(own.span)), jnp.asarray(own.times)
+        noise, name = White() if noise is None else noise, self.called(spatial.name)
+        return SeparableMarginal(spatial, span, in_time, rest, times, own, noise, name, problem)
 
     def called(self, model: str) -> str:
         """Name in estimates."""
