@@ -13,6 +13,7 @@ SLOW = {
     "plot_learned_penalty",
     "plot_new_prior",
     "plot_noise_in_time",
+    "plot_temporal_basis",
     "plot_one_prior_five_inferences",
     "plot_simulate",
     "plot_skull_conductivity",

@@ -163,8 +163,8 @@ def _known_evidence(name: str, estimate: Estimate) -> float:
     if FROM_DATA in estimate.notes:
         raise InputError(
             f"compare: {name!r} ({estimate.model}) has no evidence: its temporal basis was made "
-            "from the same data, and a fit to them that is not paid for wins always. Give a basis that "
-            'the data do not know ("dct:16", courses of another subject or condition).'
+            "from the same data, and a fit to them that is not paid for wins always. Give a basis "
+            'that the data do not know ("dct:16", courses of another subject or condition).'
         )
     if value is None or not math.isfinite(float(value)):
         raise InputError(

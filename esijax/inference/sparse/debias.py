@@ -66,6 +66,8 @@ def debias(estimate: Estimate, how: str = "scale") -> Estimate:
         raise InputError(
             f"debias is for sparse point estimates (MAP, Reweighted), not {estimate.method}."
         )
+    if how == "refit" and estimate.model.startswith("TemporalBasis"):
+        raise InputError('how="refit" would leave the temporal basis: how="scale" stays in it.')
     sources = np.asarray(estimate.posterior.sources)
     data = np.asarray(estimate.problem.data)
     correct = _scale_courses if how == "scale" else _refit_courses
