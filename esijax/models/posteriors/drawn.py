@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from esijax._ops.normals import mixture_quantile
-from esijax.models.posteriors.separable import exceedance_over_time, no_kernel
+from esijax.models.posteriors.over_time import exceedance_over_time, no_kernel
 from esijax.posterior import Courses, Posterior
 
 LOCATIONS_AT_ONCE = 256  # where values of all members are held side by side
