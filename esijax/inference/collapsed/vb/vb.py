@@ -15,6 +15,7 @@ from esijax.inference.collapsed.em._sensor import Variances, floor
 from esijax.inference.collapsed.vb._checks import check_waves
 from esijax.inference.collapsed.vb._courses import Courses, asked, courses, rescaled
 from esijax.inference.collapsed.vb._maps import Maps, SpaceModel, maps_of, raised, wave_data
+from esijax.inference.collapsed.vb._mixing import mixed, rows_that_count
 from esijax.inference.collapsed.vb._model import (
     rest_cov,
     space_model,
@@ -201,9 +202,23 @@ class VB(Method):
         wanted = asked(*maps.moments(space.data))
         wanted, theta = rescaled(wanted, carry.time, theta, space)
         at = climbed(time, carry.time, wanted.strength, wanted.drive)
-        new = courses(wanted, at)
-        maps = maps_of(space, theta, new.law)
-        value = objective(space, theta, new, at, maps)
+        rows = rows_that_count(space, theta, maps)
+        last = carry.trace[carry.count]
+
+        mixed_first = mixed(wanted, maps, at, rows)
+
+        def tried(state):
+            """Mixed first; as it was where the bound would fall."""
+            n, *_ = state
+            chosen = jax.tree.map(lambda a, b: jnp.where(n == 0, a, b), mixed_first, wanted)
+            new = courses(chosen, at)
+            found = maps_of(space, theta, new.law)
+            return n + 1, new, found, objective(space, theta, new, at, found)
+
+        first = (jnp.asarray(0), carry.courses, maps, jnp.asarray(-jnp.inf, last.dtype))
+        _, new, maps, value = jax.lax.while_loop(
+            lambda state: (state[0] < 2) & ~(state[3] >= last), tried, first
+        )
         tol = 0.0 if self.tol is None else self.tol
         converged = value - carry.trace[carry.count] < tol
         trace = carry.trace.at[carry.count + 1].set(value)
