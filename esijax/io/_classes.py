@@ -36,8 +36,12 @@ HOMES = {
     "LinearPoint": "esijax.models.posteriors.point",
     "FilterPosterior": "esijax.inference.linear.beamformer",
     "AtSamples": "esijax.at_samples",
+    "WavesPosterior": "esijax.models.posteriors.waves",
+    "WaveLaw": "esijax.models.posteriors.waves",
+    "Modes": "esijax._ops.separable",
     # diagnostics
     "Convergence": "esijax.inference.collapsed.em.em",
+    "Ascent": "esijax.inference.collapsed.vb.vb",
     "Optimum": "esijax.inference.collapsed._maximise",
     "GaussianChecks": "esijax.inference.collapsed._weights",
     "GuideChecks": "esijax.inference.collapsed._weights",

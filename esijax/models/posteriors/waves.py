@@ -195,7 +195,7 @@ class WavesPosterior(GaussianOverTime):
         total = total + (maps[:, :, None] * maps[:, None, :]) @ own_waves
         if rest is not None:
             left = prior_rest - jnp.einsum("rlo,rlp->lop", rest, rest)
-            total = total + left[..., None] * self._power(times)
+            total = total + left[..., None] * self._power(times)[None, None, None]
         # rounding may leave a variance of -1e-17 where the data determine a source
         eye = jnp.eye(total.shape[1])[None, :, :, None]
         return jnp.where(eye > 0, jnp.maximum(total, 0.0), (total + jnp.swapaxes(total, 1, 2)) / 2)
@@ -250,7 +250,7 @@ class WavesPosterior(GaussianOverTime):
         size, rank = jnp.sqrt(self.waves.level), len(self.noise)
         x = self.source_cov.draw(keys[0], n_waves)
         white = jax.random.normal(keys[1], (rank, n_waves), x.dtype)
-        field = self.space.inverse.T @ jnp.tensordot(self.gain, x * size, axes=2) + white
+        field = self.space.inverse.T @ jnp.tensordot(self.gain, x * size[None, None], axes=2) + white
         maps = x + self._back(self.source_cov, self._solved - size[None] * self._weights * field)
         found = maps @ self.waves.draw(keys[2])
         if self.rest is not None:
