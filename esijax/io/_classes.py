@@ -66,6 +66,8 @@ HOMES = {
     "ScaleMixture": "esijax.models.priors.scale_mixture",
     "ARD": "esijax.models.priors.scale_mixture",
     "StudentT": "esijax.models.priors.scale_mixture",
+    "TemporalBasis": "esijax.models.temporal.basis",
+    "Waves": "esijax.models.temporal.waves",
     "Horseshoe": "esijax.models.priors.scale_mixture",
     "GroupLaplace": "esijax.models.priors.scale_mixture",
     # hyper-priors

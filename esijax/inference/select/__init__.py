@@ -1,8 +1,8 @@
 """Choosing the strength of a prior or penalty from the data.
 
 For the minimum norm family lambda2: `by_evidence`, `by_gcv`, `by_lcurve`. For penalties alpha: the
-same and `by_sure`, `by_cross_validation`, `by_hypergradient`; `path` solves for many. For the number of
-waves that are learned: `by_bound`.
+same and `by_sure`, `by_cross_validation`, `by_hypergradient`; `path` solves for many. For the
+number of waves that are learned: `by_bound`.
 """
 
 from esijax.inference._resolve import resolved

@@ -29,7 +29,7 @@ class WaveCounts(NamedTuple):
 
     k: int
     bounds: dict[int, float]
-    estimate: Estimate
+    estimate: Any
 
 
 def by_bound(
@@ -92,11 +92,18 @@ def by_bound(
     if not numbers:
         raise InputError("by_bound needs at least one number of waves in ks.")
     method = VB() if method is None else method
-    best, bounds = None, {}
-    for k in tqdm(numbers, disable=not progress):
+
+    def solved(k: int) -> tuple[float, Estimate]:
         own = dataclasses.replace(model, basis=Waves(k, model.basis.time))
         estimate = solve(problem, own, method, noise=noise)
-        bounds[k] = float(estimate.evidence)
-        if best is None or bounds[k] > bounds[best[0]]:
-            best = k, estimate
-    return WaveCounts(best[0], bounds, best[1])
+        value = float("nan") if estimate.evidence is None else float(estimate.evidence)
+        return value, estimate
+
+    bar = tqdm(numbers, disable=not progress)
+    bounds: dict[int, float] = {}
+    best, kept = numbers[0], None
+    for k in bar:  # one estimate is kept at a time
+        bounds[k], estimate = solved(k)
+        if kept is None or bounds[k] > bounds[best]:
+            best, kept = k, estimate
+    return WaveCounts(best, bounds, kept)

@@ -5,8 +5,8 @@ r"""The posterior of sources that share a few waves, both factors uncertain.
 
 In the rotation in which :math:`E[\Phi \Phi^\top] = \operatorname{diag}(s)` the columns of W are
 independent, each the posterior of one column of data :math:`b_k` with the lead field
-:math:`\sqrt{s_k} G`. With the modes of :math:`M = G R G^\top` against the noise N (values d, root U),
-:math:`w_k = 1 / (1 + s_k d)` and :math:`B = R G^\top U^{-\top}`,
+:math:`\sqrt{s_k} G`. With the modes of :math:`M = G R G^\top` against the noise N (values d, root
+U), :math:`w_k = 1 / (1 + s_k d)` and :math:`B = R G^\top U^{-\top}`,
 
 .. math::
    \bar w_k = \sqrt{s_k}\, B (w_k U^{-1} b_k), \qquad
@@ -250,7 +250,8 @@ class WavesPosterior(GaussianOverTime):
         size, rank = jnp.sqrt(self.waves.level), len(self.noise)
         x = self.source_cov.draw(keys[0], n_waves)
         white = jax.random.normal(keys[1], (rank, n_waves), x.dtype)
-        field = self.space.inverse.T @ jnp.tensordot(self.gain, x * size[None, None], axes=2) + white
+        signal = jnp.tensordot(self.gain, x * size[None, None], axes=2)
+        field = self.space.inverse.T @ signal + white
         maps = x + self._back(self.source_cov, self._solved - size[None] * self._weights * field)
         found = maps @ self.waves.draw(keys[2])
         if self.rest is not None:

@@ -1,4 +1,4 @@
-"""Variational Bayes of Y = A Z Phi + E written out, every matrix dense: what the updates must equal."""
+"""Variational Bayes of Y = A Z Phi + E written out, every matrix dense."""
 
 import numpy as np
 import scipy.linalg as sl

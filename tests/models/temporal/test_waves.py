@@ -1,4 +1,4 @@
-"""Waves: what they refuse, and the posterior of maps times waves against draws and dense algebra."""
+"""Waves: what they refuse, and the posterior of the product against dense algebra and draws."""
 
 import equinox as eqx
 import jax

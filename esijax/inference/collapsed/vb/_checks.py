@@ -23,7 +23,7 @@ def check_waves(setup: Setup) -> None:
     name = type(model.model).__name__
     if not isinstance(model.model, LinearPrior):
         raise InputError(
-            f"VB needs a prior in space that is linear in its variances (ARD, Components, StudentT, "
+            "VB needs a prior in space that is linear in its variances (ARD, Components, StudentT, "
             f"Sum, your own LinearPrior), and {name} is not: use Components(['iid']) for minimum "
             "norm, or Kronecker with inference.Evidence."
         )

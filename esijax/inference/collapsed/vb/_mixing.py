@@ -7,8 +7,8 @@ What changes are the divergences from the priors,
    + \tfrac{m}{2} \log\det X, \qquad X = C C^\top, \quad
    R = E[W^\top R(\gamma)^{-1} W], \quad Q = E[\Phi T^{-1} \Phi^\top]
 
-with m the number of rows of W less that of columns of :math:`\Phi`; only those that the data speak of
-count, as the others fall back to their priors. The maximum solves X R X - m X = Q: with
+with m the number of rows of W less that of columns of :math:`\Phi`; only those that the data speak
+of count, as the others fall back to their priors. The maximum solves X R X - m X = Q: with
 R = L L', :math:`Y = L^\top X L` commutes with L'Q L and has the eigenvalues
 :math:`(m + \sqrt{m^2 + 4 q}) / 2`. Updates of one factor at a time would need hundreds of rounds to
 get there (Luttinen and Ilin 2010, doi:10.1016/j.neucom.2009.11.018). Whoever mixes looks at the
