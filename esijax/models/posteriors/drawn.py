@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from esijax._ops.normals import mixture_quantile
 from esijax.models.noise import Noise
-from esijax.models.posteriors.separable import exceedance_over_time, no_kernel
+from esijax.models.posteriors.over_time import exceedance_over_time, no_kernel
 from esijax.posterior import Courses, Posterior
 from esijax.problem import Problem
 
