@@ -127,8 +127,8 @@ def separable_log_density(cov: Separable, time: Modes | None, data: Trials) -> S
        \frac{\partial \log p}{\partial M} = \tfrac12 \left( \alpha T \alpha^\top
        - \operatorname{tr}_t \left[ \Sigma^{-1} (I \otimes T) \right] \right)
 
-    and likewise for the other three, so that no eigenvector is differentiated; second derivatives
-    are written out too.
+    and likewise for the other three; second derivatives are written out too. Eigenvectors are
+    differentiated for third ones alone (how the answer of `Laplace` follows the data).
 
     Parameters
     ----------
@@ -137,8 +137,7 @@ def separable_log_density(cov: Separable, time: Modes | None, data: Trials) -> S
         Of T against T_n where they are known already.
     data : (trials, rank, times)
     """
-    known = jax.lax.stop_gradient((cov, time))
-    return _log_density(cov, pair_of(*known), data)
+    return _log_density(cov, pair_of(cov, time), data)
 
 
 @jax.custom_jvp
