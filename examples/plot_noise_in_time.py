@@ -56,7 +56,8 @@ lag = 1e3 * (problem.times - problem.times[250])
 axes[0].plot(lag, omega[250], color="k", lw=1)
 axes[0].set(title="Omega of one sample", xlabel="lag (ms)", xlim=(-60, 60))
 axes[1].plot(1e3 * problem.times, np.diag(omega), color="k", lw=1)
-axes[1].set(title="variance of the noise", xlabel="time (ms)", ylim=(0, None))
+axes[1].set(title="variance of the noise", xlabel="time (ms)")
+axes[1].set_ylim(0, 1.1 * float(np.max(np.diag(omega))))
 for name, estimate in estimates.items():
     draws = np.asarray(estimate.sample(0, 400, at=([peak], None)))[:, 0, 0]
     bins = 1e9 * draws[:, : 2 * n_bin].reshape(400, 2, n_bin).mean(axis=-1)
