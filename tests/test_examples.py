@@ -31,6 +31,7 @@ SLOW = {
     "plot_train_variances",
     "plot_adapt_to_recordings",
     "plot_amortised_posterior",
+    "plot_waves",
 }
 EXAMPLES = [
     pytest.param(path, id=path.stem, marks=pytest.mark.slow if path.stem in SLOW else ())

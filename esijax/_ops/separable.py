@@ -72,7 +72,8 @@ def _eigh(matrix: Square) -> tuple[Float[Array, " n"], Square]:
     with F zero where eigenvalues coincide. That is exact where the change has no part between
     them, as in the null space of few sensor factors, which a change of gain or variances leaves.
     """
-    return jnp.linalg.eigh(matrix)
+    value, vectors = jnp.linalg.eigh(matrix)
+    return value, vectors
 
 
 @_eigh.defjvp
@@ -136,7 +137,8 @@ def separable_log_density(cov: Separable, time: Modes | None, data: Trials) -> S
         Of T against T_n where they are known already.
     data : (trials, rank, times)
     """
-    return _log_density(cov, jax.lax.stop_gradient(pair_of(cov, time)), data)
+    known = jax.lax.stop_gradient((cov, time))
+    return _log_density(cov, pair_of(*known), data)
 
 
 @jax.custom_jvp

@@ -8,6 +8,7 @@ from esijax.inference.collapsed.laplace import Laplace
 from esijax.inference.collapsed.sampling.gibbs import Gibbs
 from esijax.inference.collapsed.sampling.nuts import NUTS
 from esijax.inference.collapsed.variational import SVI
+from esijax.inference.collapsed.vb.vb import VB
 from esijax.inference.compare import compare
 from esijax.inference.learned.amortised import Amortised
 from esijax.inference.learned.direct import Direct
@@ -31,6 +32,7 @@ __all__ = [
     "NUTS",
     "RESULT",
     "SVI",
+    "VB",
     "Amortised",
     "Diagnostics",
     "Direct",

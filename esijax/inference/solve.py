@@ -149,7 +149,7 @@ def finish_estimate(
 ) -> Estimate:
     """Put the names back, refuse what is not finite, warn of what the method doubts."""
     estimate = _of_problem(problem, setup, estimate)
-    assumed = () if setup.noise is None else setup.noise.notes
+    assumed = setup.noise.notes if isinstance(setup.noise, Noise) else ()
     notes = combine_notes(problem.labels.notes, assumed, estimate.notes, problem.labels.remarks)
     known = estimate.diagnostics
     known = None if known is None else known.with_ch_names(problem.labels.ch_names)

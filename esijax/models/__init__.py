@@ -23,7 +23,7 @@ from esijax.models.priors.gaussian import ELORETA, LORETA, MinimumNorm, Weighted
 from esijax.models.priors.linear import LinearPrior, Sum
 from esijax.models.priors.prior import Prior
 from esijax.models.priors.scale_mixture import ARD, GroupLaplace, Horseshoe, StudentT
-from esijax.models.temporal import Kronecker, TemporalBasis
+from esijax.models.temporal import Kronecker, TemporalBasis, Waves
 
 __all__ = [
     "ARD",
@@ -52,6 +52,7 @@ __all__ = [
     "Sum",
     "TemporalBasis",
     "TimeFrequency",
+    "Waves",
     "WeightedMinimumNorm",
     "collapsed",
     "components",

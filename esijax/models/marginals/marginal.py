@@ -112,10 +112,7 @@ class Marginal(eqx.Module):
     # ------------------------------------------------------------------ where to start
     def medians(self) -> Sites:
         """Sampled sites at the median of a few draws of the prior (improper ones near 1)."""
-        seeded = handlers.seed(self.hyper, jax.random.key(0))
-        middle = handlers.substitute(seeded, substitute_fn=init_to_median(num_samples=15))
-        trace = handlers.trace(middle).get_trace()
-        return {n: site["value"] for n, site in trace.items() if site["type"] == "sample"}
+        return medians_of(self.hyper)
 
     def analytic_sites(self, earlier: Hyper | None) -> Sites:  # noqa: ARG002
         """Sites that an analytic answer or an earlier estimate's `hyper` implies; {} for none."""
@@ -145,6 +142,14 @@ class Marginal(eqx.Module):
     ) -> Float[Array, "unknowns unknowns"] | None:
         """Second derivatives of ``log_evidence(hyper_of(u))`` at `at`; None without closed form."""
         return None
+
+
+def medians_of(model: Callable[[], Any]) -> Sites:
+    """Sampled sites of a NumPyro model at the median of a few draws (improper ones near 1)."""
+    seeded = handlers.seed(model, jax.random.key(0))
+    middle = handlers.substitute(seeded, substitute_fn=init_to_median(num_samples=15))
+    trace = handlers.trace(middle).get_trace()
+    return {n: site["value"] for n, site in trace.items() if site["type"] == "sample"}
 
 
 def only_known(sites: Sites, values: Sites) -> Sites:

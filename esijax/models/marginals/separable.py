@@ -35,6 +35,7 @@ from esijax.models.marginals.marginal import (
     sites_named_alike,
 )
 from esijax.models.marginals.pooled import PooledMarginal
+from esijax.models.noise import Noise
 from esijax.models.posteriors.drawn import DrawnPosterior, drawn_posterior
 from esijax.models.posteriors.separable import SeparablePosterior
 from esijax.models.source_cov import Diagonal
@@ -55,6 +56,8 @@ class SeparableMarginal(Marginal):
         Of the variance of the remainder; None: there is none.
     times : (times,)
         s.
+    model, noise
+        What it was made of.
     name : str
     problem : Problem, optional
         Where the one of `spatial` is in a temporal basis: that of the samples.
@@ -66,6 +69,8 @@ class SeparableMarginal(Marginal):
     noise_time: Time
     rest: HyperPrior | None
     times: Float[Array, " times"]
+    model: Any  # the prior that makes this: it stands below in the reading order
+    noise: Noise
     label: str = eqx.field(static=True)
     rest_sensor: Float[Array, "rank rank"] | None
     known_time: Modes | None
@@ -78,11 +83,13 @@ class SeparableMarginal(Marginal):
         noise_time: Time,
         rest: HyperPrior | None,
         times: Float[Array, " times"],
+        model: Any,
+        noise: Noise,
         name: str,
         problem: Problem | None = None,
     ):
         self.problem = spatial.problem if problem is None else problem
-        self.spatial, self.label = spatial, name
+        self.spatial, self.model, self.noise, self.label = spatial, model, noise, name
         self.time, self.noise_time, self.rest, self.times = time, noise_time, rest, times
         sensor = None if rest is None else self._rest_cov(1.0).sensor(self.problem.gain)
         self.rest_sensor = sensor
@@ -173,7 +180,7 @@ class SeparableMarginal(Marginal):
 
     def mixture(self, draws: Hyper) -> DrawnPosterior:
         """Equal mixture over draws of the hyper-parameters."""
-        return drawn_posterior(self, draws)
+        return drawn_posterior(self.problem, self.model, self.noise, draws)
 
     def simulate(self, key: PRNGKeyArray) -> JointDraw:
         """Draw hyper-parameters, sources (the remainder among them) and data."""

@@ -16,8 +16,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from esijax._ops.normals import mixture_quantile
-from esijax.models.posteriors.separable import exceedance_over_time, no_kernel
+from esijax.models.noise import Noise
+from esijax.models.posteriors.over_time import exceedance_over_time, no_kernel
 from esijax.posterior import Courses, Posterior
+from esijax.problem import Problem
 
 LOCATIONS_AT_ONCE = 256  # where values of all members are held side by side
 
@@ -27,8 +29,8 @@ class DrawnPosterior(Posterior):
 
     Parameters
     ----------
-    marginal : Marginal
-        Makes the posterior of a draw, a `SeparablePosterior`.
+    problem, prior, noise
+        `prior.marginal(problem, noise)` makes the posterior of a draw, a `SeparablePosterior`.
     hyper : dict of (draws, ...)
     first, second : (..., locations, orients, times)
         Mean and variance of the mixture, of `Problem.samples`.
@@ -39,7 +41,9 @@ class DrawnPosterior(Posterior):
     steady: ClassVar[bool] = False
     mixture: ClassVar[bool] = True
 
-    marginal: Any  # it stands below in the reading order, as it makes this
+    problem: Problem
+    prior: Any  # a Prior: it stands below in the reading order
+    noise: Noise
     hyper: dict[str, Array]
     first: Float[Array, "*trials locations orients times"]
     second: Float[Array, "*trials locations orients times"]
@@ -50,10 +54,16 @@ class DrawnPosterior(Posterior):
         mix = mix if self.mix is None else self.mix @ mix
         return dataclasses.replace(self, mix=mix)
 
-    def at(self, hyper: dict[str, Array]) -> Posterior:
-        """One member of the mixture."""
-        member = self.marginal.posterior(hyper)
-        return member if self.mix is None else member.of_columns(self.mix)
+    @property
+    def _member(self) -> Callable[[dict[str, Array]], Any]:
+        """From a draw of the hyper-parameters to its posterior; what they share is made once."""
+        marginal = self.prior.marginal(self.problem, self.noise)
+
+        def at(hyper):
+            member = marginal.posterior(hyper)
+            return member if self.mix is None else member.of_columns(self.mix)
+
+        return at
 
     @property
     def n_draws(self) -> int:
@@ -62,15 +72,17 @@ class DrawnPosterior(Posterior):
 
     def _each(self, function: Callable) -> Any:
         """Stack what a function finds of each member."""
-        return jax.lax.map(lambda h: function(self.at(h)), self.hyper)
+        member = self._member
+        return jax.lax.map(lambda h: function(member(h)), self.hyper)
 
     def _average(self, function: Callable) -> Any:
         """Average over members, one at a time."""
-        shape = jax.eval_shape(lambda h: function(self.at(h)), self._one)
+        member = self._member
+        shape = jax.eval_shape(lambda h: function(member(h)), self._one)
         zero = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shape)
 
         def add(total, hyper):
-            new = function(self.at(hyper))
+            new = function(member(hyper))
             return jax.tree.map(jnp.add, total, new), None
 
         total, _ = jax.lax.scan(add, zero, self.hyper)
@@ -160,10 +172,12 @@ class DrawnPosterior(Posterior):
         k_member, k_draw = jax.random.split(key)
         chosen = jax.random.randint(k_member, (n,), 0, self.n_draws)
 
+        member = self._member
+
         def one(args):
             index, k = args
-            member = self.at(jax.tree.map(lambda x: x[index], self.hyper))
-            return member.draw(k, 1, locations, times)[0]
+            hyper = jax.tree.map(lambda x: x[index], self.hyper)
+            return member(hyper).draw(k, 1, locations, times)[0]
 
         return jax.lax.map(one, (chosen, jax.random.split(k_draw, n)))
 
@@ -176,13 +190,15 @@ class DrawnPosterior(Posterior):
         return jnp.sum(self.first) + jnp.sum(self.second)
 
 
-def drawn_posterior(marginal: Any, hyper: dict[str, Array]) -> DrawnPosterior:
+def drawn_posterior(
+    problem: Problem, prior: Any, noise: Noise, hyper: dict[str, Array]
+) -> DrawnPosterior:
     """Mixture over draws (draws, ...), its moments computed once, about the first one's mean."""
-    stated = marginal.problem.noise_time
+    stated = problem.noise_time
     turn = None if stated is None else stated.turn
     zero = jnp.zeros((1, 1, 1))
-    raw = DrawnPosterior(marginal, hyper, zero, zero, turn)
-    origin = raw.at(raw._one).mean()
+    raw = DrawnPosterior(problem, prior, noise, hyper, zero, zero, turn)
+    origin = raw._member(raw._one).mean()
 
     def about(member):
         left = member.mean() - origin
@@ -190,4 +206,4 @@ def drawn_posterior(marginal: Any, hyper: dict[str, Array]) -> DrawnPosterior:
 
     first, second = raw._average(about)
     spread = jnp.maximum(second - first**2, 0.0)
-    return DrawnPosterior(marginal, hyper, origin + first, spread)
+    return DrawnPosterior(problem, prior, noise, hyper, origin + first, spread)

@@ -16,20 +16,20 @@ course, too, is diagonal in the modes of time.
 
 import dataclasses
 import math
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from esijax._ops.exceed import along_exceedance, ball_exceedance
 from esijax._ops.separable import Pair
-from esijax._types import Data, Gain, InputError
+from esijax._types import Data, Gain
+from esijax.models.posteriors.over_time import GaussianOverTime
 from esijax.models.source_cov import SourceCov
-from esijax.posterior import Courses, Posterior
+from esijax.posterior import Courses
 
 
-class SeparablePosterior(Posterior):
+class SeparablePosterior(GaussianOverTime):
     """Posterior of sources with a covariance in time, and of what is left of the cortex.
 
     Parameters
@@ -48,8 +48,6 @@ class SeparablePosterior(Posterior):
         Combinations of the samples that are asked for; None: the samples themselves.
     """
 
-    steady: ClassVar[bool] = False
-
     gain: Gain
     source_cov: SourceCov
     rest: SourceCov | None
@@ -62,6 +60,11 @@ class SeparablePosterior(Posterior):
         """Other combinations of the columns, the data as they are."""
         mix = mix if self.mix is None else self.mix @ mix
         return dataclasses.replace(self, mix=mix)
+
+    @property
+    def leading(self) -> tuple[int, ...]:
+        """Of the trials."""
+        return self.data.shape[:-2]
 
     @property
     def _out(self) -> Float[Array, "some modes"]:
@@ -99,10 +102,6 @@ class SeparablePosterior(Posterior):
         """Posterior mean of the sources, the remainder among them."""
         return self._map(self.pair.solved(self.data), scale)
 
-    def kernel(self) -> Float[Array, "locations orients rank"]:
-        """There is none: the map of a sample takes its neighbours in time too."""
-        raise no_kernel()
-
     def blocks(self, locations: Any, times: Any) -> Float[Array, "some orients orients moments"]:
         """Covariance of the orients at some locations and times, the same for all trials."""
         own, prior = self._rows(self.source_cov, locations)
@@ -126,41 +125,7 @@ class SeparablePosterior(Posterior):
         eye = jnp.eye(total.shape[1])[None, :, :, None]
         return jnp.where(eye > 0, jnp.maximum(total, 0.0), (total + jnp.swapaxes(total, 1, 2)) / 2)
 
-    def cov(self) -> Float[Array, "*trials locations orients orients times"]:
-        """Covariance of the orients at each time."""
-        return self._for_trials(self.blocks(None, None))
-
-    def variance(self) -> Float[Array, "*trials locations orients times"]:
-        """Variance of each component at each time."""
-        return self._for_trials(_diagonal(self.blocks(None, None)))
-
-    def _for_trials(self, x: Array) -> Array:
-        """One for each trial: the covariance does not depend on the data."""
-        return jnp.broadcast_to(x, (*self.data.shape[:-2], *x.shape))
-
     # ------------------------------------------------------------------ questions
-    def members(self, locations: Any, times: Any):
-        """Mean and variance at some locations and times, as a mixture of one."""
-        mean = self.mean()
-        mean = mean if locations is None else mean[..., locations, :, :]
-        mean = mean if times is None else mean[..., times]
-        return mean[None], _diagonal(self.blocks(locations, times))[None]
-
-    def quantiles(self, probabilities: Float[Array, " p"], locations: Any, times: Any):
-        """Quantiles of each component, (p, ..., locations, orients, times)."""
-        (mean,), (variance,) = self.members(locations, times)
-        std = jnp.sqrt(variance)
-        return jnp.stack([mean + z * std for z in jax.scipy.special.ndtri(probabilities)])
-
-    def exceedance(self, scale: Array, threshold: Array, along: str, locations: Any, times: Any):
-        """Probability at each time, (..., locations, times)."""
-        (mean,), _ = self.members(locations, times)
-        scale = jnp.broadcast_to(scale, (self.gain.shape[1], 1, 1))
-        scale = scale if locations is None else scale[locations]
-        cov = self.blocks(locations, times) * scale[..., None] ** 2
-        mean = mean * jnp.broadcast_to(scale, mean.shape)
-        return exceedance_over_time(mean, cov, threshold, along, mean)
-
     def courses(self, weights: Float[Array, "courses locations orients"]) -> Courses:
         """Linear combinations: diagonal in the modes of time."""
         columns = jnp.moveaxis(weights, 0, -1)
@@ -181,16 +146,6 @@ class SeparablePosterior(Posterior):
         variance = variance - jnp.einsum("kcm,km->cm", reach**2, self.pair.weights)
         root = self._out
         return Courses((mean @ root.T)[None], jnp.maximum(variance, 0.0)[None], root[None])
-
-    def combined(self, weights: Float[Array, "courses locations orients"]):
-        """Mean and variance of linear combinations, as a mixture of one."""
-        found = self.courses(weights)
-        return found.mean, found.at_times
-
-    def combine(self, weights: Float[Array, "courses locations orients"]):
-        """Mean and variance of linear combinations, both (..., courses, times)."""
-        (mean,), (variance,) = self.combined(weights)
-        return mean, self._for_trials(variance)
 
     def draw(self, key: PRNGKeyArray, n: int, locations, times):
         """Perturb and solve, a recording at a time."""
@@ -220,35 +175,3 @@ class SeparablePosterior(Posterior):
     def probe(self) -> Float[Array, ""]:
         """Sum of the modes."""
         return jnp.sum(self.pair.solved(self.data))
-
-
-def _diagonal(blocks: Float[Array, "some orients orients moments"]) -> Array:
-    return jnp.moveaxis(jnp.diagonal(blocks, axis1=1, axis2=2), -1, 1)
-
-
-def exceedance_over_time(mean, cov, threshold: Array, along: str, towards) -> Array:
-    """Exceedance probability where the covariance blocks differ from time to time.
-
-    Parameters
-    ----------
-    mean, towards : (..., locations, orients, times)
-        Mean, and the direction along which it counts.
-    cov : (locations, orients, orients, times)
-    """
-
-    def one(args):
-        mean, cov, towards = (x[..., None] for x in args)
-        if along == "norm":
-            return ball_exceedance(mean, cov[..., 0], threshold)[..., 0]
-        return along_exceedance(towards, mean, cov[..., 0], threshold)[..., 0]
-
-    args = tuple(jnp.moveaxis(x, -1, 0) for x in (mean, cov, towards))
-    return jnp.moveaxis(jax.lax.map(one, args), 0, -1)
-
-
-def no_kernel() -> InputError:
-    """What to raise where a kernel of one sample is asked for."""
-    return InputError(
-        "a model with a covariance in time has no kernel: the map of a sample takes its "
-        "neighbours in time too."
-    )

@@ -2,5 +2,6 @@
 
 from esijax.models.temporal.basis import TemporalBasis
 from esijax.models.temporal.kronecker import Kronecker
+from esijax.models.temporal.waves import Waves
 
-__all__ = ["Kronecker", "TemporalBasis"]
+__all__ = ["Kronecker", "TemporalBasis", "Waves"]

@@ -17,6 +17,7 @@ from esijax._ops.gaussian import symmetric_power
 from esijax._ops.trials import trials_as_columns
 from esijax._types import InputError, is_number, is_traced
 from esijax.courses import samples_within
+from esijax.models.temporal.waves import Waves
 from esijax.models.time import Time
 from esijax.problem import Problem
 
@@ -163,7 +164,7 @@ class Spanned(Time):
         return self.rows.T @ self.rows
 
 
-def read_courses(basis: Any) -> Courses:
+def read_courses(basis: Any) -> "Courses | Waves":
     """Courses by name or as an array, checked as far as that goes without data.
 
     Raises
@@ -171,7 +172,7 @@ def read_courses(basis: Any) -> Courses:
     InputError
         For anything else.
     """
-    if isinstance(basis, Courses):
+    if isinstance(basis, Courses | Waves):
         return basis
     if isinstance(basis, str):
         kind, _, number = basis.partition(":")

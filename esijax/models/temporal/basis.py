@@ -13,7 +13,7 @@ from esijax.in_basis import InBasis
 from esijax.models._scope import drawn_under
 from esijax.models.hyperpriors import HyperPrior, hyperprior
 from esijax.models.marginals.separable import SeparableMarginal
-from esijax.models.noise import InTime, Noise
+from esijax.models.noise import InTime, Noise, White
 from esijax.models.penalties import Penalty, TimeFrequency
 from esijax.models.priors.linear import sparse_variances
 from esijax.models.priors.prior import Prior
@@ -33,9 +33,14 @@ from esijax.models.temporal.kronecker import (
     in_space_and_time,
     space_of,
 )
+from esijax.models.temporal.waves import Waves
 from esijax.problem import Problem
 
 FROM_DATA = "the temporal basis was made from the same data: there is no evidence"
+WAVES_TAKE_VB = (
+    "waves that are learned take inference.VB: both factors are unknown. Or give a basis, "
+    'e.g. "dct:16".'
+)
 REST_LEFT_OUT = "the remainder of the temporal basis is left out: a penalty learns no variance"
 
 
@@ -66,9 +71,9 @@ class TemporalBasis(Prior):
     ----------
     model : prior | penalty
         Of the coefficients W: `Components`, `ARD`, `Horseshoe`, `L21`, ...
-    basis : (courses, times) | "dct:16" | "svd:5"
+    basis : (courses, times) | "dct:16" | "svd:5" | Waves
         Courses, or how many: the cosines of lowest frequency (half the sampling rate times K / T
-        is the highest), or those of most power in the data.
+        is the highest), or those of most power in the data. Or `Waves`, which `VB` learns.
     rest : "iid" | None
         Remainder with independent locations and a variance of its own, or none. Methods that ask
         for more than a marginal (`EM`, `Gibbs`, `Linear`, `Unrolled`) want None; under a penalty
@@ -108,7 +113,7 @@ class TemporalBasis(Prior):
     """
 
     model: Any  # a prior, or a penalty
-    basis: Courses = eqx.field(converter=read_courses)
+    basis: Courses | Waves = eqx.field(converter=read_courses)
     rest: Any = eqx.field(static=True, default="iid")
     rest_variance: HyperPrior = eqx.field(converter=_variance_of_rest, default=None)
     orthonormal: bool = eqx.field(static=True, default=True)
@@ -177,7 +182,7 @@ class TemporalBasis(Prior):
     @property
     def has_no_evidence(self) -> bool:
         """Whether the courses were made from the data."""
-        return self.from_data or self.basis.from_data
+        return self.from_data or (isinstance(self.basis, Courses) and self.basis.from_data)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -185,8 +190,15 @@ class TemporalBasis(Prior):
         left_out = isinstance(self.model, Penalty) and self.rest is not None
         return (REST_LEFT_OUT,) * left_out + (FROM_DATA,) * self.has_no_evidence
 
+    @property
+    def learned(self) -> bool:
+        """Whether the courses are not given."""
+        return isinstance(self.basis, Waves)
+
     def placed(self, problem: Problem) -> "TemporalBasis":
         """With the courses at the samples of a problem."""
+        if isinstance(self.basis, Waves):
+            return replace(self, basis=self.basis.prepare(problem))
         if self.rows is not None:
             return self
         given, known = self.basis.at(problem), problem.noise_time
@@ -200,10 +212,14 @@ class TemporalBasis(Prior):
         if self.rows is not None:
             return self
         own = self.placed(problem)
+        if self.learned:
+            return replace(own, model=self.model.prepare(problem))
         return replace(own, model=self.model.prepare(own.columns(problem)))
 
     def in_columns(self, noise: Any) -> bool:
         """Whether the coefficients are independent columns of a model that knows no time."""
+        if self.learned:
+            return False
         if isinstance(self.model, Penalty):
             return True
         return self.rest is None and self.orthonormal and not isinstance(noise, InTime)
@@ -229,6 +245,8 @@ class TemporalBasis(Prior):
 
     def refusal(self, method: str) -> str:
         """Why a method that wants independent columns does not take this."""
+        if self.learned:
+            return WAVES_TAKE_VB
         if self.rest is not None:
             return (
                 f"{method} does not take the remainder of a temporal basis: give rest=None, or "
@@ -243,6 +261,8 @@ class TemporalBasis(Prior):
     # ------------------------------------------------------------------ what methods ask
     def default_noise(self, problem: Problem) -> Noise | None:
         """As stated; learned with the remainder, as in `Kronecker`."""
+        if isinstance(self.basis, Waves):
+            return self.basis.default_noise(problem)
         if self.in_columns(None) or self.rest is None:
             return None
         return default_noise(problem)
@@ -271,13 +291,15 @@ class TemporalBasis(Prior):
 
     def marginal(self, problem: Problem, noise: Noise | None = None) -> SeparableMarginal:
         """Integrate the sources out of signal, remainder and noise."""
+        if self.learned:
+            raise InputError(WAVES_TAKE_VB)
         own = self.prepare(problem)
         spatial, in_time = in_space_and_time(noise, problem)
         spatial = space_of(own._prior, own.columns(problem), spatial, "TemporalBasis")
         rest = None if self.rest is None else self.rest_variance
-        name = self.called(spatial.name)
-        known = jnp.asarray(own.span), jnp.asarray(own.times)
-        return SeparableMarginal(spatial, Spanned(known[0]), in_time, rest, known[1], name, problem)
+        span, times = Spanned(jnp.asarray(own.span)), jnp.asarray(own.times)
+        noise, name = White() if noise is None else noise, self.called(spatial.name)
+        return SeparableMarginal(spatial, span, in_time, rest, times, own, noise, name, problem)
 
     def called(self, model: str) -> str:
         """Name in estimates."""

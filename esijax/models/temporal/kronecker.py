@@ -140,12 +140,12 @@ class Kronecker(Prior):
 
     def marginal(self, problem: Problem, noise: Noise | None = None) -> SeparableMarginal:
         """Integrate the sources out of signal, remainder and noise."""
-        own = self.prepare(problem)
+        own, noise = self.prepare(problem), White() if noise is None else noise
         spatial, in_time = in_space_and_time(noise, problem)
         spatial = space_of(own.model, problem, spatial, "Kronecker")
         name = f"Kronecker({spatial.name}, {type(self.time).__name__})"
         rest, times = None if self.rest is None else self.rest_variance, jnp.asarray(own.times)
-        return SeparableMarginal(spatial, own.time, in_time, rest, times, name)
+        return SeparableMarginal(spatial, own.time, in_time, rest, times, own, noise, name)
 
 
 def in_space_and_time(noise: Noise | None, problem: Problem) -> tuple[Noise, Time]:

@@ -30,7 +30,24 @@ def floor(like: Array) -> float:
     return math.log(float(jnp.finfo(like.dtype).tiny)) / 2
 
 
-class SensorFilter(eqx.Module):
+class Energies(eqx.Module):
+    """What gives q and z of any component: two matrices in sensor space."""
+
+    @property
+    @abc.abstractmethod
+    def inverse(self) -> Square:
+        """The matrix of z: Sigma^-1."""
+
+    @abc.abstractmethod
+    def sandwich(self) -> Square:
+        """The matrix of q: Sigma^-1 S Sigma^-1."""
+
+    @abc.abstractmethod
+    def energy(self, part: Float[Array, "rank _"]) -> tuple[Array, Array]:
+        """What each column of a factor adds to q and z."""
+
+
+class SensorFilter(Energies):
     r"""What one covariance of the data asks of every component.
 
     Parameters
@@ -97,7 +114,7 @@ class SensorComponents(eqx.Module):
         """Sum of the components, each times its variance."""
 
     @abc.abstractmethod
-    def energy(self, filt: SensorFilter) -> tuple[Variances, Variances]:
+    def energy(self, filt: Energies) -> tuple[Variances, Variances]:
         """Give q and z of each."""
 
     @property
@@ -126,7 +143,7 @@ class FactorComponents(SensorComponents):
         padded = jnp.append(theta, 0.0)
         return gram(self.factor[:, :, None], padded[self.group][:, None])
 
-    def energy(self, filt: SensorFilter) -> tuple[Variances, Variances]:
+    def energy(self, filt: Energies) -> tuple[Variances, Variances]:
         """Take a few hundred columns at a time."""
         columns = self.factor.shape[1]
         width = chunk_size(columns, 1)
@@ -166,7 +183,7 @@ class MatrixComponents(SensorComponents):
         """Weighted sum."""
         return jnp.tensordot(theta, self.matrix, axes=1)
 
-    def energy(self, filt: SensorFilter) -> tuple[Variances, Variances]:
+    def energy(self, filt: Energies) -> tuple[Variances, Variances]:
         """Sums of element-wise products."""
         axes = ([1, 2], [0, 1])
         q = jnp.tensordot(self.matrix, filt.sandwich(), axes=axes)

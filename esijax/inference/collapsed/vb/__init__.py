@@ -1,0 +1,1 @@
+"""Two unknown factors, sources = maps times waves, by variational Bayes."""

@@ -1,0 +1,152 @@
+r"""Hyper-parameters of the covariance in time: a few safeguarded steps of Fisher scoring.
+
+.. math::
+   L(\theta) = \tfrac12 \sum_{kj} \left( \tau_j w_{kj} z_{kj}^2 + \log w_{kj} \right)
+               + \log p(\theta), \qquad
+   \frac{\partial L}{\partial T} = \tfrac12 \sum_k \left( \beta_k \beta_k^\top - H_k \right), \qquad
+   H_k = \mu_k (I + \mu_k T)^{-1}, \; \beta_k = (I + \mu_k T)^{-1} b_k
+
+The expected second derivative is :math:`-\tfrac12 \sum_k \operatorname{tr} H_k dT H_k dT`. A step
+that would lower L is cut to a quarter, and left out where that does not help.
+"""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float
+from numpyro import handlers
+from numpyro.infer.util import constrain_fn, log_density, unconstrain_fn
+
+from esijax._types import Scalar
+from esijax.models.marginals.marginal import medians_of
+from esijax.models.time import Time
+
+Unknowns = Float[Array, " unknowns"]
+Square = Float[Array, "times times"]
+CUTS, LONGEST = 5, 1.0  # of a step, without constraints
+
+
+class InTime(eqx.Module):
+    """T at one value of its hyper-parameters.
+
+    Parameters
+    ----------
+    free : (unknowns,)
+        Hyper-parameters without constraints.
+    value : (times,)
+        Eigenvalues.
+    vectors : (times, times)
+    log_prior : ()
+    """
+
+    free: Unknowns
+    value: Float[Array, " times"]
+    vectors: Square
+    log_prior: Scalar
+
+
+class TimeModel(eqx.Module):
+    """The covariance in time of the waves, its unknowns as one row of numbers.
+
+    Parameters
+    ----------
+    time : Time
+    times : (times,)
+        s.
+    inverse : (times, times) | None
+        Root of the stated noise in time, inverted: columns of the data are whitened by it.
+    """
+
+    time: Time
+    times: Float[Array, " times"]
+    inverse: Square | None
+
+    def _model(self) -> dict[str, Array]:
+        return self.time.hyper({})
+
+    @property
+    def _free_medians(self) -> dict[str, Array]:
+        return unconstrain_fn(self._model, (), {}, medians_of(self._model))
+
+    def start(self, sites: dict[str, Array] | None = None) -> Unknowns:
+        """Medians of the prior, or other values of the sites."""
+        if not self.time.learned:
+            return jnp.zeros(0)
+        known = medians_of(self._model)
+        known = {name: (sites or {}).get(name, value) for name, value in known.items()}
+        return ravel_pytree(unconstrain_fn(self._model, (), {}, known))[0]
+
+    def _sites(self, free: Unknowns) -> dict[str, Any]:
+        if not self.time.learned:
+            return {}
+        shapes = eqx.filter_eval_shape(lambda s: s._free_medians, self)
+        unravel = ravel_pytree(jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes))[1]
+        return constrain_fn(self._model, (), {}, unravel(free))
+
+    def hyper(self, free: Unknowns) -> dict[str, Array]:
+        """Hyper-parameters as `Time` takes them."""
+        with handlers.substitute(data=self._sites(free)):
+            return self._model()
+
+    def log_prior(self, free: Unknowns) -> Scalar:
+        """Log density of the hyper-parameters themselves (no Jacobian)."""
+        if not self.time.learned:
+            return jnp.zeros(())
+        return log_density(self._model, (), {}, self._sites(free))[0]
+
+    def dense(self, free: Unknowns) -> Square:
+        """T, as columns of the data have it."""
+        own = self.time.cov(self.hyper(free), self.times).dense()
+        return own if self.inverse is None else self.inverse @ own @ self.inverse
+
+    def at(self, free: Unknowns) -> InTime:
+        """Eigenvectors of T; rounding below zero counts as zero."""
+        value, vectors = jnp.linalg.eigh(self.dense(free))
+        return InTime(free, jnp.maximum(value, 0.0), vectors, self.log_prior(free))
+
+
+def climbed(model: TimeModel, now: InTime, strength: Any, drive: Any) -> InTime:
+    """One step of Fisher scoring, shortened until L does not fall."""
+    if not model.time.learned:
+        return now
+
+    def value(time: InTime) -> Scalar:
+        w = 1.0 / (1.0 + strength[:, None] * time.value[None])
+        z = drive @ time.vectors
+        found = 0.5 * jnp.sum(time.value[None] * w * z**2 + jnp.log(w))
+        return found + time.log_prior
+
+    step = _step(model, now, strength, drive)
+    first = value(now)
+
+    def going(state):
+        cut, _, best = state
+        return (cut < CUTS) & ~(best >= first)
+
+    def shorter(state):
+        cut, _, _ = state
+        new = model.at(now.free + step * 0.25**cut)
+        return cut + 1, new, jnp.nan_to_num(value(new), nan=-jnp.inf)
+
+    start = shorter((jnp.asarray(0), now, first))
+    _, new, best = jax.lax.while_loop(going, shorter, start)
+    return jax.tree.map(lambda a, b: jnp.where(best >= first, a, b), new, now)
+
+
+def _step(model: TimeModel, now: InTime, strength: Any, drive: Any) -> Unknowns:
+    """Gradient over expected curvature, not longer than a factor of e or so."""
+    w = 1.0 / (1.0 + strength[:, None] * now.value[None])
+    beta, limit = w * (drive @ now.vectors), strength[:, None] * w  # in the modes of T
+    change = jnp.moveaxis(jax.jacfwd(model.dense)(now.free), -1, 0)
+    change = now.vectors.T @ change @ now.vectors
+    slope = 0.5 * (beta.T @ beta - jnp.diag(jnp.sum(limit, axis=0)))
+    gradient = jnp.tensordot(change, slope, 2) + jax.grad(model.log_prior)(now.free)
+    weighted = change * (limit.T @ limit)[None]
+    curvature = 0.5 * jnp.tensordot(weighted, change, ((1, 2), (1, 2)))
+    bent = -jnp.diag(jax.hessian(model.log_prior)(now.free))
+    curvature = curvature + jnp.diag(jnp.maximum(bent, 0.0) + 1e-6)
+    step = jnp.linalg.solve(curvature, gradient)
+    return step * jnp.minimum(1.0, LONGEST / jnp.maximum(jnp.max(jnp.abs(step)), 1e-300))

@@ -1,0 +1,75 @@
+"""NUTS under covariances in time is calibrated; planted bugs are caught.
+
+Long (a thousand data sets each): run with ``-m slow``; `-s` prints the p-values.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+import pytest
+
+import esijax as ej
+
+pytestmark = [pytest.mark.slow, pytest.mark.statistical]
+KEY = jax.random.key(0)
+N = 1000
+METHOD = ej.inference.NUTS(150, 297, 1, num_maps=99)
+time = ej.models.time
+
+
+class LagOff(time.SquaredExponential):
+    """Each lag but zero is one sample too long."""
+
+    def at(self, hyper, lags):
+        return super().at(hyper, jnp.where(lags > 0, lags + 0.01, 0.0))
+
+
+class Louder(time.Autoregressive):
+    """Not of unit variance."""
+
+    def correlation(self, hyper, times):
+        return 2.0 * super().correlation(hyper, times)
+
+
+def model(kernel=time.SquaredExponential):
+    local = dist.LogNormal(0.0, 1.0)
+    patches = ej.models.Components([np.arange(2 * k, 2 * k + 2) for k in range(3)], local)
+    course = kernel(dist.LogNormal(-3.5, 0.5))
+    return ej.models.Kronecker(patches, course, rest_variance=dist.LogNormal(-1.0, 0.5))
+
+
+def noise(poles=time.Autoregressive):
+    own = ej.models.noise.Scalar(dist.LogNormal(0.0, 0.5))
+    return ej.models.noise.InTime(own, poles(1))
+
+
+@pytest.fixture(scope="module")
+def small(problem_factory):
+    return problem_factory(1, n_channels=6, n_locations=6, n_times=10)
+
+
+def check(problem, **options):
+    result = ej.metrics.sbc(
+        model(), noise(), METHOD, problem, N, key=KEY, thin=3, progress=False, **options
+    )
+    print(f"p = {result.p_value:.3g}, lowest {min(result.ks.values()):.2g}")
+    return result
+
+
+def test_nuts_is_calibrated(small):
+    result = check(small)
+    assert {"time/length", "noise/time/partial[0]", "rest/gamma[0]"} <= set(result.names)
+    assert result.passes()
+
+
+BUGS = {
+    "lag off by one": lambda: (model(LagOff), noise()),
+    "noise in time not normalised": lambda: (model(), noise(Louder)),
+    "noise taken as white": lambda: (model(), ej.models.noise.Scalar(dist.LogNormal(0.0, 0.5))),
+}
+
+
+@pytest.mark.parametrize("bug", BUGS)
+def test_planted_bugs_are_caught(small, bug):
+    assert check(small, fitted=BUGS[bug]()).p_value < 1e-6
