@@ -80,7 +80,7 @@ def test_window_means_are_those_of_the_dense_gaussian(name, fixed):
     np.testing.assert_allclose(course.std, np.sqrt(total), rtol=1e-9)
 
 
-@pytest.mark.parametrize("name", ["stated", "Kronecker"])
+@pytest.mark.parametrize("name", ["stated", pytest.param("Kronecker", marks=pytest.mark.slow)])
 def test_latency_is_that_of_draws_of_the_dense_gaussian(name, fixed):
     estimate, dense, white = case(name, fixed)
     n = 20000

@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -99,6 +100,11 @@ def score(
     problem = estimate.problem
     truth, active, centres = _checked_truth(problem, truth_sources, active, centres)
     grid, when = _grid_of_problem(problem), _when(at, problem)
+    if when is None and _goes_together(estimate):
+        raise InputError(
+            "at='mean' takes samples as independent, and in this model they go together: score "
+            "one; label(..., window=) has means of a region."
+        )
     mean = np.asarray(estimate.mean)
     truth = truth * np.asarray(estimate.scale / problem.source_unit)
     std = _spread(estimate, mean.shape)
@@ -223,6 +229,12 @@ def _when(at: Any, problem: Problem) -> int | None:
     if not -n_times <= at < n_times:
         raise InputError(f"there is no sample {at}: there are {n_times}.")
     return int(at) % n_times
+
+
+def _goes_together(estimate: Estimate) -> bool:
+    """Whether the posterior has a covariance between samples."""
+    weights = jnp.ones((1, estimate.problem.n_locations, estimate.n_orients))
+    return eqx.filter_eval_shape(lambda p: p.courses(weights), estimate.samples).root is not None
 
 
 def _spread(estimate: Estimate, shape: tuple) -> np.ndarray | None:

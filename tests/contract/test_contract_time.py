@@ -31,6 +31,12 @@ MODELS = {
     "autoregressive": lambda x: ej.models.Kronecker(
         ej.models.ARD(dist.InverseGamma(x, 0.1)), time.Autoregressive(2), rest=None
     ),
+    "basis": lambda x: ej.models.TemporalBasis(
+        ej.models.ARD(dist.InverseGamma(x, 0.1)), "dct:3", rest=None
+    ),
+    "remainder": lambda x: ej.models.TemporalBasis(
+        ej.models.Components(LABELS, dist.InverseGamma(x, 0.1)), "dct:3"
+    ),
 }
 NOISE = {
     "learned": lambda x: ej.models.noise.InTime(
@@ -49,7 +55,12 @@ DAILY = {"fixed-smooth-Evidence-learned"}
 CASES = [
     (orients, model, method, noise)
     for orients in ("fixed", "free")
-    for model, noise in (("smooth", "learned"), ("autoregressive", "White"))
+    for model, noise in (
+        ("smooth", "learned"),
+        ("autoregressive", "White"),
+        ("basis", "White"),
+        ("remainder", "learned"),
+    )
     for method in METHODS
 ]
 

@@ -23,8 +23,16 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("mixture", [False, True])
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    ("name", "mixture"),
+    [
+        pytest.param(
+            name, mixture, marks=() if (name, mixture) == ("remainder", True) else pytest.mark.slow
+        )
+        for name in CASES
+        for mixture in (False, True)
+    ],
+)
 def test_answers_come_back(name, mixture, fixed, tmp_path):
     model, noise = CASES[name]
     _, setup = prepare_inputs(fixed, model, ej.inference.NUTS(), noise=noise, key=0)

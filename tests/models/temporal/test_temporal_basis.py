@@ -78,7 +78,12 @@ def world(name, request):
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param("fixed", marks=pytest.mark.slow), "fixed+omega", "trials"]
+    "name",
+    [
+        pytest.param("fixed", marks=pytest.mark.slow),
+        "fixed+omega",
+        pytest.param("trials", marks=pytest.mark.slow),
+    ],
 )
 def test_columns_are_the_dense_gaussian(name, request):
     """Evidence, mean, variance of one member and of a mixture; noise known and learned."""
@@ -172,15 +177,29 @@ def test_both_ways_are_one_model(fixed):
     differences = (f(log[None] + step) - f(log[None] - step)) / 2e-5
     np.testing.assert_allclose(differences, slope[jnp.array([3, -1])], rtol=1e-6)
 
-    def hyper_of(log):
-        return {"gamma": jnp.exp(log[:-1]), "noise_var": jnp.exp(log[-1:])}
-
-    written = columns.evidence_hessian(hyper_of, log)
-    np.testing.assert_allclose(written, jax.hessian(value)(log), atol=1e-8 * np.abs(written).max())
     drawn = whole.simulate(jax.random.key(0))
     assert drawn.data.shape == fixed.data.shape
     left = drawn.sources - drawn.sources @ whole.time.rows.T @ whole.time.rows
     assert float(jnp.abs(left).max()) < 1e-6 * float(jnp.abs(drawn.sources).max())
+
+
+@pytest.mark.slow
+def test_second_derivatives_are_written_out(fixed):
+    """Columns of noise alone have theirs."""
+    model = ej.models.TemporalBasis(ej.models.ARD(HALF), "dct:3", rest=None)
+    _, setup = prepare_inputs(fixed, model, ej.inference.Evidence(), noise=SCALAR)
+    columns = marginal(setup)
+    log = jnp.append(jnp.log(jnp.asarray(gamma_of(fixed))), -0.3)
+
+    def hyper_of(log):
+        return {"gamma": jnp.exp(log[:-1]), "noise_var": jnp.exp(log[-1:])}
+
+    written = columns.evidence_hessian(hyper_of, log)
+    np.testing.assert_allclose(
+        written,
+        jax.hessian(lambda u: columns.log_evidence(hyper_of(u)))(log),
+        atol=1e-8 * np.abs(written).max(),
+    )
 
 
 def _answer(problem, setup, posterior):

@@ -47,6 +47,8 @@ def test_a_penalty_sees_the_coefficients(fixed):
     assert found.model == "TemporalBasis(L21, dct:3)"
     assert any("remainder" in note for note in found.notes)
     np.testing.assert_allclose(found.predicted + found.residual, fixed.recording)
+    with pytest.raises(ej.InputError, match="would leave the temporal basis"):
+        ej.inference.debias(found, "refit")
 
 
 @pytest.mark.slow
@@ -145,6 +147,8 @@ def test_linear_and_unrolled_count_the_columns_of_noise(fixed):
     found = ej.solve(fixed, half, LINEAR)
     want = half.marginal(fixed).log_evidence({"lambda2": jnp.asarray(0.5)})
     assert float(found.log_evidence) == pytest.approx(float(want), rel=1e-12)
+    with pytest.raises(ej.InputError, match="in this model they go together"):
+        ej.metrics.score(found, found.mean, np.arange(20) == 3, np.zeros((1, 3)), at="mean")
     with pytest.raises(ej.InputError, match="has no kernel"):
         found.kernel  # noqa: B018
     slope = jax.grad(lambda x: ej.solve(fixed.with_data(x), half, LINEAR).log_evidence)(
