@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from esijax._types import InputError, is_traced
-from esijax.models.noise.noise import LinearNoise, Square, variance_prior
+from esijax.models.noise.noise import LinearNoise, Noise, Square, variance_prior
+from esijax.models.noise.scalar import Scalar
 from esijax.problem import Problem, Whitener
 
 
@@ -92,6 +93,12 @@ class PerType(LinearNoise):
     def covariance(self, hyper: dict[str, Array], whitener: Whitener) -> Square:  # noqa: ARG002
         """Sum over the types."""
         return jnp.tensordot(hyper["noise_var"], jnp.asarray(self.within), 1)
+
+
+def learned_level(problem: Problem) -> Noise:
+    """A factor for each sensor type, prepared; one for all where types are unknown."""
+    kinds = problem.labels.ch_types
+    return (PerType() if kinds and "unknown" not in kinds else Scalar()).prepare(problem)
 
 
 def _onto(whitener: Whitener, chosen: Any) -> Square:

@@ -26,7 +26,7 @@ KINDS = 'an array (courses, times), "dct:16" or "svd:5" (with the number of cour
 Rows = Float[Array, "courses times"]
 
 
-class Courses(eqx.Module):
+class BasisCourses(eqx.Module):
     """Courses that sources are made of."""
 
     from_data: ClassVar[bool] = False
@@ -41,7 +41,7 @@ class Courses(eqx.Module):
         """Courses at the samples of a problem; InputError where it cannot have them."""
 
 
-class Given(Courses):
+class Given(BasisCourses):
     """An array.
 
     Parameters
@@ -66,7 +66,7 @@ class Given(Courses):
         return self.rows
 
 
-class Cosines(Courses):
+class Cosines(BasisCourses):
     """The discrete cosines of lowest frequency.
 
     Parameters
@@ -89,7 +89,7 @@ class Cosines(Courses):
         return jnp.asarray(size * np.cos(np.pi * order * at / problem.n_times))
 
 
-class Largest(Courses):
+class Largest(BasisCourses):
     """The courses that hold most of the power of the whitened data.
 
     Parameters
@@ -120,7 +120,7 @@ class Largest(Courses):
         return rows if problem.noise_time is None else rows @ problem.noise_time.root
 
 
-class Window(Courses):
+class Window(BasisCourses):
     """The samples of a window, each a course of its own.
 
     Parameters
@@ -164,7 +164,7 @@ class Spanned(Time):
         return self.rows.T @ self.rows
 
 
-def read_courses(basis: Any) -> "Courses | Waves":
+def read_courses(basis: Any) -> "BasisCourses | Waves":
     """Courses by name or as an array, checked as far as that goes without data.
 
     Raises
@@ -172,7 +172,7 @@ def read_courses(basis: Any) -> "Courses | Waves":
     InputError
         For anything else.
     """
-    if isinstance(basis, Courses | Waves):
+    if isinstance(basis, BasisCourses | Waves):
         return basis
     if isinstance(basis, str):
         kind, _, number = basis.partition(":")

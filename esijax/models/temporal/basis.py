@@ -19,7 +19,7 @@ from esijax.models.priors.linear import sparse_variances
 from esijax.models.priors.prior import Prior
 from esijax.models.source_cov import SourceCov
 from esijax.models.temporal._rows import (
-    Courses,
+    BasisCourses,
     Rows,
     Spanned,
     Window,
@@ -113,7 +113,7 @@ class TemporalBasis(Prior):
     """
 
     model: Any  # a prior, or a penalty
-    basis: Courses | Waves = eqx.field(converter=read_courses)
+    basis: BasisCourses | Waves = eqx.field(converter=read_courses)
     rest: Any = eqx.field(static=True, default="iid")
     rest_variance: HyperPrior = eqx.field(converter=_variance_of_rest, default=None)
     orthonormal: bool = eqx.field(static=True, default=True)
@@ -182,7 +182,7 @@ class TemporalBasis(Prior):
     @property
     def has_no_evidence(self) -> bool:
         """Whether the courses were made from the data."""
-        return self.from_data or (isinstance(self.basis, Courses) and self.basis.from_data)
+        return self.from_data or (isinstance(self.basis, BasisCourses) and self.basis.from_data)
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -13,7 +13,8 @@ from esijax.models._scope import drawn_under
 from esijax.models.hyperpriors import hyperprior
 from esijax.models.marginals.pooled import PooledMarginal
 from esijax.models.marginals.separable import SeparableMarginal
-from esijax.models.noise import InTime, Noise, PerType, Scalar, White
+from esijax.models.noise import InTime, Noise, PerType, White
+from esijax.models.noise.per_type import learned_level
 from esijax.models.priors.linear import sparse_variances
 from esijax.models.priors.prior import Prior
 from esijax.models.source_cov import SourceCov
@@ -173,13 +174,10 @@ def space_of(model: Prior, problem: Problem, noise: Noise, who: str) -> PooledMa
 
 def default_noise(problem: Problem) -> InTime:
     """Noise that is learned where none was given; it says how its order was chosen."""
-    kinds = problem.labels.ch_types
-    known = bool(kinds) and "unknown" not in kinds
-    spatial: Noise = PerType() if known else Scalar()
+    level = learned_level(problem)
     time, why = _default_noise_time(problem)
-    what = "a factor for each sensor type" if known else "one factor"
-    chosen = f"noise learned: {what}, {why}"
-    return InTime(spatial, time, chosen).prepare(problem)
+    what = "a factor for each sensor type" if isinstance(level, PerType) else "one factor"
+    return InTime(level, time, f"noise learned: {what}, {why}")
 
 
 def _default_noise_time(problem: Problem) -> tuple[Time, str]:

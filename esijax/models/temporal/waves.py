@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from esijax._types import InputError
-from esijax.models.noise import Noise, PerType, Scalar
+from esijax.models.noise import Noise
+from esijax.models.noise.per_type import learned_level
 from esijax.models.time import Time
 from esijax.problem import Problem
 
@@ -93,10 +94,7 @@ class Waves(eqx.Module):
 
     def default_noise(self, problem: Problem) -> Noise:
         """Noise that is learned where none was given: a factor for each sensor type."""
-        kinds = problem.labels.ch_types
-        known = bool(kinds) and "unknown" not in kinds
-        noise: Noise = PerType() if known else Scalar()
-        return noise.prepare(problem)
+        return learned_level(problem)
 
     @property
     def name(self) -> str:

@@ -24,7 +24,7 @@ from jaxtyping import Array, Float
 from esijax._types import Scalar
 from esijax.inference.collapsed.em._sensor import Variances
 from esijax.inference.collapsed.vb._maps import SpaceModel
-from esijax.inference.collapsed.vb._time import InTime
+from esijax.inference.collapsed.vb._time import TimeCarry
 from esijax.models.posteriors.waves import WaveLaw
 
 Row = Float[Array, " waves"]
@@ -46,7 +46,7 @@ def asked(power: Float[Array, "waves waves"], drive: Waves) -> Asked:
     return Asked(jnp.maximum(strength, 0.0), turn.T @ drive, turn)
 
 
-def gain_of(maps: Asked, time: InTime, scale: Scalar | float = 1.0) -> Scalar:
+def gain_of(maps: Asked, time: TimeCarry, scale: Scalar | float = 1.0) -> Scalar:
     """What the best q(Phi) adds to the bound where all maps are `scale` times as large."""
     w = 1.0 / (1.0 + scale**2 * maps.strength[:, None] * time.value[None])
     z = scale * maps.drive @ time.vectors
@@ -54,7 +54,7 @@ def gain_of(maps: Asked, time: InTime, scale: Scalar | float = 1.0) -> Scalar:
 
 
 def rescaled(
-    maps: Asked, time: InTime, theta: Variances, space: SpaceModel
+    maps: Asked, time: TimeCarry, theta: Variances, space: SpaceModel
 ) -> tuple[Asked, Variances]:
     r"""Maps c times as large, variances :math:`c^2 \gamma`, for the best c of a few.
 
@@ -77,7 +77,7 @@ def rescaled(
     return Asked(maps.strength * best**2, maps.drive * best, maps.turn), grown(log)
 
 
-class Courses(eqx.Module):
+class WaveCourses(eqx.Module):
     """q(Phi), as the maps see it.
 
     Parameters
@@ -92,7 +92,7 @@ class Courses(eqx.Module):
     divergence: Scalar
 
 
-def courses(maps: Asked, time: InTime) -> Courses:
+def courses(maps: Asked, time: TimeCarry) -> WaveCourses:
     """The best q(Phi)."""
     w = 1.0 / (1.0 + maps.strength[:, None] * time.value[None])
     z = maps.drive @ time.vectors
@@ -103,4 +103,4 @@ def courses(maps: Asked, time: InTime) -> Courses:
     level, rotation = jnp.linalg.eigh((second + second.T) / 2)
     mixing = rotation.T @ maps.turn
     law = WaveLaw(rotation.T @ mean, level, mixing, variance, time.vectors)
-    return Courses(law, divergence)
+    return WaveCourses(law, divergence)

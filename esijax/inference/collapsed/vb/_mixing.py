@@ -22,13 +22,13 @@ from esijax._types import Scalar
 from esijax.inference.collapsed.em._sensor import Variances
 from esijax.inference.collapsed.vb._courses import Asked
 from esijax.inference.collapsed.vb._maps import Maps, SpaceModel
-from esijax.inference.collapsed.vb._time import InTime
+from esijax.inference.collapsed.vb._time import TimeCarry
 
 SPEAKS = 0.03  # share of a component, or of a mode of time, from which the data speak of it
 Square = Float[Array, "waves waves"]
 
 
-def mixed(wanted: Asked, maps: Maps, time: InTime, rows: Scalar) -> Asked:
+def mixed(wanted: Asked, maps: Maps, time: TimeCarry, rows: Scalar) -> Asked:
     """What the maps ask of the waves, both mixed for the smallest divergence.
 
     `rows` is the number of rows of W that the data speak of.
@@ -57,7 +57,7 @@ def _root_of_precision(maps: Maps, rows: Scalar) -> Square:
     return jnp.linalg.cholesky(own.T @ own + jnp.diag(jnp.maximum(free, 1e-3)))
 
 
-def _power_of_waves(wanted: Asked, time: InTime) -> tuple[Square, Scalar]:
+def _power_of_waves(wanted: Asked, time: TimeCarry) -> tuple[Square, Scalar]:
     """Q, and the number of modes of time that the data speak of."""
     w = 1.0 / (1.0 + wanted.strength[:, None] * time.value[None])
     heard = (jnp.min(w, axis=0) < 1.0 - SPEAKS)[None]

@@ -8,9 +8,9 @@ from jaxtyping import Array, Float
 from esijax._ops.separable import Modes, Pair
 from esijax.inference.collapsed.em._hyperprior import log_hyperprior
 from esijax.inference.collapsed.em._sensor import Variances, sensor_components
-from esijax.inference.collapsed.vb._courses import Courses, asked, courses
+from esijax.inference.collapsed.vb._courses import WaveCourses, asked, courses
 from esijax.inference.collapsed.vb._maps import SpaceModel, maps_of
-from esijax.inference.collapsed.vb._time import InTime, TimeModel
+from esijax.inference.collapsed.vb._time import TimeCarry, TimeModel
 from esijax.inference.method import Setup
 from esijax.models._scope import within
 from esijax.models.marginals import LinearMarginal
@@ -63,7 +63,7 @@ def rest_cov(setup: Setup, variance: Any) -> Diagonal:
 
 def started(
     setup: Setup, space: SpaceModel, time: TimeModel, marginal: LinearMarginal, earlier: Any
-) -> tuple[Variances, Courses, InTime]:
+) -> tuple[Variances, WaveCourses, TimeCarry]:
     """Variances of the minimum norm solution, waves of its singular vectors, medians in time.
 
     An earlier estimate gives its own, where it has them.
@@ -93,7 +93,7 @@ def started(
 
 
 def _singular_waves(
-    space: SpaceModel, at: InTime, theta: Variances, n: int
+    space: SpaceModel, at: TimeCarry, theta: Variances, n: int
 ) -> Float[Array, "waves times"]:
     """Strongest courses of the data, filtered in space and in time, of unit power."""
     over_time = Modes(at.value, at.vectors, at.vectors, jnp.zeros(()))

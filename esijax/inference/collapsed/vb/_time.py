@@ -29,7 +29,7 @@ Square = Float[Array, "times times"]
 CUTS, LONGEST = 5, 1.0  # of a step, without constraints
 
 
-class InTime(eqx.Module):
+class TimeCarry(eqx.Module):
     """T at one value of its hyper-parameters.
 
     Parameters
@@ -102,18 +102,18 @@ class TimeModel(eqx.Module):
         own = self.time.cov(self.hyper(free), self.times).dense()
         return own if self.inverse is None else self.inverse @ own @ self.inverse
 
-    def at(self, free: Unknowns) -> InTime:
+    def at(self, free: Unknowns) -> TimeCarry:
         """Eigenvectors of T; rounding below zero counts as zero."""
         value, vectors = jnp.linalg.eigh(self.dense(free))
-        return InTime(free, jnp.maximum(value, 0.0), vectors, self.log_prior(free))
+        return TimeCarry(free, jnp.maximum(value, 0.0), vectors, self.log_prior(free))
 
 
-def climbed(model: TimeModel, now: InTime, strength: Any, drive: Any) -> InTime:
+def climbed(model: TimeModel, now: TimeCarry, strength: Any, drive: Any) -> TimeCarry:
     """One step of Fisher scoring, shortened until L does not fall."""
     if not model.time.learned:
         return now
 
-    def value(time: InTime) -> Scalar:
+    def value(time: TimeCarry) -> Scalar:
         w = 1.0 / (1.0 + strength[:, None] * time.value[None])
         z = drive @ time.vectors
         found = 0.5 * jnp.sum(time.value[None] * w * z**2 + jnp.log(w))
@@ -136,7 +136,7 @@ def climbed(model: TimeModel, now: InTime, strength: Any, drive: Any) -> InTime:
     return jax.tree.map(lambda a, b: jnp.where(best >= first, a, b), new, now)
 
 
-def _step(model: TimeModel, now: InTime, strength: Any, drive: Any) -> Unknowns:
+def _step(model: TimeModel, now: TimeCarry, strength: Any, drive: Any) -> Unknowns:
     """Gradient over expected curvature, not longer than a factor of e or so."""
     w = 1.0 / (1.0 + strength[:, None] * now.value[None])
     beta, limit = w * (drive @ now.vectors), strength[:, None] * w  # in the modes of T

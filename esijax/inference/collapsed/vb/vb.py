@@ -13,7 +13,7 @@ from esijax.estimate import RESULT, Diagnostics, Estimate
 from esijax.inference.collapsed.answers import earlier_hyper
 from esijax.inference.collapsed.em._sensor import Variances, floor
 from esijax.inference.collapsed.vb._checks import check_waves
-from esijax.inference.collapsed.vb._courses import Courses, asked, courses, rescaled
+from esijax.inference.collapsed.vb._courses import WaveCourses, asked, courses, rescaled
 from esijax.inference.collapsed.vb._maps import Maps, SpaceModel, maps_of, raised, wave_data
 from esijax.inference.collapsed.vb._mixing import mixed, rows_that_count
 from esijax.inference.collapsed.vb._model import (
@@ -23,7 +23,7 @@ from esijax.inference.collapsed.vb._model import (
     started,
     time_model,
 )
-from esijax.inference.collapsed.vb._time import InTime, TimeModel, climbed
+from esijax.inference.collapsed.vb._time import TimeCarry, TimeModel, climbed
 from esijax.inference.method import Method, Setup, State
 from esijax.models._scope import under
 from esijax.models.posteriors.waves import WavesPosterior
@@ -78,8 +78,8 @@ class VBProgress(eqx.Module):
     """Where the rounds stand: both factors, variances, covariance in time, objectives so far."""
 
     theta: Variances
-    courses: Courses
-    time: InTime
+    courses: WaveCourses
+    time: TimeCarry
     maps: Maps
     trace: Float[Array, " _"]
     count: Int[Array, ""]
@@ -273,7 +273,9 @@ class VB(Method):
         )
 
 
-def objective(space: SpaceModel, theta: Variances, new: Courses, at: InTime, maps: Maps) -> Scalar:
+def objective(
+    space: SpaceModel, theta: Variances, new: WaveCourses, at: TimeCarry, maps: Maps
+) -> Scalar:
     """The bound with q(W) at its best, and the log hyper-priors."""
     bound = maps.value - new.divergence + space.log_jacobian
     return bound + space.prior.value(theta) + at.log_prior
