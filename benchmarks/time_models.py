@@ -3,7 +3,7 @@
     taskset -c 0 uv run python benchmarks/time_models.py [n] [own|others|real]
 
 Sample subject, MEG and EEG, fixed orientation, 200 samples at 500 Hz, five patches active, -10 and
-0 dB of whitened power; hyper-parameters by evidence, variances without a prior; n data sets each.
+0 dB of whitened power; hyper-parameters by EM, variances without a prior; n data sets each.
 "own": the truth is on the 60 patches of the model. "others": it is on 200, the model has 100 and,
 or not, a remainder. Relative error of the map; coverage of 90 % bands where the map is above a
 fifth of its largest (root mean square). "real": four responses of the subject, 100 patches, their
@@ -150,7 +150,7 @@ def real():
         problem, first = ej.from_mne(evoked, forward, noise_cov, loose=0.2), None
         print(f"{condition} ({side})")
         for name, (model, noise) in given.items():
-            estimate = ej.solve(problem, model, ej.inference.Evidence(), noise=noise)
+            estimate = ej.solve(problem, model, ej.inference.EM(), noise=noise)
             size = np.linalg.norm(np.asarray(estimate.mean), axis=1)
             where, when = np.unravel_index(size.argmax(), size.shape)
             evidence = float(estimate.log_evidence)
@@ -169,7 +169,7 @@ def main(n=20, which="own"):
     """Print a line for each truth, noise, signal-to-noise ratio and model."""
     if which == "real":
         return real()
-    problem, method = problem_of(), ej.inference.Evidence()
+    problem, method = problem_of(), ej.inference.EM()
     settings = [("AR(1)", 0.0), ("evoked", 0.0), ("iid", 0.0), ("evoked", 0.6)]
     settings = settings if which == "own" else [("AR(1)", 0.0), ("evoked", 0.0)]
     for kind, coefficient in settings:

@@ -101,7 +101,7 @@ def _patches_in_time(_lambda2) -> Recipe:
 
     patches = models.Components(components=models.components.Patches(200))
     model = models.Kronecker(patches, models.time.SquaredExponential())
-    return Recipe(model, inference.Evidence())
+    return Recipe(model, inference.EM())
 
 
 def _penalty(name: str, method: str) -> Callable[[Any], Recipe]:
@@ -271,7 +271,6 @@ _ENTRIES = (
         "patches-in-time",
         "evoked courses: patches that are smooth in time, in noise that is coloured, both learned",
         _patches_in_time,
-        slow=True,
     ),
     Entry(
         "patches-NUTS",

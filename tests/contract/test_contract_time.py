@@ -45,6 +45,7 @@ NOISE = {
     "White": lambda _: ej.models.noise.White(),
 }
 METHODS = {
+    "EM": inference.EM(tol=None, max_iter=6),
     "Evidence": inference.Evidence(),
     "Laplace": inference.Laplace(num_samples=100, num_maps=6),
     "SVI": inference.SVI(steps=12, num_particles=1, num_samples=100, num_maps=6),
@@ -160,7 +161,7 @@ def test_new_numbers_compile_nothing_and_jit_and_vmap_agree(bench, case, count_t
         close(got[1][i], want.std, 1e-6)
 
 
-@pytest.mark.parametrize("case", params(("Evidence", "Laplace", "SVI"), frozenset()))
+@pytest.mark.parametrize("case", params(("EM", "Evidence", "Laplace", "SVI"), frozenset()))
 def test_gradients(bench, case):
     """With respect to data, lead field and a number of the hyper-priors."""
     orients, model, method, noise = case

@@ -8,7 +8,7 @@ from jaxtyping import Array
 
 from esijax.estimate import RESULT, Diagnostics, Estimate
 from esijax.inference.method import Setup
-from esijax.models.marginals import LinearMarginal, Marginal
+from esijax.models.marginals import Marginal
 
 
 def marginal(setup: Setup) -> Marginal:
@@ -16,8 +16,11 @@ def marginal(setup: Setup) -> Marginal:
     return setup.model.marginal(setup.problem, setup.noise)
 
 
-def linear_marginal(setup: Setup) -> LinearMarginal:
-    """The model of the hyper-parameters where `check_variances` found it linear in variances."""
+def linear_marginal(setup: Setup) -> Any:
+    """The model of the hyper-parameters where `check_variances` found it linear in variances.
+
+    A `LinearMarginal`; for EM a `SeparableMarginal` where samples go together.
+    """
     return setup.model.marginal(setup.problem, setup.noise)
 
 

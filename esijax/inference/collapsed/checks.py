@@ -11,7 +11,8 @@ from esijax.inference.collapsed._curvature import DENSE
 from esijax.inference.collapsed.answers import marginal
 from esijax.inference.method import Setup
 from esijax.models.marginals import LinearMarginal, Marginal
-from esijax.models.noise import LinearNoise, White
+from esijax.models.marginals.separable import SeparableMarginal
+from esijax.models.noise import InTime, LinearNoise, White
 from esijax.models.priors.gaussian import GaussianPrior
 from esijax.models.priors.prior import Prior
 
@@ -79,7 +80,16 @@ def check_variances(setup: Setup, method: str) -> None:
     """Take priors and noise models that are linear in independent variances."""
     verb = {"EM": "updates", "Gibbs": "draws"}[method]
     name, noise = type(setup.model).__name__, setup.noise
-    if not ask(setup, lambda m: isinstance(m, LinearMarginal)):
+    if method == "EM" and isinstance(noise, InTime):
+        noise = noise.noise
+
+    def in_space(m: Any) -> Any:
+        return m.spatial if method == "EM" and isinstance(m, SeparableMarginal) else m
+
+    def tied(m: Any) -> bool:
+        return m.distributions() is None
+
+    if not ask(setup, lambda m: isinstance(in_space(m), LinearMarginal)):
         raise InputError(
             f"{method} needs a prior of components that is linear in its variances (ARD, "
             f"Components, StudentT, GroupLaplace, Sum, your own LinearPrior), and {name} has a "
@@ -90,7 +100,7 @@ def check_variances(setup: Setup, method: str) -> None:
             f"{method} {verb} variances, and the covariance of {type(noise).__name__} is not "
             f"linear in any: use noise.Diagonal, or {other_methods(setup)}."
         )
-    if ask(setup, lambda m: isinstance(m, LinearMarginal) and m.distributions() is None):
+    if ask(setup, tied):
         raise InputError(
             f"{method} {verb} variances that are independent given the sources, and the "
             f"hyper-prior of {name} or its noise ties them together: use {other_methods(setup)}."

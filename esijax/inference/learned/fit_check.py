@@ -20,7 +20,7 @@ from jaxtyping import Array, Float
 
 from esijax._types import Scalar
 from esijax.estimate import Diagnostics
-from esijax.inference.collapsed.em._model import EMModel
+from esijax.inference.collapsed.em._pooled import PooledEMModel
 from esijax.models.marginals import LinearMarginal
 from esijax.models.networks.variances import PerLocation, mm_step
 
@@ -123,14 +123,14 @@ class FitCheck(Diagnostics):
 
 
 def fit_check(
-    target: LinearMarginal, model: EMModel, log_gamma: PerLocation, scale: Scalar
+    target: LinearMarginal, model: PooledEMModel, log_gamma: PerLocation, scale: Scalar
 ) -> FitCheck:
     """Evidence and residuals at the logarithms of the variances.
 
     Parameters
     ----------
     target : LinearMarginal
-    model : EMModel
+    model : PooledEMModel
         Of the target, with the update "mm".
     log_gamma : (locations,)
     scale : ()
@@ -145,8 +145,8 @@ def fit_check(
     predicted = jnp.sum(whitener * (left @ whitener), axis=0)
     expected = jnp.sum(whitener * (inverse @ whitener), axis=0)
     return FitCheck(
-        model.value(jnp.exp(log_gamma), first),  # a flat hyper-prior adds nothing
-        model.value(jnp.exp(more), filt),
+        model.log_density(jnp.exp(log_gamma), first),
+        model.log_density(jnp.exp(more), filt),
         scale,
         jnp.trace(left) / jnp.trace(inverse),
         predicted / jnp.where(expected > 0, expected, 1.0),

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from esijax._types import InputError
 from esijax.estimate import Estimate
 from esijax.inference.collapsed.answers import linear_marginal, point_estimate
-from esijax.inference.collapsed.em._model import EMModel, em_model
+from esijax.inference.collapsed.em._pooled import PooledEMModel, pooled_model
 from esijax.inference.learned.fit_check import fit_check
 from esijax.inference.learned.sources import check_source_prior, source_estimate
 from esijax.inference.method import Method, Setup, State
@@ -105,7 +105,7 @@ class Unrolled(Method):
         if isinstance(self.network.network, SourceNetwork):
             return source_estimate(self.network.network, setup)
         target = linear_marginal(setup)
-        model = em_model(target, "mm")
+        model = pooled_model(target, "mm")
         network = jax.tree.map(lambda w: w.astype(model.data.dtype), self.network.network)
         log_gamma = layers(network, target, model)
         check = fit_check(target, model, log_gamma, network.scale)
@@ -118,7 +118,7 @@ class Unrolled(Method):
         )
 
 
-def layers(network: VarianceNetwork, target: LinearMarginal, model: EMModel):
+def layers(network: VarianceNetwork, target: LinearMarginal, model: PooledEMModel):
     """Logarithms of the variances after the layers, from where EM would start."""
     mesh = mesh_neighbours(target.problem.geometry)
 

@@ -10,7 +10,9 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpyro.distributions as dist
 from jaxtyping import Array, Float, PRNGKeyArray
+from numpyro import handlers
 
 from esijax._ops.separable import (
     Modes,
@@ -95,7 +97,7 @@ class SeparableMarginal(Marginal):
         self.rest_sensor = sensor
         self.known_time = None
         if not (time.learned or noise_time.learned):
-            self.known_time = modes(*self._in_time({}))
+            self.known_time = modes(*self.in_time({}))
         self.few = few_columns(spatial, self.problem) if rest is None else None
 
     @property
@@ -132,8 +134,8 @@ class SeparableMarginal(Marginal):
             out |= drawn_under("rest", self.rest.sample, 1, self.sizes)
         return out
 
-    def _in_time(self, hyper: Hyper) -> tuple[Square, Square]:
-        """T and T_n."""
+    def in_time(self, hyper: Hyper) -> tuple[Square, Square]:
+        """T and T_n, as columns of the data have them."""
         own = self.time.cov(within("time", hyper), self.times).dense()
         stated = self.problem.noise_time
         if stated is not None:  # columns are whitened in time: noise of one is independent
@@ -152,7 +154,7 @@ class SeparableMarginal(Marginal):
         noise = self._noise(hyper)
         if self.rest_sensor is not None:
             noise = noise + hyper["rest/gamma"][0] * self.rest_sensor
-        return Separable(self.spatial.signal_cov(hyper), noise, *self._in_time(hyper))
+        return Separable(self.spatial.signal_cov(hyper), noise, *self.in_time(hyper))
 
     def log_evidence(self, hyper: Hyper) -> Scalar:
         """Log density of the data in their own units, the sources integrated out."""
@@ -160,7 +162,7 @@ class SeparableMarginal(Marginal):
         if self.few is not None:
             variance = self._noise(hyper)[0, 0]
             gamma = self.few.prior.gamma(hyper)
-            times = self._in_time(hyper)
+            times = self.in_time(hyper)
             return self.few.log_density(gamma, variance, *times, self.known_time) + jacobian
         p, cov = self.problem, self.cov(hyper)
         data = p.data.reshape(-1, p.rank, p.n_times)
@@ -186,7 +188,7 @@ class SeparableMarginal(Marginal):
         """Draw hyper-parameters, sources (the remainder among them) and data."""
         problem, keys = self.problem, jax.random.split(key, 4)
         hyper = seeded_hyper(self, keys[0])
-        time, noise = self._in_time(hyper)
+        time, noise = self.in_time(hyper)
         n = problem.n_times
         roots = [_root(time), jnp.linalg.cholesky(noise)]
         sources = self.spatial.prior.source_cov(hyper, problem).draw(keys[1], n) @ roots[0].T
@@ -195,6 +197,30 @@ class SeparableMarginal(Marginal):
         white = jax.random.normal(keys[3], (problem.rank, n))
         noise = jnp.linalg.cholesky(self._noise(hyper)) @ white @ roots[1].T
         return JointDraw(hyper, sources, jnp.tensordot(problem.gain, sources, axes=2) + noise)
+
+    # ------------------------------------------------------------------ variances and their names
+    def distributions(self) -> tuple[dist.Distribution, ...] | None:
+        """NumPyro distribution of each block of variances in space; None where some are tied."""
+        own = self.spatial.distributions() if isinstance(self.spatial, LinearMarginal) else None
+        if own is None or self.rest is None:
+            return own
+        more = self.rest.distributions(1, self.sizes)
+        return None if more is None else (*own, *more)
+
+    def start_variances(self, earlier: Hyper | None) -> Array:
+        """Those of components, noise and remainder where an optimiser starts."""
+        assert isinstance(self.spatial, LinearMarginal)
+        with handlers.substitute(data=self.start_sites(earlier, warm=False)):
+            hyper = self.hyper()
+        rest = [] if self.rest is None else [hyper["rest/gamma"]]
+        return jnp.concatenate([self.spatial.pack(hyper), *rest])
+
+    def unpack(self, variances: Array) -> Hyper:
+        """Hyper-parameters in space with these variances, by name."""
+        assert isinstance(self.spatial, LinearMarginal)
+        if self.rest is None:
+            return self.spatial.unpack(variances)
+        return self.spatial.unpack(variances[:-1]) | {"rest/gamma": variances[-1:]}
 
     # ------------------------------------------------------------------ where to start
     def analytic_sites(self, earlier: Hyper | None) -> Sites:

@@ -30,6 +30,7 @@ from esijax.models.temporal._rows import (
 from esijax.models.temporal.kronecker import (
     Kronecker,
     default_noise,
+    distributions_in_space,
     in_space_and_time,
     space_of,
 )
@@ -273,6 +274,10 @@ class TemporalBasis(Prior):
         if self.rest is None:
             return own
         return own | drawn_under("rest", self.rest_variance.sample, 1, sizes)
+
+    def distributions(self, sizes: dict[str, int]) -> Any:
+        """Of each block of variances in space, the remainder's last; None where some are tied."""
+        return distributions_in_space(self._prior, self.rest, self.rest_variance, sizes)
 
     def source_cov(self, hyper: dict[str, Array], problem: Problem) -> SourceCov:
         """R, the covariance in space of each coefficient."""

@@ -15,7 +15,7 @@ from esijax.models.marginals.pooled import PooledMarginal
 from esijax.models.marginals.separable import SeparableMarginal
 from esijax.models.noise import InTime, Noise, PerType, White
 from esijax.models.noise.per_type import learned_level
-from esijax.models.priors.linear import sparse_variances
+from esijax.models.priors.linear import LinearPrior, sparse_variances
 from esijax.models.priors.prior import Prior
 from esijax.models.source_cov import SourceCov
 from esijax.models.time import Autoregressive, Time
@@ -130,6 +130,10 @@ class Kronecker(Prior):
             return own
         return own | drawn_under("rest", self.rest_variance.sample, 1, sizes)
 
+    def distributions(self, sizes: dict[str, int]) -> Any:
+        """Of each block of variances in space, the remainder's last; None where some are tied."""
+        return distributions_in_space(self.model, self.rest, self.rest_variance, sizes)
+
     def source_cov(self, hyper: dict[str, Array], problem: Problem) -> SourceCov:
         """R, the covariance in space of each sample."""
         return self.model.source_cov(hyper, problem)
@@ -149,6 +153,15 @@ class Kronecker(Prior):
         return SeparableMarginal(spatial, own.time, in_time, rest, times, own, noise, name)
 
 
+def distributions_in_space(model: Prior, rest: Any, rest_variance: Any, sizes: dict[str, int]):
+    """NumPyro distribution of each block of variances; None where some are tied."""
+    own = model.distributions(sizes) if isinstance(model, LinearPrior) else None
+    if own is None or rest is None:
+        return own
+    more = rest_variance.distributions(1, sizes)
+    return None if more is None else (*own, *more)
+
+
 def in_space_and_time(noise: Noise | None, problem: Problem) -> tuple[Noise, Time]:
     """Noise of the sensors, and its covariance in time; InputError where that is stated too."""
     noise = White() if noise is None else noise
@@ -163,6 +176,11 @@ def in_space_and_time(noise: Noise | None, problem: Problem) -> tuple[Noise, Tim
 
 def space_of(model: Prior, problem: Problem, noise: Noise, who: str) -> PooledMarginal:
     """The marginal in space; InputError for a prior that is more than a covariance in space."""
+    if isinstance(getattr(model, "lambda2", None), str):
+        raise InputError(
+            f"{who} learns variances from samples that go together, and a rule for lambda2 takes "
+            "them as independent: give a number, or Components(['iid']), whose variance is learned."
+        )
     found = model.marginal(problem, noise)
     if not isinstance(found, PooledMarginal):
         raise InputError(

@@ -9,7 +9,7 @@ import pytest
 
 import esijax as ej
 from esijax.inference.collapsed.answers import marginal
-from esijax.inference.collapsed.em._model import em_model
+from esijax.inference.collapsed.em._pooled import pooled_model
 from esijax.inference.collapsed.sampling._sweep import sweep_model
 from esijax.inference.solve import prepare_inputs
 
@@ -77,7 +77,7 @@ def test_em_climbs_the_evidence_of_all_columns(fixed):
 
     want, slope = eqx.filter_jit(jax.value_and_grad(value))(log)
     for update in ("em", "mackay", "mm"):
-        point = eqx.filter_jit(em_model(target, update).at)(log)
+        point = eqx.filter_jit(pooled_model(target, update).at)(log)
         assert float(point.value) == pytest.approx(float(want), rel=1e-12)
         np.testing.assert_allclose(point.gradient, slope, atol=1e-9 * np.abs(slope).max())
         # each moves up the slope

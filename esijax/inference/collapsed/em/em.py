@@ -18,14 +18,19 @@ from esijax.inference.collapsed.answers import earlier_hyper, linear_marginal, p
 from esijax.inference.collapsed.checks import ask, check_prior, check_start, check_variances
 from esijax.inference.collapsed.em._accelerate import AndersonState, anderson_start, anderson_step
 from esijax.inference.collapsed.em._hyperprior import check_bounded
-from esijax.inference.collapsed.em._model import EMModel, Evaluation, em_model
+from esijax.inference.collapsed.em._model import EMModel, Evaluation
+from esijax.inference.collapsed.em._pooled import pooled_model
 from esijax.inference.collapsed.em._sensor import floor
+from esijax.inference.collapsed.em._separable import SeparableEMModel, separable_model
+from esijax.inference.collapsed.em._times import TimeState
 from esijax.inference.collapsed.em._update import UPDATES
 from esijax.inference.collapsed.em._zero import leap, possible_gain
 from esijax.inference.method import Method, Setup, State
-from esijax.models.noise import LinearNoise
+from esijax.models.marginals.separable import SeparableMarginal
+from esijax.models.noise import InTime, LinearNoise
 
 MEMORY = 5
+UPDATES_PER_CLIMB = 3  # of the variances, for one of the hyper-parameters in time
 
 
 class Convergence(Diagnostics):
@@ -75,6 +80,7 @@ class EMProgress(eqx.Module):
     """Where the iteration stands, its objectives so far, and whether it has converged."""
 
     anderson: AndersonState
+    times: TimeState | None
     trace: Float[Array, " _"]
     count: Int[Array, ""]
     converged: Bool[Array, ""]
@@ -103,13 +109,19 @@ class EM(Method):
     exactly: flat, Gamma, Exponential and InverseGamma in closed form, any other density by Newton's
     method in its logarithm. The noise variances follow the same rules.
 
+    Under `Kronecker` (and `TemporalBasis` with its remainder) components, noise and remainder follow
+    the same bounds, with :math:`q_k = \operatorname{tr} A_k^\top \alpha T \alpha^\top A_k / n`,
+    :math:`\alpha = \Sigma^{-1} Y`. After every third update T and T_n take a step of Fisher
+    scoring, which is taken back where it lowers the objective.
+
     Parameters
     ----------
     update : "mm" | "em" | "mackay" | "lowsnr"
     tol : float | None
         Stop when the derivatives with respect to the log variances, summed, are below `tol` times
-        half the number of data. None: take `max_iter` iterations, whatever happens; only then
-        can the answer be differentiated by grad and mapped by vmap without waste.
+        half the number of data (and a step in time would bring less than 10 `tol` nats). None:
+        take `max_iter` iterations, whatever happens; only then can the answer be differentiated
+        by grad and mapped by vmap without waste.
     max_iter : int
         Evaluations of the covariance.
     accelerate : bool | int
@@ -146,6 +158,7 @@ class EM(Method):
     accelerate: bool | int = eqx.field(static=True, default=True)
     differentiable: ClassVar[bool] = True
     learns_noise: ClassVar[bool] = True
+    takes_separable: ClassVar[bool] = True
 
     def __check_init__(self):
         if self.update not in UPDATES:
@@ -173,14 +186,20 @@ class EM(Method):
         check_variances(setup, "EM")
         check_bounded(setup.model.distributions(ask(setup, lambda m: m.sizes)))
         check_start(setup)
-        if not isinstance(setup.noise, LinearNoise):
+        noise = setup.noise.noise if isinstance(setup.noise, InTime) else setup.noise
+        if self.update == "lowsnr" and ask(setup, lambda m: isinstance(m, SeparableMarginal)):
+            raise InputError(
+                'update="lowsnr" is no maximum of the evidence, which covariances in time are '
+                'learned by: use update="mm".'
+            )
+        if not isinstance(noise, LinearNoise):
             return
         if self.update == "lowsnr":
             raise InputError(
                 'update="lowsnr" weighs sources by a noise covariance that is known: noise=None, '
                 'or update="mm".'
             )
-        check_bounded(setup.noise.distributions() or ())
+        check_bounded(noise.distributions() or ())
 
     @property
     def memory(self) -> int:
@@ -189,16 +208,17 @@ class EM(Method):
 
     def init(self, setup: Setup) -> State:
         """Start from the minimum norm solution or an earlier estimate."""
-        target = linear_marginal(setup)
-        theta = target.start_variances(earlier_hyper(setup))
-        model = em_model(target, self.update)
+        theta = linear_marginal(setup).start_variances(earlier_hyper(setup))
+        model = em_model(setup, self.update)
         point = model.at(jnp.maximum(jnp.log(theta), floor(theta)))
         trace = jnp.full(self.max_iter + 1, jnp.nan).at[0].set(point.value)
+        times = model.now if isinstance(model, SeparableEMModel) else None
         carry = EMProgress(
             anderson_start(point, self.memory),
+            times,
             trace,
             jnp.asarray(0),
-            self._converged(model, point),
+            self._converged(model, point, times),
         )
         return State(setup, carry, model)
 
@@ -212,15 +232,17 @@ class EM(Method):
         return State(state.setup, carry, model)
 
     def _iterated(self, model: EMModel, carry: EMProgress) -> EMProgress:
+        model = model.at_times(carry.times)
         now = anderson_step(model, carry.anderson)
         if self.tol is not None:  # else near-zero components would take ages to come back
             wants = possible_gain(model, now.point) > self.tol
             still = (_gradient(model, now.point) <= self.tol) & jnp.any(wants) & ~now.plain
             moved = leap(model, now.point, wants)
             now = eqx.tree_at(lambda w: w.trial, now, jnp.where(still, moved, now.trial))
+        now, times = _climbed(model, now, carry)
         trace = carry.trace.at[carry.count + 1].set(now.point.value)
-        converged = self._converged(model, now.point)
-        return EMProgress(now, trace, carry.count + 1, converged)
+        converged = self._converged(model, now.point, times)
+        return EMProgress(now, times, trace, carry.count + 1, converged)
 
     def _counted(self, model: EMModel, carry: EMProgress) -> EMProgress:
         """A known number of iterations; those beyond max_iter leave things as they are."""
@@ -245,7 +267,7 @@ class EM(Method):
         """Number of compiled steps, where the number of iterations is known."""
         if self.tol is not None:
             return None
-        model = eqx.filter_eval_shape(lambda s: em_model(linear_marginal(s), self.update), setup)
+        model = eqx.filter_eval_shape(lambda s: em_model(s, self.update), setup)
         return -(-self.max_iter // iterations_per_step(model, self.max_iter))
 
     def done(self, state: State) -> Any:
@@ -257,7 +279,7 @@ class EM(Method):
         carry, target = state.carry, linear_marginal(state.setup)
         model, point = state.fixed, carry.anderson.point
         theta = jnp.where(point.log > floor(point.log), jnp.exp(point.log), 0.0)
-        hyper = target.unpack(theta)
+        hyper = target.unpack(theta) | model.time_hyper(carry.times)
         fixed = self.tol is None
         gradient = _gradient(model, point)
         diagnostics = Convergence(carry.trace, carry.count, gradient, carry.converged, fixed)
@@ -270,20 +292,45 @@ class EM(Method):
         lost = jnp.logical_not(jnp.isfinite(carry.anderson.point.value))
         return converged | lost | (carry.count >= self.max_iter)
 
-    def _converged(self, model: EMModel, point: Evaluation):
-        """Small derivatives, and no component near zero that wants to grow."""
+    def _converged(self, model: EMModel, point: Evaluation, times: TimeState | None):
+        """Small derivatives, nothing near zero that wants to grow, nothing to gain in time."""
         tol = 1e-4 if self.tol is None else self.tol
-        return (_gradient(model, point) <= tol) & (jnp.max(possible_gain(model, point)) <= tol)
+        still = True if times is None else times.gain <= 10 * tol
+        return (
+            still & (_gradient(model, point) <= tol) & (jnp.max(possible_gain(model, point)) <= tol)
+        )
+
+
+def em_model(setup: Setup, update: str) -> EMModel:
+    """What the iteration needs of a model, computed once."""
+    target = linear_marginal(setup)
+    if isinstance(target, SeparableMarginal):
+        return separable_model(target, update, earlier_hyper(setup))
+    return pooled_model(target, update)
+
+
+def _climbed(model: EMModel, now: AndersonState, carry: EMProgress):
+    """A step of the hyper-parameters in time after some of the variances."""
+    if not model.learns_time:
+        return now, carry.times
+
+    def climb():
+        point, times = model.climb(now.point, carry.times)
+        # a plain update is not held against the point: it has to be that point's own
+        trial = jnp.where(now.plain, point.log + point.move, now.trial)
+        return eqx.tree_at(lambda s: (s.point, s.trial), now, (point, trial)), times
+
+    turn = carry.count % UPDATES_PER_CLIMB == 0
+    return jax.lax.cond(turn, climb, lambda: (now, carry.times))
 
 
 def _gradient(model: EMModel, point: Evaluation) -> Scalar:
+    """Sum of absolute derivatives, relative to half the number of data."""
     return jnp.sum(jnp.abs(point.gradient)) / (0.5 * model.n_columns * model.rank)
 
 
 def iterations_per_step(model: EMModel, max_iter: int) -> int:
     """Iterations of about a second, at some 20 GFLOP/s."""
-    columns = sum(leaf.size for leaf in jax.tree.leaves((model.source, model.noise))) / model.rank
-    cost = model.rank**2 * (4 * columns + 4 * model.rank)
-    length = int(np.clip(2e10 / cost, 5, 100))
+    length = int(np.clip(2e10 / model.operations, 5, 100))
     n_chunks = -(-max_iter // length)
     return -(-max_iter // n_chunks)

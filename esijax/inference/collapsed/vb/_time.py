@@ -15,16 +15,11 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
-from numpyro import handlers
-from numpyro.infer.util import constrain_fn, log_density, unconstrain_fn
 
 from esijax._types import Scalar
-from esijax.models.marginals.marginal import medians_of
-from esijax.models.time import Time
+from esijax.inference.collapsed._time_sites import FreeRow, TimeSites
 
-Unknowns = Float[Array, " unknowns"]
 Square = Float[Array, "times times"]
 CUTS, LONGEST = 5, 1.0  # of a step, without constraints
 
@@ -42,67 +37,32 @@ class TimeCarry(eqx.Module):
     log_prior : ()
     """
 
-    free: Unknowns
+    free: FreeRow
     value: Float[Array, " times"]
     vectors: Square
     log_prior: Scalar
 
 
-class TimeModel(eqx.Module):
+class TimeModel(TimeSites):
     """The covariance in time of the waves, its unknowns as one row of numbers.
 
     Parameters
     ----------
-    time : Time
     times : (times,)
         s.
     inverse : (times, times) | None
         Root of the stated noise in time, inverted: columns of the data are whitened by it.
     """
 
-    time: Time
     times: Float[Array, " times"]
     inverse: Square | None
 
-    def _model(self) -> dict[str, Array]:
-        return self.time.hyper({})
-
-    @property
-    def _free_medians(self) -> dict[str, Array]:
-        return unconstrain_fn(self._model, (), {}, medians_of(self._model))
-
-    def start(self, sites: dict[str, Array] | None = None) -> Unknowns:
-        """Medians of the prior, or other values of the sites."""
-        if not self.time.learned:
-            return jnp.zeros(0)
-        known = medians_of(self._model)
-        known = {name: (sites or {}).get(name, value) for name, value in known.items()}
-        return ravel_pytree(unconstrain_fn(self._model, (), {}, known))[0]
-
-    def _sites(self, free: Unknowns) -> dict[str, Any]:
-        if not self.time.learned:
-            return {}
-        shapes = eqx.filter_eval_shape(lambda s: s._free_medians, self)
-        unravel = ravel_pytree(jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes))[1]
-        return constrain_fn(self._model, (), {}, unravel(free))
-
-    def hyper(self, free: Unknowns) -> dict[str, Array]:
-        """Hyper-parameters as `Time` takes them."""
-        with handlers.substitute(data=self._sites(free)):
-            return self._model()
-
-    def log_prior(self, free: Unknowns) -> Scalar:
-        """Log density of the hyper-parameters themselves (no Jacobian)."""
-        if not self.time.learned:
-            return jnp.zeros(())
-        return log_density(self._model, (), {}, self._sites(free))[0]
-
-    def dense(self, free: Unknowns) -> Square:
+    def dense(self, free: FreeRow) -> Square:
         """T, as columns of the data have it."""
         own = self.time.cov(self.hyper(free), self.times).dense()
         return own if self.inverse is None else self.inverse @ own @ self.inverse
 
-    def at(self, free: Unknowns) -> TimeCarry:
+    def at(self, free: FreeRow) -> TimeCarry:
         """Eigenvectors of T; rounding below zero counts as zero."""
         value, vectors = jnp.linalg.eigh(self.dense(free))
         return TimeCarry(free, jnp.maximum(value, 0.0), vectors, self.log_prior(free))
@@ -136,7 +96,7 @@ def climbed(model: TimeModel, now: TimeCarry, strength: Any, drive: Any) -> Time
     return jax.tree.map(lambda a, b: jnp.where(best >= first, a, b), new, now)
 
 
-def _step(model: TimeModel, now: TimeCarry, strength: Any, drive: Any) -> Unknowns:
+def _step(model: TimeModel, now: TimeCarry, strength: Any, drive: Any) -> FreeRow:
     """Gradient over expected curvature, not longer than a factor of e or so."""
     w = 1.0 / (1.0 + strength[:, None] * now.value[None])
     beta, limit = w * (drive @ now.vectors), strength[:, None] * w  # in the modes of T
