@@ -52,6 +52,7 @@ INFERENCE = (
     "method",
     "_loops",
     "_arguments",
+    "_oversampled",
     "solve",
     "linear",
     "collapsed",

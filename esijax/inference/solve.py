@@ -13,6 +13,7 @@ from esijax.at_samples import at_samples, turned
 from esijax.estimate import RESULT, Estimate, combine_notes
 from esijax.inference._arguments import check_arguments
 from esijax.inference._loops import host_loop, traced_loop
+from esijax.inference._oversampled import oversampled
 from esijax.inference._resolve import resolved
 from esijax.inference.method import Method, Setup
 from esijax.models.noise import Noise, Robust
@@ -150,7 +151,8 @@ def finish_estimate(
     """Put the names back, refuse what is not finite, warn of what the method doubts."""
     estimate = _of_problem(problem, setup, estimate)
     assumed = setup.noise.notes if isinstance(setup.noise, Noise) else ()
-    notes = combine_notes(problem.labels.notes, assumed, estimate.notes, problem.labels.remarks)
+    own = combine_notes(estimate.notes, oversampled(setup, estimate))
+    notes = combine_notes(problem.labels.notes, assumed, own, problem.labels.remarks)
     known = estimate.diagnostics
     known = None if known is None else known.with_ch_names(problem.labels.ch_names)
     estimate = dataclasses.replace(estimate, notes=notes, diagnostics=known)

@@ -18,6 +18,7 @@ from esijax.models.penalties import Penalty, TimeFrequency
 from esijax.models.priors.linear import sparse_variances
 from esijax.models.priors.prior import Prior
 from esijax.models.source_cov import SourceCov
+from esijax.models.temporal._drawn_waves import drawn_waves
 from esijax.models.temporal._rows import (
     BasisCourses,
     Rows,
@@ -39,8 +40,8 @@ from esijax.problem import Problem
 
 FROM_DATA = "the temporal basis was made from the same data: there is no evidence"
 WAVES_TAKE_VB = (
-    "waves that are learned take inference.VB: both factors are unknown. Or give a basis, "
-    'e.g. "dct:16".'
+    "waves that are learned take inference.VB, where both factors are unknown, or SVI and NUTS, "
+    'where the waves are drawn. Or give a basis, e.g. "dct:16".'
 )
 REST_LEFT_OUT = "the remainder of the temporal basis is left out: a penalty learns no variance"
 
@@ -296,15 +297,26 @@ class TemporalBasis(Prior):
 
     def marginal(self, problem: Problem, noise: Noise | None = None) -> SeparableMarginal:
         """Integrate the sources out of signal, remainder and noise."""
-        if self.learned:
-            raise InputError(WAVES_TAKE_VB)
         own = self.prepare(problem)
         spatial, in_time = in_space_and_time(noise, problem)
+        if isinstance(own.basis, Waves):
+            return own._with_drawn_waves(own.basis, problem, spatial, in_time, noise)
         spatial = space_of(own._prior, own.columns(problem), spatial, "TemporalBasis")
         rest = None if self.rest is None else self.rest_variance
         span, times = Spanned(jnp.asarray(own.span)), jnp.asarray(own.times)
         noise, name = White() if noise is None else noise, self.called(spatial.name)
         return SeparableMarginal(spatial, span, in_time, rest, times, own, noise, name, problem)
+
+    def _with_drawn_waves(
+        self, waves: Waves, problem: Problem, spatial: Noise, time: Any, noise: Any
+    ):
+        """The marginal with the maps integrated out, the waves among the hyper-parameters."""
+        found = space_of(self._prior, problem, spatial, "TemporalBasis")
+        assert waves.times is not None
+        drawn = drawn_waves(waves.time, waves.k, waves.times, problem)
+        rest = None if self.rest is None else self.rest_variance
+        noise, name = White() if noise is None else noise, self.called(found.name)
+        return SeparableMarginal(found, drawn, time, rest, waves.times, self, noise, name)
 
     def called(self, model: str) -> str:
         """Name in estimates."""

@@ -28,6 +28,7 @@ from esijax.inference.collapsed.em._zero import leap, possible_gain
 from esijax.inference.method import Method, Setup, State
 from esijax.models.marginals.separable import SeparableMarginal
 from esijax.models.noise import InTime, LinearNoise
+from esijax.models.temporal import TemporalBasis
 
 MEMORY = 5
 UPDATES_PER_CLIMB = 3  # of the variances, for one of the hyper-parameters in time
@@ -109,9 +110,9 @@ class EM(Method):
     exactly: flat, Gamma, Exponential and InverseGamma in closed form, any other density by Newton's
     method in its logarithm. The noise variances follow the same rules.
 
-    Under `Kronecker` (and `TemporalBasis` with its remainder) components, noise and remainder follow
-    the same bounds, with :math:`q_k = \operatorname{tr} A_k^\top \alpha T \alpha^\top A_k / n`,
-    :math:`\alpha = \Sigma^{-1} Y`. After every third update T and T_n take a step of Fisher
+    Under `Kronecker` (and `TemporalBasis` with its remainder) components, noise and remainder
+    follow the same bounds, :math:`n q_k = \operatorname{tr} A_k^\top \alpha T \alpha^\top A_k`
+    with :math:`\alpha = \Sigma^{-1} Y`. After every third update T and T_n take a step of Fisher
     scoring, which is taken back where it lowers the objective.
 
     Parameters
@@ -183,6 +184,8 @@ class EM(Method):
     def check(self, setup: Setup) -> None:
         """Refuse priors, noise and densities that have no update."""
         check_prior(setup, "EM")
+        if isinstance(setup.model, TemporalBasis) and setup.model.learned:
+            raise InputError(setup.model.refusal("EM"))
         check_variances(setup, "EM")
         check_bounded(setup.model.distributions(ask(setup, lambda m: m.sizes)))
         check_start(setup)
