@@ -128,6 +128,18 @@ def scores(estimate, truth):
     return np.linalg.norm(mean - truth) / np.linalg.norm(truth), single, means
 
 
+def peak_of(estimate, side, window=(0.06, 0.16)):
+    """Where the response is strongest on its side of the head, and when: 90 % interval."""
+    problem, around = estimate.problem, np.asarray(estimate.problem.geometry.positions)
+    inside = (problem.times >= window[0]) & (problem.times <= window[1])
+    size = np.linalg.norm(np.asarray(estimate.mean), axis=1)[:, inside].max(axis=1)
+    size = np.where((around[:, 0] < 0) == (side == "left"), size, 0.0)
+    middle = around[size.argmax()]
+    when = estimate.latency(np.array([size.argmax()]), window)
+    ms = [round(1e3 * float(x)) for x in (when.median, when.lower, when.upper)]
+    return f"{side}: ({', '.join(f'{1e3 * x:.0f}' for x in middle)}) mm, {ms[0]} ms {ms[1:]}"
+
+
 SIDES = {"Right Auditory": "left", "Left Auditory": "right"}
 SIDES |= {"Right visual": "left", "Left visual": "right"}
 
@@ -160,7 +172,7 @@ def real():
                 f"  {name}: {evidence - first:+.0f} nats, strongest at x = "
                 f"{1e3 * problem.geometry.positions[where, 0]:.0f} mm, "
                 f"{1e3 * problem.times[when]:.0f} ms; length {hyper.get('time/length')}, "
-                f"partial {hyper.get('noise/time/partial')}",
+                f"partial {hyper.get('noise/time/partial')}; {peak_of(estimate, side)}",
                 flush=True,
             )
 
