@@ -289,7 +289,7 @@ def test_what_has_no_update_is_refused(problem):
         warnings.simplefilter("ignore", ej.EsijaxWarning)
         refused(problem, waves(), "not linear", noise=ej.models.noise.LowRank(1))
     with pytest.raises(ej.InputError, match=r"inference\.VB"):
-        ej.solve(problem, waves(), ej.inference.Evidence(), noise=ej.models.noise.White())
+        ej.solve(problem, waves(), ej.inference.EM(), noise=ej.models.noise.White())
     for bad in ({"tol": 0.0}, {"max_iter": 0}, {"updates": 0}):
         with pytest.raises(ej.InputError, match=next(iter(bad))):
             VB(**bad)

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from esijax._ops.safe import safe_sqrt
 from esijax._ops.separable import Modes, Pair, modes
 from esijax._types import Scalar, Square
 from esijax.inference.collapsed.em._hyperprior import log_hyperprior
@@ -141,7 +142,7 @@ class SeparableEMModel(EMModel):
 
         def seen(weights):
             """By components with these variances of the modes of time."""
-            data = jnp.moveaxis(u * jnp.sqrt(weights), 0, 1).reshape(len(w), -1)
+            data = jnp.moveaxis(u * safe_sqrt(weights), 0, 1).reshape(len(w), -1)
             limit = self.n_trials * (w @ weights)
             return ModeEnergies(space.inverse.T, limit / n, data / jnp.sqrt(n))
 
