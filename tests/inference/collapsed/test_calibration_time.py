@@ -111,10 +111,25 @@ BUGS = {
     "lag off by one": lambda: (model(LagOff), noise()),
     "noise in time not normalised": lambda: (model(), noise(Louder)),
     "noise taken as white": lambda: (model(), SCALAR),
-    "Jacobian of the poles missing": lambda: (model(), noise(WithoutJacobian)),
 }
 
 
 @pytest.mark.parametrize("bug", BUGS)
 def test_planted_bugs_are_caught(small, bug):
     assert check(small, fitted=BUGS[bug]()).p_value < 1e-6
+
+
+def test_poles_without_their_jacobian_are_caught(problem_factory):
+    """Few data and poles that are mostly positive, so that the shift is in one direction."""
+    tiny = problem_factory(1, n_channels=2, n_locations=2, n_times=4)
+    within = dist.transforms.AffineTransform(-1.0, 2.0, domain=dist.constraints.unit_interval)
+    law = dist.TransformedDistribution(dist.Beta(4.0, 1.5), within)
+    patch = ej.models.Components([np.arange(2)], dist.LogNormal(0.0, 0.5))
+    given = ej.models.Kronecker(patch, time.SquaredExponential(0.02), rest=None)
+
+    def poles(kind):
+        return ej.models.noise.InTime(ej.models.noise.White(), kind(1, law))
+
+    assert check(tiny, given, poles(time.Autoregressive)).passes()
+    fitted = given, poles(WithoutJacobian)
+    assert check(tiny, given, poles(time.Autoregressive), fitted=fitted).p_value < 1e-6
