@@ -121,8 +121,8 @@ def test_planted_bugs_are_caught(small, bug):
 
 def test_poles_without_their_jacobian_are_caught():
     """Few data and poles that are mostly positive, so that the shift is in one direction."""
-    gain = np.random.default_rng(4).standard_normal((2, 2))
-    tiny = ej.from_arrays(gain, np.zeros((2, 4)), noise_cov=1.0, sfreq=100.0)
+    gain, data = np.split(np.random.default_rng(4).standard_normal((2, 6)), [2], axis=1)
+    tiny = ej.from_arrays(gain, data, noise_cov=1.0, sfreq=100.0)
     within = dist.transforms.AffineTransform(-1.0, 2.0, domain=dist.constraints.unit_interval)
     law = dist.TransformedDistribution(dist.Beta(4.0, 1.5), within)
     patch = ej.models.Components([np.arange(2)], dist.LogNormal(0.0, 0.5))
