@@ -14,7 +14,7 @@ import numpyro.distributions as dist
 import pytest
 
 import esijax as ej
-from esijax.io import _well_formed, files
+from esijax.io import _encoding, _well_formed, files
 from esijax.models.posteriors.gaussian import GaussianPosterior
 from esijax.models.source_cov import BlockDiagonal, Diagonal, GraphSmooth
 
