@@ -174,11 +174,13 @@ def check_demo(folder, out, methods, largest_error):
     assert "Methods compared with the truth" in (folder / "report.html").read_text("utf-8")
     stems = [m.lower().replace(", ", "-").replace(" ", "-") for m in methods]
     pictures = ["dspm.png", "eloreta.png", "data.png", "courses.png", "report.html", "demo.log"]
+    (problem,) = (p.name for p in folder.glob("problem-*.npz"))
     assert sorted(p.name for p in folder.iterdir()) == sorted(
-        [f"{s}.npz" for s in stems] + pictures
+        [f"{s}.npz" for s in stems] + [problem, *pictures]
     )
     loaded = ej.load(folder / "eloreta.npz")
     assert np.isfinite(np.asarray(loaded.mean)).all()
+    assert ej.io.shared_problem(loaded, folder) in folder.iterdir()
     assert loaded.problem.labels.comment == "simulated auditory response"
 
 

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from esijax._ops import data_law
-from esijax._ops.separable import Modes
 from esijax.at_samples import AtSamples, at_samples
 from esijax.estimate import Estimate
 from esijax.models.marginals import Marginal, PooledMarginal
@@ -39,11 +38,10 @@ class InTime(eqx.Module):
         if self.rows is None and self.stated is None:
             return data_law.Independent(cov, noise)
         modes = None if self.rows is None else data_law.spanned(self.rows)
-        modes = modes if self.stated is None else self.at_samples(modes)
-        return data_law.together(cov - noise, noise, modes)
+        return data_law.together(cov - noise, noise, self.at_samples(modes))
 
-    def at_samples(self, modes: Modes | None) -> Modes:
-        """Modes in time of the samples, from those of columns that are whitened in time."""
+    def at_samples(self, modes: Any) -> Any:
+        """Modes in time of the samples, from those of columns (None: independent ones)."""
         if self.stated is None:
             return modes
         known = self.stated
@@ -71,7 +69,7 @@ def marginal_of(estimate: Estimate) -> Marginal | None:
     return columns.prior.marginal(columns.problem, columns.noise)
 
 
-def law_at(marginal: Marginal, in_time: InTime, hyper: dict[str, Array]) -> data_law.DataLaw:
+def law_at(marginal: Any, in_time: InTime, hyper: dict[str, Array]) -> data_law.DataLaw:
     """Of one draw of the hyper-parameters."""
     if isinstance(marginal, SeparableMarginal):
         cov, noise = marginal.cov(hyper), marginal.spatial.noise_cov(hyper)

@@ -1,11 +1,14 @@
 """log_likelihood of estimates against dense covariances of channels x times, in V."""
 
+import jax
 import numpy as np
+import numpyro.distributions as dist
 import pytest
 from scipy.stats import multivariate_normal
 
 import esijax as ej
 from esijax.models import time
+from esijax.models.posteriors.drawn import DrawnPosterior
 
 TIMES = 6
 
@@ -114,6 +117,35 @@ def found_attrs(estimate, by):
     return ej.to_arviz(estimate, n=2, groups="log_likelihood", by=by)["log_likelihood"].attrs[
         "pointwise"
     ]
+
+
+@pytest.mark.parametrize("noise_time", [None, OMEGA], ids=["white", "stated"])
+def test_drawn_covariances_in_time(noise_time):
+    """A signal, a remainder and noise with covariances in time, at draws of the prior."""
+    problem = make().with_noise_time(noise_time)
+    model = ej.models.Kronecker(
+        ej.models.ARD(dist.LogNormal(0.0, 1.0)), time.SquaredExponential(0.03)
+    ).prepare(problem)
+    noise = ej.models.noise.Scalar().prepare(problem)
+    marginal = model.marginal(problem, noise)
+    keys = jax.random.split(jax.random.key(0), 3)
+    hyper = jax.vmap(lambda key: marginal.simulate(key).hyper)(keys)
+    maps = jax.numpy.zeros((problem.n_locations, 1, TIMES))  # not asked for here
+    posterior = DrawnPosterior(problem, model, noise, hyper, maps, maps)
+    estimate = ej.estimate.Estimate(problem, posterior, hyper=hyper, method="NUTS")
+    found = {by: ej.to_arviz(estimate, by=by, groups="log_likelihood") for by in ("time", "trial")}
+    found = {by: tree["log_likelihood"]["data"].values[0] for by, tree in found.items()}
+    root = np.eye(TIMES) if noise_time is None else np.asarray(problem.noise_time.root)
+    colorer = np.asarray(problem.whitener.colorer)
+    for draw in range(3):
+        one = {name: value[draw] for name, value in hyper.items()}
+        want = float(marginal.log_evidence(one))
+        assert found["trial"][draw].item() == pytest.approx(want, rel=1e-9)
+        known = [np.asarray(part) for part in marginal.cov(one)]
+        signal, own = (colorer @ part @ colorer.T for part in known[:2])
+        in_time, noise_in_time = (root @ part @ root for part in known[2:])
+        cov = np.kron(signal, in_time) + np.kron(own, noise_in_time)
+        np.testing.assert_allclose(found["time"][draw], conditional(problem, cov), rtol=1e-8)
 
 
 @pytest.mark.slow
