@@ -172,7 +172,7 @@ def test_a_run_that_broke_off_is_begun_again(esijax, line, light, tmp_path, monk
     from esijax.app import localize as _localize
 
     good = _localize.report
-    monkeypatch.setattr(_localize, "report", lambda *_: (_ for _ in ()).throw(MemoryError))
+    monkeypatch.setattr(_localize, "report", lambda *_, **__: (_ for _ in ()).throw(MemoryError))
     code, _, err = esijax(*line, "--out", tmp_path)
     assert code == 2
     assert err == "esijax: MemoryError: no message (--debug shows where it comes from)\n"

@@ -159,3 +159,22 @@ def test_learned_covariances_in_time():
         float(estimate.log_evidence)
     )
     assert found["posterior_predictive"]["data"].shape == (1, 2, 4, TIMES)
+
+
+def test_measured_data(evoked, forward, noise_cov):
+    """In T and V, projected: samples add up to the evidence; predictions are of the channels."""
+    some = evoked.copy().pick(["eeg", "mag"], exclude=())
+    problem = ej.from_mne(some, forward, noise_cov)
+    estimate = ej.solve(problem, ej.models.MinimumNorm(), ej.inference.Linear())
+    tree = ej.to_arviz(estimate, n=4, groups=("log_likelihood", "posterior_predictive"))
+    density = tree["log_likelihood"]["data"]
+    np.testing.assert_allclose(density["time"], evoked.times)
+    assert float(density[0, 0].sum()) == pytest.approx(float(estimate.log_evidence), rel=1e-9)
+    spread = np.sqrt(np.sum(np.asarray(problem.whitener.colorer) ** 2, axis=1))
+    predicted, again = np.asarray(estimate.predicted), tree["posterior_predictive"]
+    for kind in ("mag", "eeg"):
+        at = [i for i, k in enumerate(problem.labels.ch_types) if k == kind]
+        names = [problem.labels.ch_names[i] for i in at]
+        assert list(again[f"{kind}_channel"].values) == names
+        left = (again[kind].values - predicted[at]) / spread[at, None]
+        assert 0.95 < left.std() < 1.05 * np.sqrt(2)  # noise, and of the fit at most as much
