@@ -94,15 +94,23 @@ def to_arviz(
 
     Examples
     --------
-    >>> import arviz as az, numpy as np, esijax as ej
+    >>> import numpy as np, esijax as ej
     >>> gain = np.random.default_rng(0).standard_normal((8, 12))
     >>> problem = ej.from_arrays(gain, gain[:, :3], noise_cov=0.1)
     >>> estimate = ej.solve(problem, ej.models.MinimumNorm(), ej.inference.Linear())
-    >>> tree = ej.to_arviz(estimate, n=50, at=([2, 5], None))
+    >>> groups = ("posterior", "log_likelihood")
+    >>> tree = ej.to_arviz(estimate, n=50, at=([2, 5], None), groups=groups)
     >>> tree["posterior"]["source"].dims
     ('chain', 'draw', 'location', 'orient', 'time')
     >>> tree["log_likelihood"]["data"].shape
     (1, 50, 3)
+
+    Of a sampler's estimate:
+
+    >>> import arviz as az
+    >>> az.loo(ej.to_arviz(sampled))  # doctest: +SKIP
+    >>> az.plot_ppc_dist(ej.to_arviz(sampled, groups=["posterior_predictive", "observed_data"]))
+    ... # doctest: +SKIP
     """
     if isinstance(estimate, Calibration):
         return _of_calibration(estimate)

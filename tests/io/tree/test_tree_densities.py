@@ -161,6 +161,7 @@ def test_learned_covariances_in_time():
     assert found["posterior_predictive"]["data"].shape == (1, 2, 4, TIMES)
 
 
+@pytest.mark.slow
 def test_measured_data(evoked, forward, noise_cov):
     """In T and V, projected: samples add up to the evidence; predictions are of the channels."""
     some = evoked.copy().pick(["eeg", "mag"], exclude=())
