@@ -59,6 +59,7 @@ LONG = {  # headings where there is room
     "active": "active in 90 % interval",
     "inactive": "inactive in 90 % interval",
 }
+PICTURES = {"Data": "data", "Time courses at the peaks": "courses", "Source maps": "eloreta"}
 DEMO_METHODS: dict[str, Callable[[], Recipe]] = {
     entry.variant(lambda2): functools.partial(entry.make, lambda2)
     for entry in ENTRIES.values()
@@ -213,7 +214,8 @@ def run_demo(
     table : list of dict
         A row per method.
     """
-    writes = (*(f"{_slug(name)}.npz" for name in DEMO_METHODS), "*.png", "report.html", "demo.log")
+    writes = (*(f"{_slug(name)}.npz" for name in DEMO_METHODS), "problem-*.npz", "*.png")
+    writes = (*writes, "report.html", "demo.log")
     place = claimed(out, "demo", {"seed": seed}, writes, overwrite)
     report_progress("building the template head and simulating")
     evoked, noise_cov, head, truth = simulated(seed)
@@ -224,13 +226,11 @@ def run_demo(
         report_progress(f"reconstructed with {name}")
         table.append(scores(name, estimate, truth, seconds))
         kept[name] = place.stamped(estimate)
-        files.append(io.save(kept[name], out / f"{_slug(name)}.npz"))
-    for name in ("dSPM", "eLORETA"):
-        report_progress(f"drawing {name}")
-        files.append(place.picture(figures.plot_map(kept[name]), _slug(name)))
-    for stem, draw in (("data", figures.plot_data), ("courses", figures.plot_courses)):
-        files.append(place.picture(draw(kept["eLORETA"]), stem))
-    report_progress("writing the report")
+        files.append(io.save(kept[name], out / f"{_slug(name)}.npz", share_problem=True))
+    files.append(io.shared_problem(kept["eLORETA"], out))
+    report_progress("drawing dSPM")
+    files.append(place.picture(figures.plot_map(kept["dSPM"]), _slug("dSPM")))
+    report_progress("drawing eLORETA and writing the report")
     page = report(
         kept["eLORETA"],
         out / "report.html",
@@ -240,6 +240,7 @@ def run_demo(
                 {LONG.get(key, key): value for key, value in row.items()} for row in table
             ]
         },
+        keep=place.kept(PICTURES, files),
     )
     place.finish([*files, page])
     return table

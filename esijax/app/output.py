@@ -10,9 +10,10 @@ import json
 import shlex
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from esijax import __version__
 from esijax._files import replacing
@@ -86,6 +87,15 @@ class Output:
             figure.savefig(path, dpi=110, metadata=about)
         plt.close(figure)
         return self.folder / f"{stem}.png"
+
+    def kept(self, stems: Mapping[str, str], files: list[Path]) -> Callable[[str, Any], None]:
+        """For ``report(keep=...)``: pictures of these headings as files too, drawn once."""
+
+        def keep(heading: str, figure: Any) -> None:
+            if heading in stems:
+                files.append(self.picture(figure, stems[heading]))
+
+        return keep
 
     def begin(self) -> None:
         """Make the folder and say in its log whose it is: what follows may be cut short."""

@@ -7,13 +7,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from esijax.io.files import load, save
+    from esijax.io.files import load, save, shared_problem
     from esijax.io.head_in import head_model
     from esijax.io.leadfields import leadfield, to_forward
     from esijax.io.matlab_leadfields import read_leadfield
     from esijax.io.measured.geometry import geometry
     from esijax.io.mne_in import from_mne
-    from esijax.io.mne_out import to_arviz, to_mne, write_stc
+    from esijax.io.mne_out import to_mne, write_stc
     from esijax.io.noise_time_in import noise_time
     from esijax.io.readers import read_evoked, read_forward, read_noise_cov
     from esijax.io.sensors_in import sensors
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         with_conductivity,
     )
     from esijax.io.template_head import Template, template
+    from esijax.io.tree.tree import to_arviz
 
 __all__ = [
     "Template",
@@ -41,6 +42,7 @@ __all__ = [
     "read_noise_cov",
     "save",
     "sensors",
+    "shared_problem",
     "simulation_head",
     "template",
     "to_arviz",
@@ -67,9 +69,10 @@ _HOME = {
     "read_noise_cov": "readers",
     "save": "files",
     "sensors": "sensors_in",
+    "shared_problem": "files",
     "simulation_head": "simulated",
     "template": "template_head",
-    "to_arviz": "mne_out",
+    "to_arviz": "tree.tree",
     "to_evoked": "simulated",
     "to_forward": "leadfields",
     "to_mne": "mne_out",

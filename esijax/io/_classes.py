@@ -43,6 +43,7 @@ HOMES = {
     "AtSamples": "esijax.at_samples",
     "WavesPosterior": "esijax.models.posteriors.waves",
     "WaveLaw": "esijax.models.posteriors.waves",
+    "DrawnWaves": "esijax.models.temporal._drawn_waves",
     # diagnostics
     "Convergence": "esijax.inference.collapsed.em.em",
     "Ascent": "esijax.inference.collapsed.vb.vb",

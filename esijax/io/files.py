@@ -1,8 +1,10 @@
 """Estimates on disk: one npz file, no pickle, checksum over every byte, replaced atomically.
 
-The file is a plain npz (`numpy.load` opens it): the arrays, and ``header``, a JSON text that says
-which esijax object each belongs to (classes by their names in `_classes`). The zip comment holds
-the format version and the SHA-256 of all that stands before it.
+The file is a plain compressed npz (`numpy.load` opens it): the arrays, each content once, and
+``header``, a JSON text that says which esijax object each belongs to (classes by their names in
+`_classes`). The zip comment holds the format version and the SHA-256 of all that stands before it.
+
+Format 1 holds all of an estimate. Format 2 names the file beside it that holds the problem.
 """
 
 import dataclasses
@@ -15,26 +17,26 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-import numpyro.distributions as dist
 
 from esijax._files import read_whole, replacing
 from esijax._ops.memory import limit_bytes
 from esijax._types import InputError
-from esijax.estimate import RESULT, Estimate
+from esijax.estimate import Estimate
 from esijax.io import _well_formed
-from esijax.io._classes import class_named, fill_defaults, stored_name
-from esijax.models._in_order import InOrder
-from esijax.models.hyperpriors import as_arrays
+from esijax.io._classes import stored_name
+from esijax.io._encoding import SHARED, Arrays, Stored, content_digest, decode, digest_of, encode
+from esijax.problem import Problem
 
 FORMAT = 1
-_MARK = b"esijax format=%d sha256=" % FORMAT
+SHARING = 2
+_MARKS = {n: b"esijax format=%d sha256=" % n for n in (FORMAT, SHARING)}
+_MARK = _MARKS[FORMAT]
 _DIGEST = 64
+_NAMED = re.compile(r"problem-[0-9a-f]{16}\.npz")
 
 
-def save(estimate: Estimate, path) -> Path:
+def save(estimate: Estimate, path, *, share_problem: bool = False) -> Path:
     """Write an estimate to one file.
 
     Parameters
@@ -43,6 +45,10 @@ def save(estimate: Estimate, path) -> Path:
     path : path
         The suffix is yours; ``.npz`` tells what it is. An existing file is replaced only when
         the new one is complete on disk.
+    share_problem : bool
+        Whether the problem goes to a file of its own in the same folder,
+        ``problem-<digest>.npz``, which all estimates of that problem share: the lead field is
+        most of a file. Such files move together.
 
     Returns
     -------
@@ -63,17 +69,38 @@ def save(estimate: Estimate, path) -> Path:
         raise TypeError(f"estimate must be an esijax Estimate, got {type(estimate).__name__}.")
     path = Path(path)
     _well_formed.check_well_formed(estimate)  # what `load` would refuse is not written
-    arrays: dict[str, np.ndarray] = {}
-    header = json.dumps(_encode(estimate, arrays))
-    buffer = io.BytesIO()
-    arrays["header"] = np.frombuffer(header.encode(), dtype=np.uint8)
-    np.savez(buffer, allow_pickle=False, **arrays)
-    with zipfile.ZipFile(buffer, "a") as z:
-        z.comment = _MARK + b"0" * _DIGEST
-    body = buffer.getvalue()[:-_DIGEST]
-    with replacing(path) as temporary:
-        temporary.write_bytes(body + hashlib.sha256(body).hexdigest().encode())
+    if not share_problem:
+        arrays = Arrays()
+        _write(path, encode(estimate, arrays), arrays.by_name, FORMAT)
+        return path
+    file, tree, of_problem = _as_shared(estimate, path.parent)
+    arrays = Arrays({digest_of(a): _of_problem(n) for n, a in of_problem.items()})
+    fields = {
+        f.name: encode(getattr(estimate, f.name), arrays)
+        for f in dataclasses.fields(estimate)
+        if f.name != "problem"
+    }
+    fields["problem"] = {"shared": file.name, "digest": content_digest(tree, of_problem)}
+    header = {"class": stored_name(Estimate), "fields": fields}
+    if not _is_whole(file):
+        _write(file, tree, of_problem, FORMAT)
+    _write(path, header, arrays.by_name, SHARING)
     return path
+
+
+def shared_problem(estimate: Estimate, folder) -> Path:
+    """Path of the file that ``save(..., share_problem=True)`` keeps the problem in.
+
+    Parameters
+    ----------
+    estimate : Estimate
+    folder : path
+
+    Returns
+    -------
+    path : Path
+    """
+    return _as_shared(estimate, Path(folder))[0]
 
 
 def load(path) -> Estimate:
@@ -82,6 +109,7 @@ def load(path) -> Estimate:
     Parameters
     ----------
     path : path
+        Where it shares its problem, the file of that lies in the same folder.
 
     Returns
     -------
@@ -91,23 +119,20 @@ def load(path) -> Estimate:
     ------
     InputError
         If the file is missing, truncated, altered by a single bit, or not one of ours; if what
-        it holds is of wrong types or shapes, not finite, or larger than the memory.
+        it holds is of wrong types or shapes, not finite, or larger than the memory; if the file
+        of its problem is missing, which is then named.
     """
     path = Path(path)
-    content = read_whole(path, limit_bytes())
-    body, digest = content[:-_DIGEST], content[-_DIGEST:]
-    if not body.endswith(_MARK):
-        known = re.search(rb"esijax format=\d+ sha256=\Z", body)
-        hint = "written by another version of esijax" if known else "truncated, or no esijax file"
-        raise InputError(f"{path}: {hint}.")
-    if hashlib.sha256(body).hexdigest().encode() != digest:
-        raise InputError(f"{path}: the checksum does not match; the file is corrupt.")
+    arrays, version = _read(path)
     try:
-        estimate = _parse(content, path)
-    except InputError:
-        raise
+        estimate = _decoded(arrays, path, version)
+    except InputError as error:
+        told = str(error)
+        raise InputError(told if str(path) in told else f"{path}: {told}") from error
     except Exception as error:  # a valid checksum over something else than we write
-        raise InputError(f"{path}: not laid out as an esijax file ({error!r:.80}).") from error
+        raise _foreign(path, error) from error
+    if isinstance(estimate, Problem):
+        raise InputError(f"{path}: holds no estimate, but the problem of those beside it.")
     if not isinstance(estimate, Estimate):
         raise InputError(f"{path}: holds no estimate.")
     try:
@@ -118,19 +143,62 @@ def load(path) -> Estimate:
     return estimate
 
 
-def _parse(content: bytes, path: Path) -> Any:
-    with zipfile.ZipFile(io.BytesIO(content)) as z:
-        _refuse_bombs(z, path)
-        arrays = {
-            info.filename.removesuffix(".npy"): np.lib.format.read_array(
-                io.BytesIO(z.read(info)), allow_pickle=False
-            )
-            for info in z.infolist()
-        }
+# ------------------------------------------------------------------ the file
+def _write(path: Path, tree: Any, arrays: dict[str, np.ndarray], version: int) -> None:
+    """Write one npz; deflated at the usual level, which costs what the fastest one does."""
+    buffer = io.BytesIO()
+    header = np.frombuffer(json.dumps(tree).encode(), dtype=np.uint8)
+    np.savez_compressed(buffer, allow_pickle=False, **arrays, header=header)
+    with zipfile.ZipFile(buffer, "a") as z:
+        z.comment = _MARKS[version] + b"0" * _DIGEST
+    body = buffer.getvalue()[:-_DIGEST]
+    with replacing(path) as temporary:
+        temporary.write_bytes(body + hashlib.sha256(body).hexdigest().encode())
+
+
+def _checked(path: Path) -> tuple[bytes, int]:
+    """Content of a file whose checksum is right, and the version of its format."""
+    content = read_whole(path, limit_bytes())
+    body, digest = content[:-_DIGEST], content[-_DIGEST:]
+    version = next((n for n, mark in _MARKS.items() if body.endswith(mark)), None)
+    if version is None:
+        known = re.search(rb"esijax format=\d+ sha256=\Z", body)
+        hint = "written by another version of esijax" if known else "truncated, or no esijax file"
+        raise InputError(f"{path}: {hint}.")
+    if hashlib.sha256(body).hexdigest().encode() != digest:
+        raise InputError(f"{path}: the checksum does not match; the file is corrupt.")
+    return content, version
+
+
+def _read(path: Path) -> tuple[dict[str, Any], int]:
+    """Arrays of a file, the header among them."""
+    content, version = _checked(path)
     try:
-        return _decode(json.loads(arrays.pop("header").tobytes()), arrays)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
+        with zipfile.ZipFile(io.BytesIO(content)) as z:
+            _refuse_bombs(z, path)
+            arrays = {
+                info.filename.removesuffix(".npy"): np.lib.format.read_array(
+                    io.BytesIO(z.read(info)), allow_pickle=False
+                )
+                for info in z.infolist()
+            }
+    except InputError:
+        raise
+    except Exception as error:  # as in `load`
+        raise _foreign(path, error) from error
+    return arrays, version
+
+
+def _foreign(path: Path, error: Exception) -> InputError:
+    return InputError(f"{path}: not laid out as an esijax file ({error!r:.80}).")
+
+
+def _decoded(arrays: dict[str, Any], path: Path, version: int) -> Any:
+    tree = json.loads(arrays.pop("header").tobytes())
+    stored = {name: Stored(array) for name, array in arrays.items()}
+    if version == SHARING:
+        stored |= _shared_parts(**tree["fields"]["problem"], path=path)
+    return decode(tree, stored)
 
 
 def _refuse_bombs(z: zipfile.ZipFile, path: Path) -> None:
@@ -147,83 +215,39 @@ def _refuse_bombs(z: zipfile.ZipFile, path: Path) -> None:
             raise InputError(f"{path}: entry {info.filename} is not a plain array of its size.")
 
 
-def _encode(value: Any, arrays: dict[str, np.ndarray]) -> Any:
-    """JSON of a tree of our own dataclasses; arrays go to `arrays`."""
-    if isinstance(value, RESULT):
-        return {"result": RESULT[value]}
-    if isinstance(value, np.generic):
-        return {"plain": value.item()}
-    if isinstance(value, jax.Array | np.ndarray):
-        name = f"a{len(arrays)}"
-        arrays[name] = np.asarray(value)
-        return {"array": name, "jax": isinstance(value, jax.Array)}
-    if isinstance(value, InOrder):
-        return _encode_distribution(value.law, arrays)
-    if dataclasses.is_dataclass(value):
-        name = stored_name(type(value))
-        fields = {
-            f.name: _encode(getattr(value, f.name), arrays) for f in dataclasses.fields(value)
-        }
-        return {"class": name, "fields": fields}
-    if isinstance(value, tuple | list):
-        return {"tuple": [_encode(v, arrays) for v in value]}
-    if isinstance(value, dict):
-        return {"dict": {str(k): _encode(v, arrays) for k, v in value.items()}}
-    if value is None or isinstance(value, bool | int | float | str):
-        return {"plain": value}
-    raise InputError(f"cannot store an object of class {type(value).__name__}.")
+# ------------------------------------------------------------------ a problem of its own
+def _as_shared(estimate: Estimate, folder: Path) -> tuple[Path, Any, dict[str, np.ndarray]]:
+    """File, tree and arrays of the problem of an estimate."""
+    arrays = Arrays()
+    tree = encode(estimate.problem, arrays)
+    digest = content_digest(tree, arrays.by_name)
+    return folder / f"problem-{digest[:16]}.npz", tree, arrays.by_name
 
 
-def _encode_distribution(value: dist.Distribution, arrays: dict[str, np.ndarray]) -> Any:
-    """Name and arguments of a distribution of numpyro.distributions; nothing else is known."""
-    name = type(value).__name__
-    if getattr(dist, name, None) is not type(value):
-        raise InputError(
-            f"cannot store the distribution {name}: only those of numpyro.distributions can be "
-            "made again."
-        )
-    given = {k: getattr(value, k) for k in value.arg_constraints if k in vars(value)}
-    try:  # a truncated or transformed distribution holds another one
-        made = _decode_distribution(name, given)
-        same = jax.tree.structure(made) == jax.tree.structure(as_arrays(value))
-    except TypeError:
-        same = False
-    if not same:
-        raise InputError(
-            f"cannot store {name}, which is built around another distribution: use a plain one of "
-            "numpyro.distributions."
-        )
-    return {"distribution": name, "arguments": _encode(given, arrays)}
+def _of_problem(name: str) -> str:
+    """Name, in the file of an estimate, of an array of its problem."""
+    return f"problem {name}"
 
 
-def _decode_distribution(name: str, given: dict[str, Any]) -> dist.Distribution:
-    cls = getattr(dist, name, None)
-    if not (isinstance(cls, type) and issubclass(cls, dist.Distribution)):
-        raise InputError(f"the file names the distribution {name!r}, which NumPyro does not have.")
-    if set(given) - set(cls.arg_constraints) or any(np.ndim(v) > 1 for v in given.values()):
-        raise InputError(f"the file gives {name} other arguments than one row of numbers each.")
-    return as_arrays(cls(**given))
+def _is_whole(file: Path) -> bool:
+    """Whether the file is there and its checksum right; its name says what it holds."""
+    try:
+        _checked(file)
+    except InputError:
+        return False
+    return True
 
 
-def _decode(node: Any, arrays: dict[str, np.ndarray]) -> Any:
-    (kind, content), *rest = node.items()
-    if kind == "array":
-        value = arrays[content]
-        return jnp.asarray(value) if rest[0][1] else value
-    if kind == "class":
-        fields = {k: _decode(v, arrays) for k, v in node["fields"].items()}
-        cls = class_named(content)
-        made = object.__new__(cls)  # as stored: some classes are made from other arguments
-        for field, value in fill_defaults(cls, fields).items():
-            object.__setattr__(made, field, value)
-        return made
-    if kind == "distribution":
-        return InOrder(_decode_distribution(content, _decode(node["arguments"], arrays)))
-    if kind == "tuple":
-        return tuple(_decode(v, arrays) for v in content)
-    if kind == "dict":
-        return {k: _decode(v, arrays) for k, v in content.items()}
-    if kind == "result":
-        names = ("successful", "interrupted", "not_converged", "doubtful")
-        return next(getattr(RESULT, n) for n in names if RESULT[getattr(RESULT, n)] == content)
-    return content
+def _shared_parts(shared: Any, digest: Any, path: Path) -> dict[str, Any]:
+    """The problem that an estimate shares, and its arrays by the names that the estimate uses."""
+    if not (isinstance(shared, str) and _NAMED.fullmatch(shared)):
+        raise InputError("names no file of a problem.")
+    file = path.parent / shared
+    if not file.exists():
+        raise InputError(f"{path}: shares its problem, and {file} is missing: put it beside.")
+    arrays, _ = _read(file)
+    tree = json.loads(arrays.pop("header").tobytes())
+    if content_digest(tree, arrays) != digest:
+        raise InputError(f"{path}: {file} holds another problem: put the right file there.")
+    stored = {name: Stored(array) for name, array in arrays.items()}
+    return {_of_problem(n): a for n, a in stored.items()} | {SHARED: decode(tree, stored)}

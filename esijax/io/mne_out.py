@@ -1,10 +1,8 @@
-"""The way back to MNE-Python and to ArviZ: `to_mne`, `to_arviz`, `write_stc`."""
+"""The way back to MNE-Python: `to_mne`, `write_stc`."""
 
 import contextlib
 from pathlib import Path
-from typing import Any
 
-import jax
 import jax.numpy as jnp
 import mne
 import numpy as np
@@ -12,7 +10,6 @@ import numpy as np
 from esijax import _checks
 from esijax._files import replacing, require_folder
 from esijax._types import InputError
-from esijax._where import indices, pair
 from esijax.estimate import Estimate
 
 WHATS = ("mean", "std", "exceedance")
@@ -138,92 +135,6 @@ def _stc(estimate: Estimate, values: np.ndarray):
     else:
         cls = mne.VolVectorSourceEstimate if vector else mne.VolSourceEstimate
     return cls(values, vertices=vertices, **common)
-
-
-def to_arviz(estimate: Estimate, *, n: int = 100, key=None, at: Any = None):
-    """Give posterior draws and moments as an xarray DataTree that ArviZ reads.
-
-    Parameters
-    ----------
-    estimate : Estimate
-    n : int
-        Posterior draws.
-    key : PRNG key, optional
-        ``jax.random.key(0)`` by default.
-    at : (locations, times), optional
-        What to keep, as in `Estimate.sample`; all by default.
-
-    Returns
-    -------
-    tree : xarray.DataTree
-        Groups ``posterior`` (source: chain, draw, location, orient, time), ``moments`` (mean,
-        std), ``hyper`` (the draws of the hyper-parameters by chain, where there are draws, or
-        their values), ``observed_data`` (channel, time) and ``constant_data`` (positions).
-
-    Examples
-    --------
-    >>> import esijax as ej
-    >>> tree = ej.to_arviz(estimate, n=500, at=([10, 20], None))  # doctest: +SKIP
-    """
-    import xarray as xr
-
-    problem = estimate.problem
-    locations, times = pair(at)
-    locations = indices(locations, problem.n_locations, "locations")
-    times = indices(times, problem.n_times, "times")
-    key = jax.random.key(0) if key is None else key
-    draws = np.asarray(estimate.sample(key, n, at=(locations, times)))
-    lead = ("trial",) if problem.data.ndim == 3 else ()
-    coords = {
-        "location": locations,
-        "orient": ["tangential_1", "tangential_2", "normal"][-draws.shape[-2] :],
-        "time": problem.times[times],
-    }
-    dims = (*lead, "location", "orient", "time")
-    mean = np.asarray(estimate.mean)[..., locations, :, :][..., times]
-    std = np.asarray(estimate.std)
-    if not estimate.samples.steady:
-        std, std_dims = std[..., locations, :, :][..., times], dims
-    else:
-        std, std_dims = std[locations, :, 0], ("location", "orient")
-    groups = {
-        "posterior": xr.Dataset(
-            {"source": (("chain", "draw", *dims), draws[None])},
-            coords={**coords, "chain": [0], "draw": np.arange(n)},
-            attrs={"model": estimate.model, "method": estimate.method, "unit": estimate.unit},
-        ),
-        "moments": xr.Dataset({"mean": (dims, mean), "std": (std_dims, std)}, coords=coords),
-        "observed_data": xr.Dataset(
-            {"data": ((*lead, "channel", "time"), np.asarray(problem.recording))},
-            coords={"channel": list(problem.labels.ch_names), "time": problem.times},
-        ),
-    }
-    if problem.geometry.positions is not None:
-        groups["constant_data"] = xr.Dataset(
-            {"position": (("location", "xyz"), np.asarray(problem.geometry.positions)[locations])},
-            coords={"location": locations, "xyz": ["x", "y", "z"]},
-        )
-    if estimate.hyper:
-        groups["hyper"] = _hyper(estimate)
-    return xr.DataTree.from_dict(groups)
-
-
-def _hyper(estimate: Estimate):
-    """Hyper-parameters with named dimensions; draws of several chains apart where known."""
-    import xarray as xr
-
-    n_chains = np.shape(getattr(estimate.diagnostics, "potential", np.zeros((1, 1))))[0]
-    variables, coords = {}, {}
-    for full, value in estimate.hyper.items():
-        value, name = np.asarray(value), full.replace("/", "_")  # a slash would be a group
-        lead: tuple[str, ...] = ()
-        if estimate.is_mixture and value.ndim:
-            chains = n_chains if len(value) % n_chains == 0 else 1
-            value, lead = value.reshape(chains, -1, *value.shape[1:]), ("chain", "draw")
-            coords |= {"chain": np.arange(chains), "draw": np.arange(value.shape[1])}
-        own = tuple(f"{name}_dim_{i}" for i in range(value.ndim - len(lead)))
-        variables[name] = ((*lead, *own), value)
-    return xr.Dataset(variables, coords=coords)
 
 
 def write_stc(

@@ -1,8 +1,9 @@
 """One self-contained page that says what was done and what came out."""
 
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +23,7 @@ def report(
     title: str | None = None,
     time: float | None = None,
     tables: Mapping[str, Sequence[Mapping[str, object]]] | None = None,
+    keep: Callable[[str, Any], object] | None = None,
 ) -> Path:
     """Write a report of an estimate: data, time courses, cortex, diagnostics.
 
@@ -35,6 +37,8 @@ def report(
         s; sample of the maps, by default that of the largest amplitude.
     tables : dict of lists of dicts, optional
         Further tables, such as scores, by heading.
+    keep : callable, optional
+        Given heading and figure of each picture before it is closed, e.g. to save it too.
 
     Returns
     -------
@@ -72,6 +76,8 @@ def report(
     for name, figure in drawn.items():
         if figure is not None:
             page.add_figure(figure, title=name, tags=("figure",), image_format="png")
+            if keep is not None:
+                keep(name, figure)
             plt.close(figure)
         if name == "Source maps":
             _add_interactive(page, estimate, summary)

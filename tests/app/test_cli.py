@@ -174,24 +174,35 @@ def check_demo(folder, out, methods, largest_error):
     assert "Methods compared with the truth" in (folder / "report.html").read_text("utf-8")
     stems = [m.lower().replace(", ", "-").replace(" ", "-") for m in methods]
     pictures = ["dspm.png", "eloreta.png", "data.png", "courses.png", "report.html", "demo.log"]
+    (problem,) = (p.name for p in folder.glob("problem-*.npz"))
     assert sorted(p.name for p in folder.iterdir()) == sorted(
-        [f"{s}.npz" for s in stems] + pictures
+        [f"{s}.npz" for s in stems] + [problem, *pictures]
     )
     loaded = ej.load(folder / "eloreta.npz")
     assert np.isfinite(np.asarray(loaded.mean)).all()
+    assert ej.io.shared_problem(loaded, folder) in folder.iterdir()
     assert loaded.problem.labels.comment == "simulated auditory response"
 
 
 def test_demo_on_coarse_grids(esijax, monkeypatch, tmp_path):
     """The same with two methods and fewer sources, so that every run of the tests sees it."""
     from esijax.app import demo
+    from esijax.viz import figures
 
     kept = {name: demo.DEMO_METHODS[name] for name in ("dSPM", "eLORETA")}
     monkeypatch.setattr(demo, "DEMO_METHODS", kept)
     monkeypatch.setattr(demo, "INVERTED", "ico3")
     monkeypatch.setattr(demo, "SIMULATED", "oct5")
+    drawn, draw = [], figures.plot_map
+
+    def plot_map(estimate, *more):
+        drawn.append(f"{estimate.model} {estimate.method}")
+        return draw(estimate, *more)
+
+    monkeypatch.setattr(figures, "plot_map", plot_map)
     code, out, err = esijax("demo", "--out", tmp_path / "demo", "--seed", "3")
     assert (code, err) == (0, "")
+    assert len(drawn) == len(set(drawn)) == 2  # each once, for the file and the page
     check_demo(tmp_path / "demo", out, list(kept), largest_error=25)
 
 

@@ -52,7 +52,8 @@ def light(monkeypatch):
     """Pictures and pages are looked at elsewhere."""
     from esijax.app import localize as _localize
 
-    def page(estimate, path):
+    def page(estimate, path, keep):
+        keep("Source maps", None)
         path.write_text("page")
         return path
 
@@ -62,7 +63,6 @@ def light(monkeypatch):
         return path
 
     monkeypatch.setattr(_localize, "report", page)
-    monkeypatch.setattr(_localize.figures, "plot_map", lambda _: None)
     monkeypatch.setattr(_output.Output, "picture", picture)
 
 
@@ -172,7 +172,7 @@ def test_a_run_that_broke_off_is_begun_again(esijax, line, light, tmp_path, monk
     from esijax.app import localize as _localize
 
     good = _localize.report
-    monkeypatch.setattr(_localize, "report", lambda *_: (_ for _ in ()).throw(MemoryError))
+    monkeypatch.setattr(_localize, "report", lambda *_, **__: (_ for _ in ()).throw(MemoryError))
     code, _, err = esijax(*line, "--out", tmp_path)
     assert code == 2
     assert err == "esijax: MemoryError: no message (--debug shows where it comes from)\n"

@@ -320,12 +320,12 @@ def test_files_and_a_prior_of_ones_own(bench, tmp_path):
 
 def test_arviz_knows_the_chains(bench):
     estimate = bench["free", "ARD", "NUTS", "White"]
-    tree = ej.to_arviz(estimate, n=3)
-    gamma = tree["hyper"]["gamma"]
+    tree = ej.to_arviz(estimate, groups=("posterior", "sample_stats"))
+    gamma = tree["posterior"]["gamma"]
     assert gamma.dims[:2] == ("chain", "draw")
     assert gamma.shape == (2, 20, 9)
     np.testing.assert_array_equal(gamma, estimate.diagnostics.draws["gamma"])
-    assert tree["posterior"]["source"].shape == (1, 3, 9, 3, 6)
+    assert tree["sample_stats"]["energy"].shape == (2, 20)
 
 
 # ------------------------------------------------------------------ what cannot be

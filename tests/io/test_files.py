@@ -239,3 +239,100 @@ def test_a_failing_write_keeps_the_old_file(saved, estimates, monkeypatch, where
 def test_only_estimates_are_saved(tmp_path, fixed):
     with pytest.raises(TypeError, match="Estimate"):
         ej.save(fixed, tmp_path / "x")
+
+
+# ------------------------------------------------------------------ one problem, several files
+@pytest.fixture
+def together(fixed, tmp_path):
+    """Three estimates of one problem in a folder."""
+    linear, norms = ej.inference.Linear, (None, "dSPM", "sLORETA")
+    found = {str(norm): ej.solve(fixed, ej.models.MinimumNorm(), linear(norm)) for norm in norms}
+    paths = {name: tmp_path / f"{name}.npz" for name in found}
+    for name, estimate in found.items():
+        assert ej.save(estimate, paths[name], share_problem=True) == paths[name]
+    return found, paths
+
+
+def test_estimates_share_their_problem(together, tmp_path):
+    before, paths = together
+    (problem,) = tmp_path.glob("problem-*.npz")
+    assert problem == ej.io.shared_problem(before["dSPM"], tmp_path)
+    assert sorted(tmp_path.iterdir()) == sorted([*paths.values(), problem])
+    for name, path in paths.items():
+        after = ej.load(path)
+        assert jax.tree.structure(after) == jax.tree.structure(before[name])
+        for a, b in zip(jax.tree.leaves(after), jax.tree.leaves(before[name]), strict=True):
+            np.testing.assert_array_equal(a, b)
+        with np.load(path) as content, np.load(problem) as shared:
+            held = {shared[n].tobytes() for n in shared.files if shared[n].size > 1}
+            assert not [n for n in content.files if content[n].tobytes() in held]
+            assert json.loads(content["header"].tobytes())["class"] == "Estimate"
+
+
+def test_a_missing_problem_is_named(together, tmp_path):
+    _, paths = together
+    (problem,) = tmp_path.glob("problem-*.npz")
+    content = problem.read_bytes()
+    problem.unlink()
+    with pytest.raises(ej.InputError, match=f"{problem.name} is missing: put it beside"):
+        ej.load(paths["dSPM"])
+    problem.write_bytes(content[:-100])
+    with pytest.raises(ej.InputError, match=f"{problem.name}: truncated"):
+        ej.load(paths["dSPM"])
+
+
+def test_a_damaged_problem_is_written_again(together, tmp_path):
+    estimates, paths = together
+    (problem,) = tmp_path.glob("problem-*.npz")
+    content = bytearray(problem.read_bytes())
+    content[len(content) // 2] ^= 1
+    problem.write_bytes(content)
+    with pytest.raises(ej.InputError, match="the checksum does not match"):
+        ej.load(paths["None"])
+    written = problem.stat().st_mtime_ns
+    ej.save(estimates["None"], paths["None"], share_problem=True)
+    assert problem.stat().st_mtime_ns > written
+    written = problem.stat().st_mtime_ns
+    ej.save(estimates["dSPM"], paths["dSPM"], share_problem=True)  # it is whole: left alone
+    assert problem.stat().st_mtime_ns == written
+    ej.load(paths["None"])
+
+
+def test_another_problem_under_that_name_is_refused(together, free, tmp_path):
+    _, paths = together
+    (problem,) = tmp_path.glob("problem-*.npz")
+    other = ej.solve(free, ej.models.MinimumNorm(), ej.inference.Linear())
+    ej.save(other, tmp_path / "other.npz", share_problem=True)
+    ej.io.shared_problem(other, tmp_path).replace(problem)
+    with pytest.raises(ej.InputError, match="holds another problem"):
+        ej.load(paths["None"])
+
+
+@pytest.mark.parametrize("name", ["../problem-0123456789abcdef.npz", "/etc/passwd", 3, None])
+def test_only_files_beside_are_read(tmp_path, name):
+    tree = {"class": "Estimate", "fields": {"problem": {"shared": name, "digest": "0"}}}
+    mark = files._MARKS[files.SHARING]
+    with pytest.raises(ej.InputError, match="names no file of a problem"):
+        ej.load(forged(tmp_path / "x", {"header.npy": header(tree)}, mark=mark))
+
+
+def test_the_problem_alone_is_no_estimate(together, tmp_path):
+    (problem,) = tmp_path.glob("problem-*.npz")
+    with pytest.raises(ej.InputError, match="but the problem of those beside it"):
+        ej.load(problem)
+
+
+def test_each_array_is_stored_once_and_compressed(estimates, tmp_path):
+    """The gain is the problem's and the posterior's."""
+    estimate = estimates["diagonal"]
+    path = ej.save(estimate, tmp_path / "x.npz")
+    with np.load(path) as content:
+        arrays = [content[name] for name in content.files]
+    kinds = [(a.dtype.str, a.shape, a.tobytes()) for a in arrays]
+    assert len(set(kinds)) == len(kinds)
+    gain = np.asarray(estimate.problem.gain)
+    assert sum(np.array_equal(a, gain) for a in arrays) == 1
+    with zipfile.ZipFile(path) as z:
+        assert {info.compress_type for info in z.infolist()} == {zipfile.ZIP_DEFLATED}
+    after = ej.load(path)
+    assert after.problem.gain is after.posterior.gain  # in memory too

@@ -14,7 +14,7 @@ import numpyro.distributions as dist
 import pytest
 
 import esijax as ej
-from esijax.io import _well_formed, files
+from esijax.io import _encoding, _well_formed, files
 from esijax.models.posteriors.gaussian import GaussianPosterior
 from esijax.models.source_cov import BlockDiagonal, Diagonal, GraphSmooth
 
@@ -172,14 +172,14 @@ def test_what_load_refuses_is_not_saved(free, tmp_path):
 def test_distributions_take_numbers_only(tmp_path):
     """A prior's distribution is made by NumPyro: nothing but one row of its own arguments."""
     plain = {"low": jnp.asarray(0.0), "high": jnp.asarray(1.0)}
-    assert isinstance(files._decode_distribution("Uniform", plain), dist.Uniform)
+    assert isinstance(_encoding._decode_distribution("Uniform", plain), dist.Uniform)
     for given in (
         {**plain, "low": np.zeros((1000, 1))},
         {**plain, "validate_args": True},
         {**plain, "support": None},
     ):
         with pytest.raises(ej.InputError, match="other arguments than one row of numbers each"):
-            files._decode_distribution("Uniform", given)
+            _encoding._decode_distribution("Uniform", given)
 
 
 def test_no_file_at_all(free, tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""The way back: MNE's source estimates, .stc files, ArviZ."""
+"""The way back: MNE's source estimates, .stc files."""
 
 import dataclasses
 from pathlib import Path
@@ -211,49 +211,12 @@ def test_wrong_questions(estimate, fixed):
         ej.to_mne(estimate.problem)
 
 
-# ------------------------------------------------------------------ ArviZ
-@pytest.mark.parametrize("which", ["fixed", "free", "trials"])
-def test_tree_has_names(request, which):
-    import arviz
-
-    problem = request.getfixturevalue(which)
-    estimate = ej.solve(problem, ej.models.MinimumNorm(), ej.inference.Linear())
-    tree = ej.to_arviz(estimate, n=40, at=([3, 8], slice(1, 4)))
-    source = tree["posterior"]["source"]
-    lead = ("trial",) if which == "trials" else ()
-    assert source.dims == ("chain", "draw", *lead, "location", "orient", "time")
-    assert list(source.location.values) == [3, 8]
-    np.testing.assert_allclose(source.time, problem.times[1:4])
-    assert source.orient.values[-1] == "normal"
-    want = np.asarray(estimate.mean)[..., [3, 8], :, 1:4]
-    np.testing.assert_allclose(tree["moments"]["mean"], want)
-    np.testing.assert_allclose(tree["moments"]["std"], np.asarray(estimate.std)[[3, 8], :, 0])
-    np.testing.assert_array_equal(tree["observed_data"]["data"], problem.recording)
-    assert list(tree["observed_data"]["channel"].values) == list(problem.labels.ch_names)
-    summary = arviz.summary(tree, group="posterior", kind="stats")
-    assert len(summary) == source[0, 0].size
-
-
-def test_tree_goes_through_netcdf(fixed, tmp_path):
-    import xarray
-
-    estimate = ej.solve(fixed, ej.models.MinimumNorm(), ej.inference.Linear())
-    tree = ej.to_arviz(estimate, n=5)
-    tree.to_netcdf(tmp_path / "tree.nc", engine="h5netcdf")
-    with xarray.open_datatree(tmp_path / "tree.nc", engine="h5netcdf") as back:
-        np.testing.assert_array_equal(back["posterior"]["source"], tree["posterior"]["source"])
-
-
-def test_what_has_no_draws_has_no_tree(fixed):
-    """A point estimate says so; `at` is a pair."""
+# ------------------------------------------------------------------ points
+def test_a_point_has_no_spread(fixed):
     linear = placed(fixed, CORTEX, (np.arange(12), np.arange(8)))
     posterior = PointPosterior(linear.posterior.mean(), fixed.data)
     point = dataclasses.replace(linear, posterior=posterior)
     assert point.std is None
     assert ej.to_mne(point).data.shape == (20, 7)
-    with pytest.raises(ej.InputError, match="a point estimate has no draws"):
-        ej.to_arviz(point)
     with pytest.raises(ej.InputError, match="has no standard deviation"):
         ej.to_mne(point, "std")
-    with pytest.raises(ej.InputError, match=r"must be \(locations, times\)"):
-        ej.to_arviz(linear, at=3)

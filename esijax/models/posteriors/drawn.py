@@ -34,7 +34,7 @@ class DrawnPosterior(Posterior):
     hyper : dict of (draws, ...)
     first, second : (..., locations, orients, times)
         Mean and variance of the mixture, of `Problem.samples`.
-    mix : (times, some), optional
+    mix : (columns, some), optional
         Combinations of the columns that are asked for.
     """
 
@@ -47,7 +47,7 @@ class DrawnPosterior(Posterior):
     hyper: dict[str, Array]
     first: Float[Array, "*trials locations orients times"]
     second: Float[Array, "*trials locations orients times"]
-    mix: Float[Array, "times some"] | None = None
+    mix: Float[Array, "columns some"] | None = None
 
     def of_columns(self, mix: Float[Array, "times some"]) -> "DrawnPosterior":
         """Other combinations of the columns; `first` and `second` are those of the samples."""

@@ -56,13 +56,17 @@ def test_files_refuse_what_they_cannot_make_again(fixed, tmp_path):
 
 
 def test_arviz_has_named_dimensions(estimate):
-    tree = ej.to_arviz(estimate, n=3, at=([2, 5], [1, 0, 4]))
+    groups = ("posterior", "moments")
+    tree = ej.to_arviz(estimate, n=3, at=([2, 5], [1, 0, 4]), groups=groups)
     assert tree["moments"]["std"].dims == ("location", "orient", "time")
     np.testing.assert_allclose(
         tree["moments"]["std"], np.asarray(estimate.std)[[2, 5]][..., [1, 0, 4]]
     )
-    assert tree["hyper"]["gamma"].dims == ("chain", "draw", "gamma_dim_0")
-    np.testing.assert_array_equal(tree["hyper"]["gamma"][0], estimate.hyper["gamma"])
+    assert tree["posterior"]["gamma"].dims == ("chain", "draw", "location")
+    gamma = tree["posterior"]["gamma"]
+    draws, places = gamma["draw"].values, gamma["location"].values
+    assert (len(draws), list(places)) == (3, [2, 5])
+    np.testing.assert_array_equal(gamma[0], estimate.hyper["gamma"][draws][:, places])
 
 
 @pytest.mark.slow

@@ -1,0 +1,1 @@
+"""What an estimate knows, as ArviZ reads it."""
