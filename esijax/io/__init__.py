@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from esijax.io.mne_out import to_arviz, to_mne, write_stc
     from esijax.io.noise_time_in import noise_time
     from esijax.io.readers import read_evoked, read_forward, read_noise_cov
+    from esijax.io.regions import regions
     from esijax.io.sensors_in import sensors
     from esijax.io.simulated import (
         perturbed_forward,
@@ -39,6 +40,7 @@ __all__ = [
     "read_forward",
     "read_leadfield",
     "read_noise_cov",
+    "regions",
     "save",
     "sensors",
     "simulation_head",
@@ -65,6 +67,7 @@ _HOME = {
     "read_forward": "readers",
     "read_leadfield": "matlab_leadfields",
     "read_noise_cov": "readers",
+    "regions": "regions",
     "save": "files",
     "sensors": "sensors_in",
     "simulation_head": "simulated",

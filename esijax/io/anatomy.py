@@ -81,7 +81,7 @@ def _mni(problem: Problem, subject: Subject) -> tuple[np.ndarray | None, str]:
         return None, subject.why if subject.folder is None else f"there is no {xfm}"
     if subject.head_mri is None:
         return None, subject.why or "the transform between head and MRI is not given (trans)"
-    if not written:  # fsaverage lies in MNI space
+    if subject.folder is None or not written:  # fsaverage lies in MNI space
         return 1e3 * mne.transforms.apply_trans(subject.head_mri, np.asarray(positions)), ""
     try:
         found = mne.head_to_mni(

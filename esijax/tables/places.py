@@ -10,8 +10,8 @@ import numpy as np
 from scipy import sparse
 
 from esijax import courses
-from esijax._ops.normals import mixture_cdf, mixture_quantile
 from esijax._files import replacing, require_folder
+from esijax._ops.normals import mixture_cdf, mixture_quantile
 from esijax._types import InputError, is_number, is_traced
 from esijax.estimate import Estimate
 from esijax.io.anatomy import anatomy
@@ -223,8 +223,8 @@ def places(
 
     Notes
     -----
-    MNI coordinates are MNI305: those of the subject's ``talairach.xfm`` [1]_, or of fsaverage, which
-    lies in that space. Without either there are none, and `Places.notes` says why. The
+    MNI coordinates are MNI305: those of the subject's ``talairach.xfm`` [1]_, or of fsaverage,
+    which lies in that space. Without either there are none, and `Places.notes` says why. The
     largest of many noisy amplitudes is too large: the interval does not know that the place was
     chosen for it.
 
@@ -376,7 +376,9 @@ def _bands(
         weights = np.zeros((MOST, estimate.problem.n_locations, directions.shape[1]))
         rows = np.arange(len(peaks[part]))
         weights[rows, peaks[part]] = directions[part] * scale[peaks[part], :, 0]
-        mean, variance = (np.asarray(x) for x in scaled_combined(estimate.samples, jnp.asarray(weights)))
+        mean, variance = (
+            np.asarray(x) for x in scaled_combined(estimate.samples, jnp.asarray(weights))
+        )
         times = at[part] if variance.shape[-1] > 1 else 0 * at[part]
         mean, spread = mean[:, rows, at[part]], np.sqrt(variance[:, rows, times])
         pad = ((0, 0), (0, MOST - len(rows)))
