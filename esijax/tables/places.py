@@ -271,7 +271,7 @@ def places(
                 None if known.regions is None else str(known.regions[location]) or None,
                 _area(estimate, group),
                 len(group),
-                float(estimate.problem.times[when]),
+                round(float(estimate.problem.times[when]), 6),
                 float(amplitude[location, when]),
                 *band,
             )

@@ -33,14 +33,14 @@ def place_rows(places: Places, estimate: Estimate, n: int | None = None) -> list
 
 
 def _exceeds(places: Places, factor: float) -> str:
-    return f"Pr(>{factor * places.threshold:.3g})"
+    return f"Pr > {factor * places.threshold:.2g}"
 
 
 def _row(place: Place, places: Places, factor: float, unit: str, chance: str) -> dict[str, str]:
     lower, upper = place.lower, place.upper
     band = ""
     if lower is not None and upper is not None:
-        band = f"{factor * lower:.3g} to {factor * upper:.3g}"
+        band = f"{factor * lower:.2g} to {factor * upper:.2g}"
     return {
         "side": place.hemisphere,
         "region": place.region or "",
