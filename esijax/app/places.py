@@ -9,7 +9,7 @@ from rich.console import Console
 from esijax.app.console import print_table, spoken
 from esijax.app.output import Output
 from esijax.estimate import Estimate
-from esijax.io.regions import labelled
+from esijax.io.regions_in import labelled
 from esijax.io.subject import subject_of
 from esijax.problem import Problem
 from esijax.tables.courses import courses_of, write_courses

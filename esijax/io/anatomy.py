@@ -7,7 +7,7 @@ import mne
 import numpy as np
 from jaxtyping import Float
 
-from esijax.io.regions import APARC, parcels
+from esijax.io.regions_in import APARC, parcels
 from esijax.io.subject import FSAVERAGE, Subject, subject_of
 from esijax.problem import Problem
 

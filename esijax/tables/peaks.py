@@ -43,7 +43,6 @@ def local_maxima(
     space: Int[np.ndarray, " locations"],
     apart: float,
     floor: float,
-    n: int,
 ) -> list[int]:
     """Local maxima, the strongest first, none near a stronger one of the same source space.
 
@@ -61,8 +60,6 @@ def local_maxima(
         m.
     floor : float
         Of the largest: lower ones are left out.
-    n : int
-        At most so many.
     """
     top = amplitude.max(initial=0)
     coo = graph.tocoo()
@@ -71,8 +68,6 @@ def local_maxima(
     found = np.flatnonzero((amplitude >= highest) & (amplitude >= floor * top) & (amplitude > 0))
     kept: list[int] = []
     for peak in found[np.argsort(-amplitude[found], kind="stable")]:
-        if len(kept) == n:
-            break
         rivals = [k for k in kept if space[k] == space[peak]]
         if positions is not None and rivals:
             distance = np.linalg.norm(positions[rivals] - positions[peak], axis=1)

@@ -178,10 +178,10 @@ def places(
     subjects_dir: Any = None,
     parc: str = "aparc",
     trans: Any = None,
-    level: float = 0.9,
-    threshold: float | None = None,
-    n: int | None = None,
-    apart: float = 0.03,
+    level: Any = 0.9,
+    threshold: Any = None,
+    n: Any = None,
+    apart: Any = 0.03,
 ) -> Places:
     r"""List where an estimate is active: peaks of a map, or all active places of a sparse one.
 
@@ -242,12 +242,12 @@ def places(
     >>> found[0].location, found.notes
     (4, ('no MNI coordinates and no regions: no folder of subjects is given (subjects_dir)',))
     """
-    _check(estimate, n, apart)
+    _check(estimate, n, apart, threshold)
     courses.tails_of(level)
     mean = np.asarray(estimate.mean)
     mean = mean.mean(axis=0) if mean.ndim == 4 else mean
     amplitude = np.linalg.norm(mean, axis=-2)
-    threshold = float(amplitude.max(initial=0)) / 2 if threshold is None else threshold
+    threshold = float(amplitude.max(initial=0) / 2 if threshold is None else threshold)
     few, groups = _groups(estimate, amplitude, n, apart)
     known = anatomy(estimate.problem, subjects_dir, parc, trans)
     peaks = np.array([group[0] for group in groups], dtype=int)
@@ -280,7 +280,7 @@ def places(
         tuple(rows),
         few,
         estimate.unit or estimate.method,
-        level,
+        float(level),
         threshold,
         "exceeds" if estimate.prob_active is None else "active",
         known.space,
@@ -289,7 +289,7 @@ def places(
     )
 
 
-def _check(estimate: Any, n: Any, apart: Any) -> None:
+def _check(estimate: Any, n: Any, apart: Any, threshold: Any) -> None:
     if not isinstance(estimate, Estimate):
         raise TypeError(f"estimate must be an esijax Estimate, got {type(estimate).__name__}.")
     if is_traced(estimate):
@@ -299,6 +299,8 @@ def _check(estimate: Any, n: Any, apart: Any) -> None:
         raise InputError(f"n must be a whole number of places from 1, got {n!r}.")
     if not (is_number(apart) and apart >= 0):
         raise InputError(f"apart must be a distance in metres, not negative, got {apart!r}.")
+    if threshold is not None and not (is_number(threshold) and threshold >= 0):
+        raise InputError(f"threshold must be a number >= 0, got {threshold!r}.")
 
 
 def _groups(
@@ -313,13 +315,13 @@ def _groups(
     space = np.repeat(np.arange(len(sizes)), sizes)
     if is_sparse(highest):
         return True, active_groups(highest, graph, where, space)[:n]
-    peaks = local_maxima(highest, graph, where, space, apart, FLOOR, n or MOST)
+    peaks = local_maxima(highest, graph, where, space, apart, FLOOR)
     owner = nearest_peak(peaks, where, space)
     patches = [
         patch(np.where(owner == i, amplitude[:, np.argmax(amplitude[p])], 0.0), graph, p)
-        for i, p in enumerate(peaks)
+        for i, p in enumerate(peaks[: n or MOST])
     ]
-    firsts = zip(peaks, patches, strict=True)
+    firsts = zip(peaks, patches, strict=False)
     return False, [np.concatenate([[p], members[members != p]]) for p, members in firsts]
 
 
