@@ -78,7 +78,7 @@ def _mni(problem: Problem, subject: Subject) -> tuple[np.ndarray | None, str]:
     xfm = None if subject.folder is None else subject.folder / "mri/transforms/talairach.xfm"
     written = xfm is not None and xfm.is_file()
     if not written and name != FSAVERAGE:
-        return None, subject.why if subject.folder is None else f"there is no {xfm}"
+        return None, subject.no_folder or f"there is no {xfm}"
     if subject.head_mri is None:
         return None, subject.why or "the transform between head and MRI is not given (trans)"
     if subject.folder is None or not written:  # fsaverage lies in MNI space

@@ -34,12 +34,15 @@ class Subject:
         Whether vertex numbers of the source space are known to be those of the surfaces.
     why : str
         Why they are not.
+    no_folder : str
+        Why there is no folder.
     """
 
     folder: Path | None
     head_mri: Any
     numbered: bool
     why: str
+    no_folder: str
 
 
 def on_fsaverage(subject: str | None, vertno: Any) -> bool:
@@ -70,29 +73,30 @@ def subject_of(problem: Problem, subjects_dir: Any = None, trans: Any = None) ->
     InputError
         If `subjects_dir` is no folder.
     """
-    folder, why = _folder_of(problem.labels.subject, subjects_dir)
+    folder, no_folder = _folder_of(problem.labels.subject, subjects_dir)
     head_mri = None if trans is None else mne.transforms._ensure_trans(trans, "head", "mri")
     on_surface = problem.labels.hemispheres != ""
     if problem.geometry.positions is None or not on_surface.any():
-        why = why or "no source is on a cortex of known sides"
-        return Subject(folder, head_mri, False, why)
-    white, why = _white(problem.labels, folder, why)
+        why = "no source is on a cortex of known sides"
+        return Subject(folder, head_mri, False, why, no_folder)
+    white, why = _white(problem.labels, folder, no_folder)
     if white is None:
-        return Subject(folder, head_mri, False, why)
+        return Subject(folder, head_mri, False, why, no_folder)
     head = np.asarray(problem.geometry.positions)[on_surface]
     if head_mri is not None and _misfit(head_mri, head, white) <= MISFIT:
-        return Subject(folder, head_mri, True, "")
+        return Subject(folder, head_mri, True, "", no_folder)
     if len(head) < FEW:
-        return Subject(folder, head_mri, False, "too few sources to compare them with a surface")
+        why = "too few sources to compare them with a surface"
+        return Subject(folder, head_mri, False, why, no_folder)
     fitted = _rigid(head, white)
     misfit = _misfit(fitted, head, white)
     if misfit <= MISFIT:
-        return Subject(folder, fitted, True, "")
+        return Subject(folder, fitted, True, "", no_folder)
     why = (
         f"the surfaces of {problem.labels.subject!r} in {folder or 'fsaverage5'} are not those of "
         f"the source space: half of the sources are more than {1e3 * misfit:.0f} mm off"
     )
-    return Subject(folder, head_mri, False, why)
+    return Subject(folder, head_mri, False, why, no_folder)
 
 
 def _folder_of(subject: str | None, subjects_dir: Any) -> tuple[Path | None, str]:
@@ -101,12 +105,12 @@ def _folder_of(subject: str | None, subjects_dir: Any) -> tuple[Path | None, str
         raise InputError(
             f"{subjects_dir} is no folder: give that of FreeSurfer's subjects (subjects_dir)."
         )
+    if subject is None:
+        return None, "the source space does not say of which subject it is"
     if subjects_dir is None:
         subjects_dir = mne.get_config("SUBJECTS_DIR")
     if subjects_dir is None:
         return None, f"no folder of subjects is given (subjects_dir), for {subject!r}"
-    if subject is None:
-        return None, "the source space does not say of which subject it is"
     folder = Path(subjects_dir) / subject
     return (folder, "") if folder.is_dir() else (None, f"{subjects_dir} has no subject {subject!r}")
 

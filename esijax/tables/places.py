@@ -239,8 +239,8 @@ def places(
     >>> gain, where = rng.standard_normal((8, 12)), 0.07 * rng.standard_normal((12, 3))
     >>> problem = ej.from_arrays(gain, 9 * gain[:, 4:5], noise_cov=0.1, positions=where)
     >>> found = ej.places(ej.solve(problem, ej.models.MinimumNorm(), ej.inference.Linear()), n=1)
-    >>> found[0].location, found.notes
-    (4, ('no MNI coordinates and no regions: no folder of subjects is given (subjects_dir)',))
+    >>> found[0].location, found.notes[1:]
+    (4, ('no regions: no source is on a cortex of known sides',))
     """
     _check(estimate, n, apart, threshold)
     courses.tails_of(level)

@@ -197,8 +197,7 @@ def test_a_volume_needs_the_transform():
     for place in stated:
         moved = mne.transforms.apply_trans(_trans(), 1e-3 * np.array(place.head))
         np.testing.assert_allclose(place.mni, 1e3 * moved)
-    assert stated.notes == ("no regions: no folder of subjects is given (subjects_dir), for "
-                            "'fsaverage'",)  # fmt: skip
+    assert stated.notes == ("no regions: no source is on a cortex of known sides",)
 
 
 def test_environment(estimate, folder, said, monkeypatch):
