@@ -23,10 +23,9 @@ ON_SCREEN = 6  # rows; the page and the csv file have all
 def chosen_regions(
     problem: Problem, asked: Sequence[str], parc: str, subjects_dir: Path | None, trans: Any
 ) -> dict[str, Any]:
-    """Regions of `--label`, looked up before anything is computed."""
-    if not asked:
-        return {}
-    return labelled(problem, asked, parc, subject_of(problem, subjects_dir, trans))
+    """Regions of `--label`, looked up before anything is computed, as is the folder."""
+    subject = subject_of(problem, subjects_dir, trans)
+    return labelled(problem, asked, parc, subject) if asked else {}
 
 
 def write_places(

@@ -62,7 +62,10 @@ def _point(point) -> str:
 def caption(places: Places, shown: int | None = None) -> str:
     """What the table is of, and what is not known."""
     n = len(places)
-    what = f"all {n} active places" if places.sparse else f"{n} peaks of the map over time"
+    many = "" if n == 1 else "s"
+    what = f"{n} peak{many} of the map over time"
+    if places.sparse:
+        what = f"all {n} active place{many}"
     if shown is not None and shown < n:
         what = f"the first {shown} of {what}"
     texts = [what]

@@ -266,7 +266,8 @@ def test_localize_finds_the_side(esijax, data_dir, tmp_path, condition):
     assert "explained variance" in out
     written = {p.name for p in (tmp_path / "out").iterdir()}
     stcs = {f"{what}-{hemi}.stc" for what in ("mean", "std") for hemi in ("lh", "rh")}
-    assert written == {"estimate.npz", "map.png", "report.html", "localize.log"} | stcs
+    others = {"estimate.npz", "map.png", "places.csv", "report.html", "localize.log"}
+    assert written == others | stcs
     assert condition in (tmp_path / "out" / "report.html").read_text("utf-8")
 
 

@@ -18,7 +18,8 @@ from esijax.app import output as _output
 from esijax.estimate import RESULT
 
 esijax = in_this_process
-FILES = {"estimate.npz", "localize.log", "map.png", "mean-vl.stc", "report.html", "std-vl.stc"}
+FILES = {"estimate.npz", "localize.log", "map.png", "mean-vl.stc", "places.csv", "report.html",
+         "std-vl.stc"}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +53,7 @@ def light(monkeypatch):
     """Pictures and pages are looked at elsewhere."""
     from esijax.app import localize as _localize
 
-    def page(estimate, path):
+    def page(estimate, path, **_):
         path.write_text("page")
         return path
 
@@ -172,7 +173,7 @@ def test_a_run_that_broke_off_is_begun_again(esijax, line, light, tmp_path, monk
     from esijax.app import localize as _localize
 
     good = _localize.report
-    monkeypatch.setattr(_localize, "report", lambda *_: (_ for _ in ()).throw(MemoryError))
+    monkeypatch.setattr(_localize, "report", lambda *_, **__: (_ for _ in ()).throw(MemoryError))
     code, _, err = esijax(*line, "--out", tmp_path)
     assert code == 2
     assert err == "esijax: MemoryError: no message (--debug shows where it comes from)\n"

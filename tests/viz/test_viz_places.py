@@ -46,7 +46,7 @@ def test_places_that_are_known_are_named(estimate):
     (row,) = place_rows(found, estimate)
     assert (row["side"], row["region"], row["MNI305 (mm)"]) == ("lh", "cuneus", "1 -2 4")
     assert row["Pr(active)"]
-    assert caption(found, 1) == "1 peaks of the map over time; regions: aparc"
+    assert caption(found, 1) == "1 peak of the map over time; regions: aparc"
 
 
 def test_nanoampere_metres(estimate):
@@ -63,8 +63,8 @@ def test_nanoampere_metres(estimate):
 
 def test_caption_says_what_is_left_out(estimate):
     found = ej.places(estimate)
-    text = caption(found, 2)
-    assert text.startswith(f"the first 2 of {len(found)} peaks")
+    text = caption(found, 1)
+    assert text.startswith(f"the first 1 of {len(found)} peaks")
     assert all(note in text for note in found.notes)
     assert caption(dataclasses.replace(found, sparse=True)).startswith("all ")
 
