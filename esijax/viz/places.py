@@ -11,6 +11,12 @@ from esijax.tables.places import Place, Places
 from esijax.viz.summary import display_unit
 
 MOST_PANELS = 24
+COLUMNS = (
+    "cm²: of cortex above half of the peak around it (of a sparse map, the active locations); then "
+    "its latency, its amplitude, the interval of the component along the mean, and the probability "
+    "that this component exceeds half of the largest amplitude. Neither knows that the place was "
+    "chosen for its height."
+)
 
 
 def place_rows(places: Places, estimate: Estimate, n: int | None = None) -> list[dict[str, str]]:

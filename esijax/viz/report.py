@@ -12,7 +12,7 @@ from esijax.estimate import RESULT, Estimate
 from esijax.tables.places import Places
 from esijax.tables.places import places as places_of
 from esijax.viz import figures
-from esijax.viz.places import caption, place_rows
+from esijax.viz.places import COLUMNS, caption, place_rows
 from esijax.viz.summary import Summary, place_name, summarise
 
 COMMAND = "command: "  # a note that starts so has a row of its own
@@ -89,7 +89,8 @@ def report(
 
 def _add_places(page, estimate: Estimate, places: Places) -> None:
     rows = _html_table(place_rows(places, estimate))
-    page.add_html(f"{rows}<p>{html.escape(caption(places))}</p>", title="Places", tags=("places",))
+    texts = "".join(f"<p>{html.escape(text)}</p>" for text in (caption(places), COLUMNS))
+    page.add_html(rows + texts, title="Places", tags=("places",))
 
 
 def _add_interactive(page, estimate: Estimate, summary: Summary) -> None:
