@@ -236,7 +236,7 @@ def places(
     --------
     >>> import numpy as np, esijax as ej
     >>> rng = np.random.default_rng(0)
-    >>> gain, where = rng.standard_normal((8, 12)), 0.07 * rng.standard_normal((12, 3))
+    >>> gain, where = rng.standard_normal((8, 12)), rng.uniform(-0.06, 0.06, (12, 3))
     >>> problem = ej.from_arrays(gain, 9 * gain[:, 4:5], noise_cov=0.1, positions=where)
     >>> found = ej.places(ej.solve(problem, ej.models.MinimumNorm(), ej.inference.Linear()), n=1)
     >>> found[0].location, found.notes[1:]

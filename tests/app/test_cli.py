@@ -307,6 +307,7 @@ def test_localize_on_the_template_head(esijax, evokeds, tmp_path):
     code, out, err = esijax("localize", tmp_path / "eeg-ave.fif", "--out", tmp_path / "out")
     assert (code, err) == (0, "")
     assert "template head for 59 EEG channels" in out
+    assert "MNI305" in out
     assert "before time zero" in out
     assert "note:" in out  # fewer than 64 channels
     estimate = ej.load(tmp_path / "out" / "estimate.npz")

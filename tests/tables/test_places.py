@@ -374,3 +374,13 @@ def test_bad_requests(estimate, wrong, message):
 def test_only_estimates_have_places(estimate):
     with pytest.raises(TypeError, match="Estimate"):
         ej.places(estimate.problem)
+
+
+def test_docstring():
+    import doctest
+
+    from esijax.tables import places
+
+    tried = doctest.testmod(places)
+    assert tried.attempted > 0
+    assert tried.failed == 0
