@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from esijax.io import from_mne, load, save, to_arviz, to_mne
     from esijax.models.penalties import relative
     from esijax.problem import Geometry, Problem, Whitener
+    from esijax.tables.places import places
     from esijax.viz.report import report
 
 __version__ = "0.1.0"
@@ -36,6 +37,7 @@ __all__ = [
     "load",
     "metrics",
     "models",
+    "places",
     "relative",
     "report",
     "save",
@@ -57,6 +59,7 @@ _HOME = {
     "from_arrays": "esijax.arrays",
     "from_mne": "esijax.io",
     "load": "esijax.io",
+    "places": "esijax.tables.places",
     "relative": "esijax.models.penalties",
     "report": "esijax.viz.report",
     "save": "esijax.io",

@@ -6,9 +6,8 @@ import numpy as np
 
 from esijax import _checks
 from esijax._types import InputError, is_traced
+from esijax.labels import HEMISPHERES
 from esijax.problem import Labels, Problem
-
-HEMISPHERES = ("lh", "rh")
 
 
 def indices(which: Any, n: int, what: str) -> np.ndarray:

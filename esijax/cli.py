@@ -2,7 +2,6 @@
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from signal import SIGINT
 from typing import Annotated, Literal, NoReturn
@@ -79,7 +78,7 @@ def demo(*, out: Path = Path("esijax_demo"), seed: int = 0, overwrite: Flag = Fa
     overwrite
         Replace the results of another command in that folder.
     """
-    from esijax.app.console import console
+    from esijax.app.console import console, print_table
 
     screen = console()
     with screen.status("loading") as status:
@@ -91,7 +90,7 @@ def demo(*, out: Path = Path("esijax_demo"), seed: int = 0, overwrite: Flag = Fa
             status.update(text)
 
         table = run_demo(out, seed, tell, overwrite)
-    _print_table(table, "Simulated auditory response, against the truth", CAPTION)
+    print_table(screen, table, "Simulated auditory response, against the truth", CAPTION)
     screen.print(f"report: {(out / 'report.html').resolve()}", soft_wrap=True)
 
 
@@ -116,6 +115,9 @@ def localize(
     average_reference: Flag = False,
     nave: float | None = None,
     noise_time: Literal["none", "auto"] = "none",
+    label: RepeatedOption = (),
+    parc: str = "aparc",
+    subjects_dir: Path | None = None,
     out: Path = Path("esijax_localize"),
     overwrite: Flag = False,
     checkpoint: Path | None = None,
@@ -159,6 +161,13 @@ def localize(
     noise_time
         How samples go together in the noise: none (each is independent), or auto, from the
         baseline.
+    label
+        Regions whose time courses to write, one by one: a .label file, a region of --parc
+        ("cuneus-lh"; "cuneus" is both), or a parcellation ("aparc"), which is all its regions.
+    parc
+        Annotation of the subject that names the regions.
+    subjects_dir
+        Folder of FreeSurfer's subjects, for regions and MNI coordinates; SUBJECTS_DIR without.
     out
         Folder for what is written, with a log of the command; made where there is none.
     overwrite
@@ -190,6 +199,9 @@ def localize(
         noise_time=None if noise_time == "none" else noise_time,
         picks=picks,
         bads=bads,
+        labels=label,
+        parc=parc,
+        subjects_dir=subjects_dir,
         out=out,
         overwrite=overwrite,
         checkpoint=checkpoint,
@@ -322,13 +334,15 @@ def info() -> None:
 
     import jax
 
+    from esijax.app.console import console, print_table
+
     names = ("jax", "numpyro", "optax", "equinox", "mne", "arviz", "numpy", "scipy", "nilearn")
     rows = {"esijax": __version__} | {name: version(name) for name in names}
     rows["Python"] = sys.version.split()[0]
     rows["devices"] = ", ".join(str(d) for d in jax.devices())
     rows["precision"] = str(jax.numpy.zeros(1).dtype)
     rows["compiled programs"] = jax.config.jax_compilation_cache_dir or "not kept"
-    _print_table([{"": name, "here": value} for name, value in rows.items()], "esijax")
+    print_table(console(), [{"": name, "here": value} for name, value in rows.items()], "esijax")
 
 
 def _prepare() -> None:
@@ -357,20 +371,6 @@ def _keep_programs() -> None:
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
-
-
-def _print_table(rows: Sequence[Mapping[str, object]], title: str, caption: str = "") -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    from esijax.app.console import console
-
-    table = Table(title=title, caption=caption or None, box=SIMPLE_HEAD, caption_justify="left")
-    for name in rows[0]:
-        table.add_column(name, justify="left" if name == next(iter(rows[0])) else "right")
-    for row in rows:
-        table.add_row(*(str(v) for v in row.values()))
-    console().print(table)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ from functools import cached_property
 
 import numpy as np
 
+HEMISPHERES = ("lh", "rh")
+
 
 @dataclass(frozen=True, eq=False)
 class Labels:
@@ -56,6 +58,14 @@ class Labels:
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Labels) and self.digest == other.digest
+
+    @cached_property
+    def hemispheres(self) -> np.ndarray:
+        """Hemisphere of each location by its source space: "lh", "rh", or "" in a volume."""
+        surfaces = [i for i, kind in enumerate(self.kinds) if kind == "surface"]
+        names = dict(zip(surfaces, HEMISPHERES, strict=True)) if len(surfaces) == 2 else {}
+        sizes = [len(v) for v in self.vertices]
+        return np.repeat(np.array([names.get(i, "") for i in range(len(sizes))], dtype="U2"), sizes)
 
     @property
     def n_eeg(self) -> int:

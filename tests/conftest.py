@@ -6,6 +6,7 @@ from pathlib import Path
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("MNE_DONTWRITE_HOME", "true")
+os.environ.pop("SUBJECTS_DIR", None)  # tests make their own subjects
 if os.environ.get("ESIJAX_TEST_CACHE") == "0":  # compile everything anew
     os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
 # small problems compile longer than they run: light code generation halves the time of the suite

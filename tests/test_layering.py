@@ -38,6 +38,7 @@ ORDER = (
     "registry",
     "testing",
     "io",
+    "tables",
     "viz",
     "benchmark",
     "app",

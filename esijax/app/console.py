@@ -8,7 +8,7 @@ import shlex
 import signal
 import sys
 import threading
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 
 from rich.console import Console
 
@@ -26,6 +26,8 @@ SPOKEN = (
     (r"pick_ori='max-power'", "--method LCMV-max-power"),
     (r": raise (\w+(?: or \w+)?)(?=[;.]|$)", r": raise \1 in Python"),
     (r'noise_time="auto"', "--noise-time auto"),
+    (r"\(subjects_dir\)", "(--subjects-dir)"),
+    (r"^label (?=')", "--label "),
     (r"(?<![-\w])picks\b(?!=)", "--picks"),
 )
 KEYWORD = rf"\b({OPTIONS})=(\[[^\]]*\]|\{{[^}}]*\}}|\([^)]*\)|'[^']*'|-?[\w.]+\b)"
@@ -35,6 +37,27 @@ def console() -> Console:
     """Make a console; 100 columns where the output goes into a file or a pipe."""
     narrow = not sys.stdout.isatty() and "COLUMNS" not in os.environ
     return Console(width=100 if narrow else None, log_path=False)
+
+
+def print_table(
+    screen: Console, rows: Sequence[Mapping[str, object]], title: str, caption: str = ""
+) -> None:
+    """Print rows that have the same keys; the first column is text."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(
+        title=title,
+        caption=Text(caption) if caption else None,
+        box=SIMPLE_HEAD,
+        caption_justify="left",
+    )
+    for name in rows[0]:
+        table.add_column(name, justify="left" if name == next(iter(rows[0])) else "right")
+    for row in rows:
+        table.add_row(*(str(v) for v in row.values()))
+    screen.print(table)
 
 
 def spoken(text: str) -> str:

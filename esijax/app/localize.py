@@ -17,15 +17,17 @@ from esijax import io
 from esijax._types import EsijaxWarning, InputError
 from esijax.app.console import console, listed, mark_bad, spoken
 from esijax.app.output import Output, claimed, usable
+from esijax.app.places import PLACES_WRITES, chosen_regions, print_places, write_places
 from esijax.estimate import RESULT, Estimate
 from esijax.io.measured.silent import silent_note
 from esijax.problem import Problem
 from esijax.registry import METHODS
+from esijax.tables.places import Places, places
 from esijax.viz.report import report
 from esijax.viz.summary import place_name, summarise
 
 LOCALIZE_WRITES = ("estimate.npz", "map.png", "report.html", "mean-*.stc", "mean-*.h5", "std-*.stc",
-          "std-*.h5", "localize.log")  # fmt: skip
+          "std-*.h5", "localize.log", *PLACES_WRITES)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +50,9 @@ class Wanted:
     noise_time: str | None = None
     picks: tuple[str, ...] = ()
     bads: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    parc: str = "aparc"
+    subjects_dir: Path | None = None
     out: Path = Path("esijax_localize")
     overwrite: bool = False
     checkpoint: Path | None = None
@@ -83,7 +88,11 @@ def run_localize(wanted: Wanted) -> Estimate:
     with warnings.catch_warnings(record=True) as caught, screen.status("reading") as status:
         warnings.simplefilter("always", EsijaxWarning)
         response = _read_response(wanted)
-        problem = _cropped(_problem_of(wanted, response, screen), wanted.window)
+        head = _head(wanted.forward, response, screen)
+        trans = head["mri_head_t"]
+        problem = _cropped(_problem_of(wanted, response, head, screen), wanted.window)
+        folder = wanted.subjects_dir
+        regions = chosen_regions(problem, wanted.labels, wanted.parc, folder, trans)
         screen.log(f"solving with {wanted.method}")
         status.stop()  # the bar of the steps takes its line
         direct = recipe.method.direct
@@ -93,25 +102,36 @@ def run_localize(wanted: Wanted) -> Estimate:
         status.start()
         told = [str(w.message) for w in caught if issubclass(w.category, EsijaxWarning)]
         lines = _summary_lines(estimate, told)
-        _write_results(estimate, out, lines, screen)
+        found = places(estimate, subjects_dir=folder, parc=wanted.parc, trans=trans)
+        _write_results(estimate, found, regions, out, lines, screen)
     for line in map(escape, lines):
         screen.print(re.sub("^note:", "[yellow]note:[/]", line), soft_wrap=True)
+    print_places(screen, estimate, found)
     screen.print(f"report: {(wanted.out / 'report.html').resolve()}", soft_wrap=True)
     if estimate.result == RESULT.interrupted:
         raise KeyboardInterrupt(f"what was computed until then is in {wanted.out}")
     return estimate
 
 
-def _write_results(estimate: Estimate, out: Output, lines: list[str], screen: Console) -> None:
+def _write_results(
+    estimate: Estimate,
+    found: Places,
+    regions: dict[str, Any],
+    out: Output,
+    lines: list[str],
+    screen: Console,
+) -> None:
     screen.log("writing estimate and stc files")
     out.begin()
     estimate, folder = out.stamped(estimate), out.folder
     files = [io.save(estimate, folder / "estimate.npz"), *io.write_stc(estimate, folder / "mean")]
     if estimate.std is not None:
         files += io.write_stc(estimate, folder / "std", "std")
+    screen.log("writing places and courses" if regions else "writing places")
+    files += write_places(estimate, found, regions, out)
     screen.log("drawing the map and writing the report")
     keep = out.kept({"Source maps": "map"}, files)
-    files.append(report(estimate, folder / "report.html", keep=keep))
+    files.append(report(estimate, folder / "report.html", places=found, keep=keep))
     out.finish(files, spoken(RESULT[estimate.result]), lines)
 
 
@@ -159,9 +179,10 @@ def _reference(response: mne.Evoked) -> None:
     response.set_eeg_reference(projection=True, verbose="ERROR")
 
 
-def _problem_of(wanted: Wanted, response: mne.Evoked, screen: Console) -> Problem:
+def _problem_of(
+    wanted: Wanted, response: mne.Evoked, head: mne.Forward, screen: Console
+) -> Problem:
     """Make the problem of measurement, head and noise covariance."""
-    head = _head(wanted.forward, response, screen)
     cov = None if wanted.noise_cov is None else io.read_noise_cov(wanted.noise_cov)
     if cov is None and response.times[0] < 0:
         screen.log("no --noise-cov: estimating it from the samples before time zero")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from esijax.io.mne_out import to_mne, write_stc
     from esijax.io.noise_time_in import noise_time
     from esijax.io.readers import read_evoked, read_forward, read_noise_cov
+    from esijax.io.regions_in import regions
     from esijax.io.sensors_in import sensors
     from esijax.io.simulated import (
         perturbed_forward,
@@ -40,6 +41,7 @@ __all__ = [
     "read_forward",
     "read_leadfield",
     "read_noise_cov",
+    "regions",
     "save",
     "sensors",
     "shared_problem",
@@ -67,6 +69,7 @@ _HOME = {
     "read_forward": "readers",
     "read_leadfield": "matlab_leadfields",
     "read_noise_cov": "readers",
+    "regions": "regions_in",
     "save": "files",
     "sensors": "sensors_in",
     "shared_problem": "files",

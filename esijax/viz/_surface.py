@@ -11,6 +11,7 @@ from scipy import sparse
 from scipy.spatial import KDTree
 
 from esijax._types import InputError
+from esijax.io.subject import on_fsaverage
 from esijax.viz import _mesh
 
 __all__ = ["SIDES", "Cortex", "Hemisphere", "cortex"]
@@ -98,11 +99,6 @@ def cortex(positions, triangles, vertno, subject, hemi) -> Cortex:
             made = made._replace(spread=(made.spread @ to_own).tocsr())
         sides.append(made)
     return Cortex(*sides)
-
-
-def on_fsaverage(subject: str | None, vertno) -> bool:
-    """Whether the sources are vertices of fsaverage5, which is at hand without the subject."""
-    return subject == "fsaverage" and vertno is not None and bool(np.max(vertno, initial=0) < 10242)
 
 
 def _fsaverage(vertno, tris, side: str) -> Hemisphere:

@@ -10,7 +10,10 @@ import numpy as np
 from esijax._files import replacing
 from esijax._types import InputError
 from esijax.estimate import RESULT, Estimate
+from esijax.tables.places import Places
+from esijax.tables.places import places as places_of
 from esijax.viz import figures
+from esijax.viz.places import COLUMNS, caption, place_rows
 from esijax.viz.summary import Summary, place_name, summarise
 
 COMMAND = "command: "  # a note that starts so has a row of its own
@@ -23,9 +26,10 @@ def report(
     title: str | None = None,
     time: float | None = None,
     tables: Mapping[str, Sequence[Mapping[str, object]]] | None = None,
+    places: Places | None = None,
     keep: Callable[[str, Any], object] | None = None,
 ) -> Path:
-    """Write a report of an estimate: data, time courses, cortex, diagnostics.
+    """Write a report of an estimate: places, data, time courses, cortex, diagnostics.
 
     Parameters
     ----------
@@ -37,6 +41,8 @@ def report(
         s; sample of the maps, by default that of the largest amplitude.
     tables : dict of lists of dicts, optional
         Further tables, such as scores, by heading.
+    places : Places, optional
+        From `esijax.places`, which is called without further arguments where there are none.
     keep : callable, optional
         Given heading and figure of each picture before it is closed, e.g. to save it too.
 
@@ -65,6 +71,7 @@ def report(
     title = title or f"esijax: {labels.comment or 'source estimate'}"
     page = mne.Report(title=title, verbose="ERROR", image_format="png")
     page.add_html(_table(facts(estimate, summary)), title="What was done", tags=("method",))
+    _add_places(page, estimate, places_of(estimate) if places is None else places)
     for heading, rows in (tables or {}).items():
         page.add_html(_html_table(rows), title=heading, tags=("scores",))
     drawn = {
@@ -84,6 +91,12 @@ def report(
     with replacing(path) as temporary:
         page.save(temporary, open_browser=False, overwrite=True, verbose="ERROR")
     return path
+
+
+def _add_places(page, estimate: Estimate, places: Places) -> None:
+    rows = _html_table(place_rows(places, estimate))
+    texts = "".join(f"<p>{html.escape(text)}</p>" for text in (caption(places), COLUMNS))
+    page.add_html(rows + texts, title="Places", tags=("places",))
 
 
 def _add_interactive(page, estimate: Estimate, summary: Summary) -> None:

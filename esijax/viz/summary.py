@@ -93,10 +93,12 @@ def hemispheres(estimate: Estimate) -> np.ndarray:
 
 
 def place_name(estimate: Estimate, location: int) -> str:
-    """Where a location is, in words and millimetres."""
+    """Where a location is: its hemisphere, by the source space, and head coordinates."""
     positions = estimate.problem.geometry.positions
     if positions is None:
         return f"location {location}"
     x, y, z = 1e3 * np.asarray(positions)[location]
-    side = "left" if x < 0 else "right"
-    return f"{side} ({x:.0f}, {y:.0f}, {z:.0f}) mm"
+    hemispheres = estimate.problem.labels.hemispheres
+    name = hemispheres[location] if len(hemispheres) else ""
+    side = {"lh": "left ", "rh": "right "}.get(str(name), "")
+    return f"{side}({x:.0f}, {y:.0f}, {z:.0f}) mm"

@@ -277,7 +277,8 @@ def test_localize_finds_the_side(esijax, data_dir, tmp_path, condition):
     assert "explained variance" in out
     written = {p.name for p in (tmp_path / "out").iterdir()}
     stcs = {f"{what}-{hemi}.stc" for what in ("mean", "std") for hemi in ("lh", "rh")}
-    assert written == {"estimate.npz", "map.png", "report.html", "localize.log"} | stcs
+    others = {"estimate.npz", "map.png", "places.csv", "report.html", "localize.log"}
+    assert written == others | stcs
     assert condition in (tmp_path / "out" / "report.html").read_text("utf-8")
 
 
@@ -317,6 +318,7 @@ def test_localize_on_the_template_head(esijax, evokeds, tmp_path):
     code, out, err = esijax("localize", tmp_path / "eeg-ave.fif", "--out", tmp_path / "out")
     assert (code, err) == (0, "")
     assert "template head for 59 EEG channels" in out
+    assert "MNI305" in out
     assert "before time zero" in out
     assert "note:" in out  # fewer than 64 channels
     estimate = ej.load(tmp_path / "out" / "estimate.npz")

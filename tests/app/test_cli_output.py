@@ -18,7 +18,8 @@ from esijax.app import output as _output
 from esijax.estimate import RESULT
 
 esijax = in_this_process
-FILES = {"estimate.npz", "localize.log", "map.png", "mean-vl.stc", "report.html", "std-vl.stc"}
+FILES = {"estimate.npz", "localize.log", "map.png", "mean-vl.stc", "places.csv", "report.html",
+         "std-vl.stc"}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +53,7 @@ def light(monkeypatch):
     """Pictures and pages are looked at elsewhere."""
     from esijax.app import localize as _localize
 
-    def page(estimate, path, keep):
+    def page(estimate, path, keep, **_):
         keep("Source maps", None)
         path.write_text("page")
         return path

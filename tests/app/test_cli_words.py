@@ -14,7 +14,8 @@ esijax = in_this_process
 PACKAGE = Path(ej.__file__).parent
 # what `localize` runs through; of `inference` and `models` what its methods may say
 REACHED = ["_checks.py", "problem.py", "estimate.py", "posterior.py", "_ops/memory.py",
-           "io/mne_in.py", "io/readers.py", "io/mne_out.py",
+           "io/mne_in.py", "io/readers.py", "io/mne_out.py", "io/anatomy.py", "io/subject.py",
+           "io/regions_in.py", "tables/courses.py",
            *(str(p.relative_to(PACKAGE)) for p in (PACKAGE / "io").glob("_*.py"))]  # fmt: skip
 # a value of Python's, or an object of esijax's
 PYTHON = re.compile(r"\b\w+=[\w'\"\[({]|\bNone\b|\bTrue\b|\bpass \w+=|esijax\.\w|\bej\.")
@@ -43,6 +44,9 @@ PYTHON = re.compile(r"\b\w+=[\w'\"\[({]|\bNone\b|\bTrue\b|\bpass \w+=|esijax\.\w
          "average reference."),
         ("is all zero for E1: estimate it again from a clean baseline, or pass None.",
          "is all zero for E1: estimate it again from a clean baseline, or leave --noise-cov out."),
+        ("no regions: no folder of subjects is given (subjects_dir), for 'x'",
+         "no regions: no folder of subjects is given (--subjects-dir), for 'x'"),
+        ("label 'v1' is no file", "--label 'v1' is no file"),
         ("badly conditioned (throw=False returns it all the same).", "badly conditioned."),
         ("3 divergences: raise target_accept; R-hat", "3 divergences: raise target_accept in "
          "Python; R-hat"),

@@ -38,7 +38,7 @@ def test_localize_on_any_source_space(esijax, tmp_path, monkeypatch, space):
     assert (code, err) == (0, "")
     assert "peak: " in said
     assert {p.name for p in out.iterdir()} == {
-        "estimate.npz", "localize.log", "map.png", "report.html", *MAPS[space]
+        "estimate.npz", "localize.log", "map.png", "places.csv", "report.html", *MAPS[space]
     }  # fmt: skip
     estimate = ej.load(out / "estimate.npz")
     page = (out / "report.html").read_text("utf-8")

@@ -71,9 +71,24 @@ def test_says_what_was_done(text, estimate):
         str(estimate.problem.rank), f"esijax {ej.__version__}",
     ):  # fmt: skip
         assert expected in page, expected
-    headings = ("What was done", "Data", "Time courses at the peaks", "Source maps", "Diagnostics")
+    headings = (
+        "What was done",
+        "Places",
+        "Data",
+        "Time courses at the peaks",
+        "Source maps",
+        "Diagnostics",
+    )
     for heading in (*headings, "Source maps to turn"):
         assert f">{heading}<" in re.sub(r">\s+|\s+<", lambda m: m[0].strip(), page), heading
+
+
+def test_places_say_why_they_have_no_names(text):
+    """The sample subject comes without a transform to MNI: head coordinates, and the reason."""
+    page = outer(text)
+    assert "head (mm)" in page
+    assert "MNI305" not in page
+    assert "no MNI coordinates and no regions: no folder of subjects is given" in page
 
 
 def test_text_is_escaped(text):
