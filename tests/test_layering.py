@@ -28,6 +28,7 @@ ORDER = (
     "_where",
     "courses",
     "outcome",
+    "trust",
     "estimate",
     "forward",
     "models",

@@ -26,6 +26,12 @@ SPOKEN = (
     (r"pick_ori='max-power'", "--method LCMV-max-power"),
     (r": raise (\w+(?: or \w+)?)(?=[;.]|$)", r": raise \1 in Python"),
     (r'noise_time="auto"', "--noise-time auto"),
+    (r'lambda2="evidence"', "--lambda2 evidence"),
+    (r"problem\.crop\((-?[\d.]+), (-?[\d.]+)\)", r"--tmin \1 --tmax \2"),
+    (r"or let noise=PerType\(\) learn its level", "or take --method patches, which learns its level"),
+    (r"noise=PerType\(\) learns", "--method patches learns"),
+    (r"mark it bad \(info\['bads'\]\) and", "mark it bad (--bads) and"),
+    (r" \(init=estimate\)", " (--checkpoint)"),
     (r"(?<![-\w])picks\b(?!=)", "--picks"),
 )
 KEYWORD = rf"\b({OPTIONS})=(\[[^\]]*\]|\{{[^}}]*\}}|\([^)]*\)|'[^']*'|-?[\w.]+\b)"

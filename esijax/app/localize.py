@@ -18,15 +18,18 @@ from esijax._types import EsijaxWarning, InputError
 from esijax.app.console import console, listed, mark_bad, spoken
 from esijax.app.output import Output, claimed, usable
 from esijax.estimate import RESULT, Estimate
-from esijax.io.measured.silent import silent_note
 from esijax.problem import Problem
 from esijax.registry import METHODS
+from esijax.trust import Trust, proposed_window
+from esijax.trust.silent import silent_note
 from esijax.viz import figures
 from esijax.viz.report import report
 from esijax.viz.summary import place_name, summarise
 
 LOCALIZE_WRITES = ("estimate.npz", "map.png", "report.html", "mean-*.stc", "mean-*.h5", "std-*.stc",
           "std-*.h5", "localize.log")  # fmt: skip
+COLOURS = {"green": "green", "amber": "yellow", "red": "red", "note": "yellow"}
+COLOURED = re.compile(rf"^({'|'.join(COLOURS)}):", re.IGNORECASE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +87,7 @@ def run_localize(wanted: Wanted) -> Estimate:
     with warnings.catch_warnings(record=True) as caught, screen.status("reading") as status:
         warnings.simplefilter("always", EsijaxWarning)
         response = _read_response(wanted)
-        problem = _cropped(_problem_of(wanted, response, screen), wanted.window)
+        problem = _windowed(_problem_of(wanted, response, screen), wanted.window)
         screen.log(f"solving with {wanted.method}")
         status.stop()  # the bar of the steps takes its line
         direct = recipe.method.direct
@@ -93,10 +96,11 @@ def run_localize(wanted: Wanted) -> Estimate:
         estimate = jax.block_until_ready(estimate)
         status.start()
         told = [str(w.message) for w in caught if issubclass(w.category, EsijaxWarning)]
-        lines = _summary_lines(estimate, told)
+        trust = estimate.trust()
+        lines = _trust_lines(trust) + _summary_lines(estimate, told)
         _write_results(estimate, out, lines, screen)
     for line in map(escape, lines):
-        screen.print(re.sub("^note:", "[yellow]note:[/]", line), soft_wrap=True)
+        screen.print(COLOURED.sub(_coloured, line), soft_wrap=True)
     screen.print(f"report: {(wanted.out / 'report.html').resolve()}", soft_wrap=True)
     if estimate.result == RESULT.interrupted:
         raise KeyboardInterrupt(f"what was computed until then is in {wanted.out}")
@@ -202,12 +206,34 @@ def _head(path: Path | None, response: mne.Evoked, screen: Console) -> mne.Forwa
         raise InputError(f"--forward is needed, the template head does not fit: {error}") from error
 
 
-def _cropped(problem: Problem, window: tuple[float | None, float | None]) -> Problem:
-    """Crop a problem in time, after the noise covariance has used the baseline."""
+def _windowed(problem: Problem, window: tuple[float | None, float | None]) -> Problem:
+    """Crop a problem in time, after the noise covariance has used the baseline.
+
+    Where nobody says to what, to the largest global field power after the baseline.
+    """
+    note: tuple[str, ...] = ()
+    if window == (None, None) and (found := proposed_window(problem)) is not None:
+        window = found
+        note = (
+            f"window: {1e3 * window[0]:.0f} to {1e3 * window[1]:.0f} ms, proposed: the largest "
+            "global field power after the baseline (--tmin, --tmax choose another)",
+        )
     try:
-        return problem.crop(*window)
+        return problem.crop(*window).with_notes(*note)
     except InputError as error:
         raise InputError(f"--tmin {window[0]} --tmax {window[1]}: {error}") from error
+
+
+def _trust_lines(trust: Trust) -> list[str]:
+    """The verdict, and every doubt with what to do."""
+    told = [f"{c.light}: {c.meaning}: {c.advice}" for c in trust.doubts]
+    lines = [f"{trust.light.upper()}: {trust.sentence}", *(told if len(told) > 1 else ())]
+    return [spoken(line) for line in lines]
+
+
+def _coloured(found: re.Match) -> str:
+    """A light, or the word "note", in its colour."""
+    return f"[{COLOURS[found[1].lower()]}]{found[0]}[/]"
 
 
 def _summary_lines(estimate: Estimate, told: list[str]) -> list[str]:
