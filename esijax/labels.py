@@ -9,7 +9,6 @@ import numpy as np
 
 from esijax._types import is_traced
 
-
 FEWEST_BEFORE = 10  # samples before time zero that tell what the noise is
 
 

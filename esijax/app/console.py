@@ -28,7 +28,10 @@ SPOKEN = (
     (r'noise_time="auto"', "--noise-time auto"),
     (r'lambda2="evidence"', "--lambda2 evidence"),
     (r"problem\.crop\((-?[\d.]+), (-?[\d.]+)\)", r"--tmin \1 --tmax \2"),
-    (r"or let noise=PerType\(\) learn its level", "or take --method patches, which learns its level"),
+    (
+        r"or let noise=PerType\(\) learn its level",
+        "or take --method patches, which learns its level",
+    ),
     (r"noise=PerType\(\) learns", "--method patches learns"),
     (r"mark it bad \(info\['bads'\]\) and", "mark it bad (--bads) and"),
     (r" \(init=estimate\)", " (--checkpoint)"),

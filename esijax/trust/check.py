@@ -119,8 +119,8 @@ def _sentence(light: str, checks: tuple[Check, ...]) -> str:
     bad = [check for check in checks if check.light == light]
     if light == "green" or not bad:
         return (
-            f"Nothing that was checked speaks against this map ({len(checks)} checks of noise, fit, "
-            "channels, time and computation)."
+            f"Nothing that was checked speaks against this map ({len(checks)} checks of noise, "
+            "fit, channels, time and computation)."
         )
     rest = sum(check.light != "green" for check in checks) - 1
     more = f" (and {rest} more {'doubt' if rest == 1 else 'doubts'})" if rest else ""

@@ -87,9 +87,19 @@ class Evidence:
     @cached_property
     def n_effective(self) -> float:
         """Independent samples among those of the window: samples of noise go together."""
-        seen = self.data if self.silent is None else self.silent
+        return self._n_effective(self.data if self.silent is None else self.silent)
+
+    def _n_effective(self, rows: np.ndarray) -> float:
         n_trials = int(np.prod(self.problem.data.shape[:-2]))
-        return n_effective(np.moveaxis(seen.reshape(len(seen), n_trials, -1), 1, 0))
+        return n_effective(np.moveaxis(rows.reshape(len(rows), n_trials, -1), 1, 0))
+
+    @cached_property
+    def usual_power(self) -> float:
+        """Mean square of the channel in the middle, over the variance of its noise."""
+        colorer = np.asarray(self.problem.whitener.colorer)
+        std = np.sqrt(np.sum(colorer**2, axis=1))
+        heard = np.mean((colorer @ self.data) ** 2, axis=1)
+        return float(np.median(heard[std > 0] / std[std > 0] ** 2))
 
     @cached_property
     def amplitude(self) -> np.ndarray | None:
@@ -103,31 +113,42 @@ class Evidence:
 
     @cached_property
     def n_active(self) -> int | None:
-        """Locations that are not zero; None of a map that is nowhere zero, or nearly so."""
-        if self.amplitude is None:
+        """Locations of a point estimate that are not zero; None where half of all are not."""
+        if self.amplitude is None or self.estimate.posterior.spread:
             return None
         size = self.amplitude.max(axis=1)
         n = int(np.sum(size > ZERO * size.max()))
         return n if n <= len(size) / 2 else None
 
     @cached_property
-    def channel_ratios(self) -> np.ndarray:
-        r"""Each channel's error, predicted from all others, against those of its kind, (channels,).
+    def channel_errors(self) -> np.ndarray:
+        r"""Error of each channel, foretold from all others, in its deviation: (channels, columns).
 
-        .. math:: u_c = \frac{\operatorname{mean}_t (W^\top \Sigma^{-1} y_t)_c^2}
-                             {(W^\top \Sigma^{-1} W)_{cc}}, \qquad
+        .. math:: u_{ct} = \frac{(W^\top \Sigma^{-1} y_t)_c}
+                                {\sqrt{(W^\top \Sigma^{-1} W)_{cc}}}, \qquad
                   \Sigma = \nu^2 I + p\, G P^2 G^\top
 
-        with the minimum norm prior at the strength that the data have, whatever the method was.
+        with the minimum norm prior at the strength that the data have, whatever the method was; p
+        is that of the channel in the middle, so that one that is bad does not hide itself.
         """
         power, axes = self.directions
-        signal = max(float(np.mean(self.data**2)) - self.noise, 0.1 * self.noise)
+        signal = max(self.usual_power - self.noise, 0.1 * self.noise)
         inverse = 1 / (self.noise + signal * power)
         whitener = axes.T @ np.asarray(self.problem.whitener.matrix)
         error = whitener.T @ (inverse[:, None] * (axes.T @ self.data))
         expected = np.sum(whitener**2 * inverse[:, None], axis=0)
-        ratio = np.mean(error**2, axis=1) / np.where(expected > 0, expected, 1.0)
-        return self._by_kind(ratio)
+        return error / np.sqrt(np.where(expected > 0, expected, 1.0))[:, None]
+
+    @cached_property
+    def channel_ratios(self) -> np.ndarray:
+        """Mean squares of these errors, over what is usual for the kind of channel, (channels,)."""
+        return self._by_kind(np.mean(self.channel_errors**2, axis=1))
+
+    @cached_property
+    def n_of_errors(self) -> float:
+        """Independent samples among these errors; each channel counts alike, a bad one too."""
+        size = np.sqrt(np.mean(self.channel_errors**2, axis=1, keepdims=True))
+        return self._n_effective(self.channel_errors / np.where(size > 0, size, 1.0))
 
     @cached_property
     def channel_ratios_before(self) -> np.ndarray | None:

@@ -11,7 +11,7 @@ RESPONSE = 0.1, 0.0  # power above the noise, in variances of it
 RESIDUAL = (0.1, 2.0), (0.0, 4.0)  # variance of the residual over that of the noise
 EXPLAINED = 0.5, 0.25  # of what stands above the noise
 CHANCE = 4.0  # standard deviations
-ACTIVE = 20, 100  # locations of a sparse map
+ACTIVE = (1.0, 20.0), (1.0, 100.0)  # locations of a sparse map
 WORST_RHAT = 1.1
 
 
@@ -69,12 +69,12 @@ def places(e: Evidence) -> list[Check]:
     n = e.n_active
     if n is None:
         return []
-    light = "red" if n == 0 else graded(n, *((1, limit) for limit in ACTIVE))
+    light = graded(float(n), *ACTIVE)
     told = f"the sparse map has {n} active location{'s' * (n != 1)}"
     fewer = "a response has few: raise alpha, take irMxNE, or check that the noise is as stated"
     more = "lower alpha: nothing is left to look at"
     advice = "" if light == "green" else more if n == 0 else fewer
-    return [Check("active places", float(n), (1.0, float(ACTIVE[0])), light, told, advice)]
+    return [Check("active places", float(n), ACTIVE[0], light, told, advice)]
 
 
 def computation(e: Evidence) -> list[Check]:

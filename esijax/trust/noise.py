@@ -79,7 +79,7 @@ def where_no_source_reaches(e: Evidence) -> list[Check]:
     )
     slow = (
         "the noise is slower than the baseline is long or the head sits elsewhere than the lead "
-        "field says: high-pass the data or state noise_time=\"auto\", check the co-registration "
+        'field says: high-pass the data or state noise_time="auto", check the co-registration '
         "and look for artefacts"
     )
     return [
@@ -92,7 +92,7 @@ def channels(e: Evidence) -> list[Check]:
     """Find single channels that are unlike what all others foretell of them."""
     flat = _flat(e)
     before = _over_chance(e.channel_ratios_before, e.record.n_effective)
-    within = _over_chance(e.channel_ratios, e.n_effective)
+    within = _over_chance(e.channel_ratios, e.n_of_errors)
     scale = CHANNEL_BEFORE[0] / CHANNEL_WITHIN[0]
     ratio = np.maximum(within * scale, 0.0 if before is None else before)
     loud = np.flatnonzero((ratio > CHANNEL_BEFORE[0]) | flat)
@@ -122,7 +122,9 @@ def _flat(e: Evidence) -> np.ndarray:
     """Channels without noise."""
     std = np.sqrt(np.sum(np.asarray(e.problem.whitener.colorer) ** 2, axis=1))
     heard = np.asarray(e.problem.recording)
-    size = np.sqrt(np.mean(heard**2, axis=tuple(i for i in range(heard.ndim) if i != heard.ndim - 2)))
+    size = np.sqrt(
+        np.mean(heard**2, axis=tuple(i for i in range(heard.ndim) if i != heard.ndim - 2))
+    )
     return size < FLAT * std if heard.shape[-1] >= 5 else np.zeros(len(std), bool)
 
 

@@ -1,4 +1,4 @@
-"""Directions of the sensors that sources reach and that none does: the noise shows in the latter."""
+"""Directions of the sensors that sources reach, and those that none does: there noise shows."""
 
 import numpy as np
 

@@ -7,6 +7,7 @@ from esijax.trust.evidence import Evidence
 from esijax.trust.window import smoothed, window_of
 
 OUTSIDE = 2.0  # times the power above the noise within the window
+LESS = 0.6  # of the largest power: where the map peaks there is more
 NEAR = 0.02  # s
 FEWEST = 5  # samples, of which an edge can be told
 
@@ -27,7 +28,7 @@ def peak(e: Evidence) -> list[Check]:
         if outside and (high < limit[0] or low > limit[1]):
             told = f"{told}; the response is strongest outside this window, from {span}"
             advice = f"look there too: problem.crop({low:.3f}, {high:.3f})"
-        elif limit[0] <= low and high <= limit[1] and not low - NEAR <= where <= high + NEAR:
+        elif limit[0] <= low and high <= limit[1] and _apart(e, where, found):
             told = f"{told}, the field power from {span}"
             advice = f"choose the window of one response: problem.crop({low:.3f}, {high:.3f})"
             limit = found
@@ -38,11 +39,17 @@ def peak(e: Evidence) -> list[Check]:
     return [Check("peak", where, limit, light, told, advice)]
 
 
+def _apart(e: Evidence, where: float, found: tuple[float, float]) -> bool:
+    """Whether the map peaks outside a window, and where the field is much weaker than in it."""
+    low, high = found[0] - NEAR, found[1] + NEAR
+    return not low <= where <= high and _power(e, where, where) < LESS * _power(e, *found)
+
+
 def _power(e: Evidence, low: float, high: float) -> float:
     """Largest field power above the noise from `low` to `high`, after time zero where there is."""
     times, power = e.record.times, smoothed(e.record)
     near = 0.5 / e.record.sfreq
-    inside = (times > low - near) & (times < high + near) & ((times > 0) | (high <= 0))
+    inside = (times > low - near) & (times < high + near) & ((times > 0) | (high < near))
     return float(power[inside].max() - e.record.floor) if inside.any() else 0.0
 
 

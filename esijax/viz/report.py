@@ -204,9 +204,7 @@ def _html_table(
     head = "".join(f"<th>{html.escape(str(k))}</th>" for k in rows[0])
     body = "".join(
         "<tr>"
-        + "".join(
-            f"{cell}{v if k in ready else html.escape(str(v))}</td>" for k, v in row.items()
-        )
+        + "".join(f"{cell}{v if k in ready else html.escape(str(v))}</td>" for k, v in row.items())
         + "</tr>"
         for row in rows
     )
