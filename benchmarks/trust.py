@@ -200,14 +200,20 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sets", type=int, default=100)
+    parser.add_argument("--arrays", nargs="*", default=list(ARRAYS), choices=list(ARRAYS))
     parser.add_argument("--heads", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--rest", action=argparse.BooleanOptionalAction, default=True)
     asked = parser.parse_args()
     mne.set_log_level("ERROR")
     warnings.simplefilter("ignore")
     study = Study.template()
-    worlds = {array: world_of(study, picks) for array, picks in ARRAYS.items()}
+    worlds = {
+        array: world_of(study, picks) for array, picks in ARRAYS.items() if array in asked.arrays
+    }
     print("| | data sets | green | amber | red |\n|---|---|---|---|---|", flush=True)
     for array, world in worlds.items():
+        if not asked.rest:
+            break
         rows_of(array, world, asked.sets if world.problem.rank < 100 else asked.sets // 3)
     if not asked.heads:
         return

@@ -50,9 +50,10 @@ def explained(e: Evidence) -> list[Check]:
         return []  # there is nothing to explain: `response` says so
     share = (total - left) / above
     light = graded(share, *((limit, INF) for limit in EXPLAINED))
+    part = "all" if share >= 1 else f"{100 * share:.0f} %"
     told = (
-        f"the map explains {100 * (1 - left / total):.1f} % of the data, {100 * share:.0f} % of "
-        "what stands above the noise"
+        f"the map explains {100 * (1 - left / total):.1f} % of the data, {part} of what stands "
+        "above the noise"
     )
     advice = (
         "lower alpha (or take irMxNE, which shrinks less) or lambda2, or take a prior that is not "

@@ -182,7 +182,7 @@ def _checks(estimate: Estimate) -> dict[str, str]:
         name.replace("_", " "): f"{value:.4g}" if isinstance(value, float) else str(value)
         for name, value in found.items()
     }
-    rows["doubts"] = "; ".join(estimate.diagnostics.doubts()) or "none"
+    rows["doubts of the computation"] = "; ".join(estimate.diagnostics.doubts()) or "none"
     return rows
 
 
