@@ -23,7 +23,7 @@ jax.config.update("jax_enable_x64", True)
 mne.set_log_level("ERROR")
 
 import esijax as ej  # noqa: E402
-from esijax.io.measured.silent import silent_directions  # noqa: E402
+from esijax.trust.silent import silent_directions  # noqa: E402
 
 ROOT = Path(os.environ.get("ESIJAX_DATA", "../shared/data")) / "sample"
 WINDOWS = {

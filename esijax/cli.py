@@ -134,7 +134,8 @@ def localize(
         Name of the condition, or its number from 0 where no name is that number (#1 is always a
         number); needed where the file holds several.
     tmin
-        First time to reconstruct, s.
+        First time to reconstruct, s. Without it and tmax: a window is proposed, around the largest
+        global field power after the baseline.
     tmax
         Last time to reconstruct, s.
     method

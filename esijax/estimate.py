@@ -28,6 +28,7 @@ from esijax.posterior import (
     scaled_variance,
 )
 from esijax.problem import Problem
+from esijax.trust import Trust, trust_of
 
 
 class Estimate(eqx.Module):
@@ -355,6 +356,16 @@ class Estimate(eqx.Module):
             "notes": self.notes,
             **({} if self.diagnostics is None else self.diagnostics.verdict()),
         }
+
+    def trust(self) -> Trust:
+        """Can this map be believed? A light, one sentence, and checks that say what to do.
+
+        Raises
+        ------
+        InputError
+            Under jit, vmap and grad.
+        """
+        return trust_of(self)
 
     # ------------------------------------------------------------------ helpers
     @property

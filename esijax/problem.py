@@ -19,7 +19,7 @@ from esijax import _checks
 from esijax._types import Data, Gain, InputError, Scalar, is_traced
 from esijax.geometry import Geometry
 from esijax.in_basis import InBasis
-from esijax.labels import Labels
+from esijax.labels import Labels, record_of
 from esijax.noise_time import NoiseTime, in_columns
 from esijax.whitener import Whitener
 
@@ -212,7 +212,7 @@ class Problem(eqx.Module):
             self._white[..., part],
             None if known is None else NoiseTime.of(known.cov[part, part]),
             recording=self.recording[..., part],
-            labels=replace(self.labels, tmin=float(times[keep[0]])),
+            labels=replace(self.labels, tmin=float(times[keep[0]]), record=record_of(self)),
         )
 
     def binned(self, n: int) -> "Problem":
@@ -297,7 +297,8 @@ class Problem(eqx.Module):
             _checks.real_finite(np.asarray(recording), "data", known)
             matrix, types = np.asarray(self.whitener.matrix), self.labels.ch_types or None
             _checks.whitened_scale(np.asarray(white), matrix, types)
-        return eqx.tree_at(lambda p: (p.data, p.recording), self, (white, recording))
+        names = replace(self.labels, record=None)
+        return replace(self, data=white, recording=recording, labels=names)
 
     def with_leadfield(self, leadfield) -> "Problem":
         r"""Give the same problem in another head, keeping the prior's scale; differentiable.

@@ -28,6 +28,7 @@ ORDER = (
     "_where",
     "courses",
     "outcome",
+    "trust",
     "estimate",
     "forward",
     "models",
@@ -168,6 +169,7 @@ def test_inference_is_in_reading_order(path):
         *(p for p in IN_INFERENCE if p.is_dir()),
         *sorted(page.parent for page in (PACKAGE / "models").glob("*/README.md")),
         PACKAGE / "models" / "time",
+        PACKAGE / "trust",
     ],
     ids=lambda p: p.name,
 )

@@ -28,6 +28,15 @@ SPOKEN = (
     (r'noise_time="auto"', "--noise-time auto"),
     (r"\(subjects_dir\)", "(--subjects-dir)"),
     (r"^label (?=')", "--label "),
+    (r'lambda2="evidence"', "--lambda2 evidence"),
+    (r"problem\.crop\((-?[\d.]+), (-?[\d.]+)\)", r"--tmin \1 --tmax \2"),
+    (
+        r"or let noise=PerType\(\) learn its level",
+        "or take --method patches, which learns its level",
+    ),
+    (r"noise=PerType\(\) learns", "--method patches learns"),
+    (r"mark it bad \(info\['bads'\]\) and", "mark it bad (--bads) and"),
+    (r" \(init=estimate\)", " (--checkpoint)"),
     (r"(?<![-\w])picks\b(?!=)", "--picks"),
 )
 KEYWORD = rf"\b({OPTIONS})=(\[[^\]]*\]|\{{[^}}]*\}}|\([^)]*\)|'[^']*'|-?[\w.]+\b)"

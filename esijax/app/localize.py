@@ -19,15 +19,18 @@ from esijax.app.console import console, listed, mark_bad, spoken
 from esijax.app.output import Output, claimed, usable
 from esijax.app.places import PLACES_WRITES, chosen_regions, print_places, write_places
 from esijax.estimate import RESULT, Estimate
-from esijax.io.measured.silent import silent_note
 from esijax.problem import Problem
 from esijax.registry import METHODS
 from esijax.tables.places import Places, places
+from esijax.trust import Trust, proposed_window
+from esijax.trust.silent import silent_note
 from esijax.viz.report import report
 from esijax.viz.summary import place_name, summarise
 
 LOCALIZE_WRITES = ("estimate.npz", "map.png", "report.html", "mean-*.stc", "mean-*.h5", "std-*.stc",
           "std-*.h5", "localize.log", *PLACES_WRITES)  # fmt: skip
+COLOURS = {"green": "green", "amber": "yellow", "red": "red", "note": "yellow"}
+COLOURED = re.compile(rf"^({'|'.join(COLOURS)}):", re.IGNORECASE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +93,7 @@ def run_localize(wanted: Wanted) -> Estimate:
         response = _read_response(wanted)
         head = _head(wanted.forward, response, screen)
         trans = head["mri_head_t"]
-        problem = _cropped(_problem_of(wanted, response, head, screen), wanted.window)
+        problem = _windowed(_problem_of(wanted, response, head, screen), wanted.window)
         folder = wanted.subjects_dir
         regions = chosen_regions(problem, wanted.labels, wanted.parc, folder, trans)
         screen.log(f"solving with {wanted.method}")
@@ -101,11 +104,12 @@ def run_localize(wanted: Wanted) -> Estimate:
         estimate = jax.block_until_ready(estimate)
         status.start()
         told = [str(w.message) for w in caught if issubclass(w.category, EsijaxWarning)]
-        lines = _summary_lines(estimate, told)
+        trust = estimate.trust()
+        lines = _trust_lines(trust) + _summary_lines(estimate, told)
         found = places(estimate, subjects_dir=folder, parc=wanted.parc, trans=trans)
         _write_results(estimate, found, regions, out, lines, screen)
     for line in map(escape, lines):
-        screen.print(re.sub("^note:", "[yellow]note:[/]", line), soft_wrap=True)
+        screen.print(COLOURED.sub(_coloured, line), soft_wrap=True)
     print_places(screen, estimate, found)
     screen.print(f"report: {(wanted.out / 'report.html').resolve()}", soft_wrap=True)
     if estimate.result == RESULT.interrupted:
@@ -221,12 +225,34 @@ def _head(path: Path | None, response: mne.Evoked, screen: Console) -> mne.Forwa
         raise InputError(f"--forward is needed, the template head does not fit: {error}") from error
 
 
-def _cropped(problem: Problem, window: tuple[float | None, float | None]) -> Problem:
-    """Crop a problem in time, after the noise covariance has used the baseline."""
+def _windowed(problem: Problem, window: tuple[float | None, float | None]) -> Problem:
+    """Crop a problem in time, after the noise covariance has used the baseline.
+
+    Where nobody says to what, to the largest global field power after the baseline.
+    """
+    note: tuple[str, ...] = ()
+    if window == (None, None) and (found := proposed_window(problem)) is not None:
+        window = found
+        note = (
+            f"window: {1e3 * window[0]:.0f} to {1e3 * window[1]:.0f} ms, proposed: the largest "
+            "global field power after the baseline (--tmin, --tmax choose another)",
+        )
     try:
-        return problem.crop(*window)
+        return problem.crop(*window).with_notes(*note)
     except InputError as error:
         raise InputError(f"--tmin {window[0]} --tmax {window[1]}: {error}") from error
+
+
+def _trust_lines(trust: Trust) -> list[str]:
+    """The verdict, and every doubt with what to do."""
+    told = [f"{c.light}: {c.meaning}: {c.advice}" for c in trust.doubts]
+    lines = [f"{trust.light.upper()}: {trust.sentence}", *(told if len(told) > 1 else ())]
+    return [spoken(line) for line in lines]
+
+
+def _coloured(found: re.Match) -> str:
+    """A light, or the word "note", in its colour."""
+    return f"[{COLOURS[found[1].lower()]}]{found[0]}[/]"
 
 
 def _summary_lines(estimate: Estimate, told: list[str]) -> list[str]:

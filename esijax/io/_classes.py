@@ -21,6 +21,7 @@ HOMES = {
     "Whitener": "esijax.whitener",
     "Geometry": "esijax.geometry",
     "Labels": "esijax.labels",
+    "Record": "esijax.labels",
     "NoiseTime": "esijax.noise_time",
     "InBasis": "esijax.in_basis",
     # head and sensors

@@ -19,9 +19,9 @@ from esijax.io.measured.lead_field import assemble
 from esijax.io.measured.noise import noise_of
 from esijax.io.measured.noise_in_time import Timing, from_baselines
 from esijax.io.measured.other_head import through_head
-from esijax.io.measured.silent import silent_note
 from esijax.io.measured.solution import solution_of
 from esijax.problem import Labels, Problem
+from esijax.trust.silent import silent_note
 
 SOURCE_UNIT = 1e-9  # nA m: source amplitudes of the order of one
 

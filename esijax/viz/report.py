@@ -12,11 +12,14 @@ from esijax._types import InputError
 from esijax.estimate import RESULT, Estimate
 from esijax.tables.places import Places
 from esijax.tables.places import places as places_of
+from esijax.trust import Trust
 from esijax.viz import figures
 from esijax.viz.places import COLUMNS, caption, place_rows
 from esijax.viz.summary import Summary, place_name, summarise
 
 COMMAND = "command: "  # a note that starts so has a row of its own
+# of the lights, told apart by those who do not see red and green (Okabe and Ito), by sign and word
+LIGHTS = {"green": ("#009e73", "✔"), "amber": ("#e69f00", "▲"), "red": ("#d55e00", "✖")}
 
 
 def report(
@@ -29,7 +32,7 @@ def report(
     places: Places | None = None,
     keep: Callable[[str, Any], object] | None = None,
 ) -> Path:
-    """Write a report of an estimate: places, data, time courses, cortex, diagnostics.
+    """Write a report of an estimate: whether to believe it, places, data, courses, cortex.
 
     Parameters
     ----------
@@ -70,6 +73,7 @@ def report(
     labels = estimate.problem.labels
     title = title or f"esijax: {labels.comment or 'source estimate'}"
     page = mne.Report(title=title, verbose="ERROR", image_format="png")
+    page.add_html(verdict(estimate.trust()), title="Can this map be believed?", tags=("trust",))
     page.add_html(_table(facts(estimate, summary)), title="What was done", tags=("method",))
     _add_places(page, estimate, places_of(estimate) if places is None else places)
     for heading, rows in (tables or {}).items():
@@ -97,6 +101,25 @@ def _add_places(page, estimate: Estimate, places: Places) -> None:
     rows = _html_table(place_rows(places, estimate))
     texts = "".join(f"<p>{html.escape(text)}</p>" for text in (caption(places), COLUMNS))
     page.add_html(rows + texts, title="Places", tags=("places",))
+
+
+def verdict(trust: Trust) -> str:
+    """The light, in words beside its colour, the sentence, and the checks: HTML."""
+    said = f"<p>{_light(trust.light)} {html.escape(trust.sentence)}</p>"
+    rows = [
+        row | {"light": _light(check.light)}
+        for check, row in zip(trust.checks, trust.rows, strict=True)
+    ]
+    table = _html_table(rows, wrap=True, ready=("light",))
+    return f'<div role="status" style="font-size:1.15em">{said}</div>{table}'
+
+
+def _light(light: str) -> str:
+    colour, sign = LIGHTS[light]
+    return (
+        f'<strong class="text-nowrap" style="border-left:1em solid {colour};padding-left:.4em">'
+        f"{sign} {light}</strong>"
+    )
 
 
 def _add_interactive(page, estimate: Estimate, summary: Summary) -> None:
@@ -178,7 +201,7 @@ def _checks(estimate: Estimate) -> dict[str, str]:
         name.replace("_", " "): f"{value:.4g}" if isinstance(value, float) else str(value)
         for name, value in found.items()
     }
-    rows["doubts"] = "; ".join(estimate.diagnostics.doubts()) or "none"
+    rows["doubts of the computation"] = "; ".join(estimate.diagnostics.doubts()) or "none"
     return rows
 
 
@@ -190,13 +213,17 @@ def _table(rows: Mapping[str, str]) -> str:
     return f'<table class="table table-sm w-auto">{body}</table>'
 
 
-def _html_table(rows: Sequence[Mapping[str, object]]) -> str:
+def _html_table(
+    rows: Sequence[Mapping[str, object]], wrap: bool = False, ready: Sequence[str] = ()
+) -> str:
+    """Rows as a table; what stands under the names `ready` is HTML already."""
     if not rows:
         return "<p>empty</p>"
+    cell = "<td>" if wrap else '<td class="text-nowrap">'
     head = "".join(f"<th>{html.escape(str(k))}</th>" for k in rows[0])
     body = "".join(
         "<tr>"
-        + "".join(f'<td class="text-nowrap">{html.escape(str(v))}</td>' for v in row.values())
+        + "".join(f"{cell}{v if k in ready else html.escape(str(v))}</td>" for k, v in row.items())
         + "</tr>"
         for row in rows
     )

@@ -274,12 +274,47 @@ def test_localize_finds_the_side(esijax, data_dir, tmp_path, condition):
     assert (code, err) == (0, "")
     check_side(tmp_path / "out", condition)
     assert f"peak: {WHERE[condition][2]} (" in out
+    shown = [line for line in out.splitlines() if not line.startswith("[")]
+    assert shown[0].startswith("RED: Do not believe this map yet")  # a covariance below 40 Hz
     assert "explained variance" in out
     written = {p.name for p in (tmp_path / "out").iterdir()}
     stcs = {f"{what}-{hemi}.stc" for what in ("mean", "std") for hemi in ("lh", "rh")}
     others = {"estimate.npz", "map.png", "places.csv", "report.html", "localize.log"}
     assert written == others | stcs
     assert condition in (tmp_path / "out" / "report.html").read_text("utf-8")
+
+
+def test_localize_opens_with_a_verdict_and_proposes_a_window(data_dir):
+    """A covariance of another band: red, with what to do in options; the response is found."""
+    import warnings
+
+    from esijax.app.console import console
+    from esijax.app.localize import Wanted, _problem_of, _read_response, _trust_lines, _windowed
+    from esijax.registry import METHODS
+
+    wanted = Wanted(
+        data_dir / "audvis-ave.fif.gz",
+        forward=data_dir / "audvis-oct5-fwd.fif",
+        noise_cov=data_dir / "audvis-cov.fif",
+        condition="Right Auditory",
+        picks=("grad",),
+        bads=("MEG 2443",),
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ej.EsijaxWarning)
+        whole = _problem_of(wanted, _read_response(wanted), console())
+        problem = _windowed(whole, wanted.window)
+        estimate = METHODS["MNE"].make(1 / 9).solve(problem)
+    low, high = 1e3 * problem.times[[0, -1]]
+    assert 60 < low < 90 < high < 120
+    assert f"window: {low:.0f} to {high:.0f} ms, proposed" in problem.labels.notes[-1]
+    first = _trust_lines(estimate.trust())[0]
+    assert first.startswith("RED: Do not believe this map yet: before time zero")
+    assert "another band" in first
+    assert "--noise-time auto" in first
+    chosen = _windowed(whole, (0.1, None))
+    assert chosen.times[0] >= 0.1 - 1e-9
+    assert not any("proposed" in note for note in chosen.labels.notes)
 
 
 @pytest.mark.slow

@@ -91,6 +91,18 @@ def test_places_say_why_they_have_no_names(text):
     assert "no MNI coordinates and no regions: no folder of subjects is given" in page
 
 
+def test_opens_with_the_verdict(text, estimate):
+    """The sentence and the light, in words beside the colour, before anything else; each check."""
+    page, trust = outer(text), estimate.trust()
+    start = page.index('<div role="status"')
+    assert start < page.index("MinimumNorm")
+    assert html.escape(trust.sentence) in page[start : start + 1500]
+    assert re.search(rf"[✔▲✖] {trust.light}</strong>", page[start : start + 500])
+    for check in trust.checks:
+        assert f"<td>{html.escape(check.meaning)}</td>" in page
+        assert f"<td>{html.escape(check.advice or '-')}</td>" in page
+
+
 def test_text_is_escaped(text):
     assert html.escape(NOTE) in text
     assert NOTE not in text

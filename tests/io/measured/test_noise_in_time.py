@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import esijax as ej
-from esijax.io.measured.silent import silent_directions, silent_note
+from esijax.trust.silent import silent_directions, silent_note
 
 CLEAR = ("Right Auditory", "Left visual", "Right visual")  # of 6 averages; the other has 3
 WINDOWS = {

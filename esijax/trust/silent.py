@@ -1,4 +1,4 @@
-"""Noise where no source reaches: what was stated of it against what the window shows."""
+"""Directions of the sensors that sources reach, and those that none does: there noise shows."""
 
 import numpy as np
 
@@ -10,13 +10,19 @@ LOCATIONS = 1000  # that tell which directions are silent: fields of neighbours 
 LARGEST = 1.2  # times the variance that is stated
 
 
-def silent_directions(problem: Problem) -> np.ndarray:
-    """Directions of the whitened sensors in which the lead field has no power, (rank, n)."""
+def directions(problem: Problem) -> tuple[np.ndarray, np.ndarray]:
+    """Power of sources under the prior (rank,), mean one, and its axes (rank, rank), ascending."""
     step = max(1, problem.n_locations // LOCATIONS)
     gain = np.asarray(problem.gain[:, ::step] * problem.prior_scale[None, ::step])
     gain = gain.reshape(problem.rank, -1)
     power, axes = np.linalg.eigh(gain @ gain.T)
-    return axes[:, power < SILENT * power.mean()]
+    return np.maximum(power, 0.0) / power.mean(), axes
+
+
+def silent_directions(problem: Problem) -> np.ndarray:
+    """Directions of the whitened sensors in which the lead field has no power, (rank, n)."""
+    power, axes = directions(problem)
+    return axes[:, power < SILENT]
 
 
 def silent_note(problem: Problem) -> tuple[str, ...]:
