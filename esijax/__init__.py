@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from esijax import forward, inference, io, metrics, models, simulate, testing
+    from esijax import forward, inference, io, metrics, models, plot, simulate, testing
     from esijax._types import EsijaxWarning, InputError
     from esijax.arrays import from_arrays
     from esijax.estimate import Estimate
@@ -36,6 +36,7 @@ __all__ = [
     "load",
     "metrics",
     "models",
+    "plot",
     "relative",
     "report",
     "save",
@@ -64,7 +65,7 @@ _HOME = {
     "to_arviz": "esijax.io",
     "to_mne": "esijax.io",
 }
-_ROOMS = ("forward", "inference", "io", "learn", "metrics", "models", "simulate", "testing")
+_ROOMS = ("forward", "inference", "io", "learn", "metrics", "models", "plot", "simulate", "testing")
 
 
 def __getattr__(name: str):

@@ -21,7 +21,7 @@ from esijax.estimate import RESULT, Estimate
 from esijax.io.measured.silent import silent_note
 from esijax.problem import Problem
 from esijax.registry import METHODS
-from esijax.viz import figures
+from esijax.viz import maps
 from esijax.viz.report import report
 from esijax.viz.summary import place_name, summarise
 
@@ -111,7 +111,7 @@ def _write_results(estimate: Estimate, out: Output, lines: list[str], screen: Co
     if estimate.std is not None:
         files += io.write_stc(estimate, folder / "std", "std")
     screen.log("drawing the map")
-    files.append(out.picture(figures.plot_map(estimate), "map"))
+    files.append(out.picture(maps.plot_map(estimate), "map"))
     screen.log("writing the report")
     files.append(report(estimate, folder / "report.html"))
     out.finish(files, spoken(RESULT[estimate.result]), lines)

@@ -9,7 +9,7 @@ import numpy as np
 from esijax._files import replacing
 from esijax._types import InputError
 from esijax.estimate import RESULT, Estimate
-from esijax.viz import figures
+from esijax.viz import figures, films, maps
 from esijax.viz.summary import Summary, place_name, summarise
 
 COMMAND = "command: "  # a note that starts so has a row of its own
@@ -64,9 +64,9 @@ def report(
     for heading, rows in (tables or {}).items():
         page.add_html(_html_table(rows), title=heading, tags=("scores",))
     drawn = {
-        "Data": figures.plot_data(estimate, summary),
-        "Time courses at the peaks": figures.plot_courses(estimate, summary),
-        "Source maps": figures.plot_map(estimate, summary),
+        "Data": figures.plot_data(estimate, time=summary),
+        "Time courses at the peaks": figures.plot_courses(estimate, time=summary),
+        "Source maps": maps.plot_map(estimate, summary),
         "Diagnostics": figures.plot_diagnostics(estimate),
     }
     for name, figure in drawn.items():
@@ -81,9 +81,7 @@ def report(
 
 
 def _add_interactive(page, estimate: Estimate, summary: Summary) -> None:
-    view = figures.view_map(estimate, summary)
-    if view is None:
-        return
+    view = films.view_map(estimate, summary)
     frame = (
         f'<iframe srcdoc="{html.escape(view, quote=True)}" title="source maps" '
         'style="width:100%;height:620px;border:0"></iframe>'
