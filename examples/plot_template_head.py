@@ -48,5 +48,5 @@ peak = np.asarray(problem.geometry.positions)[amplitude.argmax()]
 error = 1e3 * np.linalg.norm(peak - positions[seed])
 print(f"lambda2 {float(estimate.hyper['lambda2']):.3g}, peak {error:.0f} mm from the patch")
 
-figures.plot_map(estimate)
+estimate.plot()
 plt.show()

@@ -18,7 +18,7 @@ from esijax.io.template_head import Template
 from esijax.problem import Problem
 from esijax.registry import METHODS as ENTRIES
 from esijax.registry import Recipe
-from esijax.viz import figures
+from esijax.viz import figures, maps
 from esijax.viz.report import report
 
 AUDITORY = np.array([[-0.050, -0.021, 0.007], [0.052, -0.017, 0.007]])  # m, MNI, Heschl's gyri
@@ -227,7 +227,8 @@ def run_demo(
         files.append(io.save(kept[name], out / f"{_slug(name)}.npz"))
     for name in ("dSPM", "eLORETA"):
         report_progress(f"drawing {name}")
-        files.append(place.picture(figures.plot_map(kept[name]), _slug(name)))
+        picture = maps.plot_map(kept[name], patches=truth.positions)
+        files.append(place.picture(picture, _slug(name)))
     for stem, draw in (("data", figures.plot_data), ("courses", figures.plot_courses)):
         files.append(place.picture(draw(kept["eLORETA"]), stem))
     report_progress("writing the report")
@@ -235,6 +236,8 @@ def run_demo(
         kept["eLORETA"],
         out / "report.html",
         title="esijax demo: simulated auditory response",
+        patches=truth.positions,
+        beside=kept,
         tables={
             "Methods compared with the truth": [
                 {LONG.get(key, key): value for key, value in row.items()} for row in table

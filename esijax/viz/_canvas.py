@@ -5,8 +5,10 @@ from typing import Any
 from esijax._types import InputError
 
 
-def figure_for(ax: Any, size: tuple[float, float]):
+def figure_for(ax: Any, size: tuple[float, float], tight: bool = False):
     """Give the caller's Figure or SubFigure, or a new one of this size (inches).
+
+    Without axes around panels they may stand close to each other (`tight`).
 
     Raises
     ------
@@ -18,7 +20,8 @@ def figure_for(ax: Any, size: tuple[float, float]):
 
     if ax is None:
         figure = plt.figure(figsize=size)
-        figure.set_layout_engine("constrained", w_pad=0.02, h_pad=0.06, wspace=0.0, hspace=0.0)
+        pads = {"w_pad": 0.02, "h_pad": 0.06, "wspace": 0.0, "hspace": 0.0} if tight else {}
+        figure.set_layout_engine("constrained", **pads)
         return figure
     if not isinstance(ax, FigureBase):
         raise InputError(

@@ -33,7 +33,7 @@ def places(hemi: Hemisphere, locations) -> np.ndarray:
     return np.where(np.diff(shown.indptr) > 0, np.asarray(shown.argmax(axis=0)).ravel(), -1)
 
 
-def draw_spheres(axes, hemi: Hemisphere, style: Style, frame, normals) -> None:
+def draw_spheres(axes, hemi: Hemisphere, style: Style, frame, normals, numbered: bool) -> None:
     """Draw the spheres that face the viewer, the largest in front; numbers at the first few."""
     from matplotlib import patheffects
 
@@ -44,7 +44,9 @@ def draw_spheres(axes, hemi: Hemisphere, style: Style, frame, normals) -> None:
     size = areas(style.values[active], max(map(abs, style.limits)))
     x, y, _ = frame @ hemi.coords[vertex[kept]].T
     shown = style.colours(style.values[active[kept]])
-    axes.scatter(x, y, s=size[kept], c=shown, edgecolors="k", linewidths=0.6, zorder=5)
+    axes.scatter(
+        x, y, s=size[kept], c=shown, edgecolors="k", linewidths=0.6, zorder=5, clip_on=False
+    )
     halo = [patheffects.withStroke(linewidth=2, foreground="w")]
     for u, v, rank, radius in zip(x, y, kept, np.sqrt(size[kept] / np.pi), strict=True):
         points = {"xy": (u, v), "textcoords": "offset points", "va": "center"}
@@ -52,7 +54,7 @@ def draw_spheres(axes, hemi: Hemisphere, style: Style, frame, normals) -> None:
             "●", xytext=(-0.35 * radius, 0.35 * radius), fontsize=0.45 * radius, ha="center",
             color="w", alpha=0.7, zorder=6, **points,
         )  # fmt: skip
-        if rank < NUMBERED:
+        if numbered and rank < NUMBERED:
             text = {"fontsize": 9, "path_effects": halo, "zorder": 7}
             axes.annotate(str(rank + 1), xytext=(radius + 1, radius), **text, **points)
 

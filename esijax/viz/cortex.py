@@ -41,7 +41,9 @@ def _frame(view: str):
     return side, np.stack([np.cross(up, towards), up, towards]).astype(float)
 
 
-def _draw_hemisphere(axes, hemi: Hemisphere, frame, style: Style, outline=None) -> None:
+def _draw_hemisphere(
+    axes, hemi: Hemisphere, frame, style: Style, outline=None, numbered: bool = False
+) -> None:
     """Paint one hemisphere, far triangles first, lit from the viewer and above."""
     from matplotlib.collections import TriMesh
     from matplotlib.tri import Triangulation
@@ -65,7 +67,7 @@ def _draw_hemisphere(axes, hemi: Hemisphere, frame, style: Style, outline=None) 
                     Triangulation(x, y, faces), field, [OUTLINED], colors=colour, linewidths=width
                 )
     if style.spheres:
-        draw_spheres(axes, hemi, style, frame, normals)
+        draw_spheres(axes, hemi, style, frame, normals, numbered)
     pad = 0.02 * np.ptp(x)
     axes.set(xlim=(x.min() - pad, x.max() + pad), ylim=(y.min() - pad, y.max() + pad))
     axes.set_aspect("equal")
@@ -124,15 +126,16 @@ def plot_maps(
     rows, columns = len(styles), len(frames)
     widths = [1.0] * columns + [0.04] + [1.15] * bool(table)
     size = (2.55 * sum(widths) + 1.2, 2.05 * rows + 0.45 + 0.4 * bool(title))
-    figure = figure_for(ax, size)
+    figure = figure_for(ax, size, tight=True)
     grid = figure.add_gridspec(rows, len(widths), width_ratios=widths)
     for row, (name, style) in enumerate(styles.items()):
+        numbered = bool(table) and row == 0
         panels = [
             figure.add_subplot(grid[row, column], label=f"{name}: {view}")
             for column, view in enumerate(frames)
         ]
         for axes, (view, (side, frame)) in zip(panels, frames.items(), strict=True):
-            _draw_hemisphere(axes, getattr(cortex, side), frame, style, outline)
+            _draw_hemisphere(axes, getattr(cortex, side), frame, style, outline, numbered)
             axes.set_title(view if row == 0 else "", fontsize=10, color="0.3")
         panels[0].annotate(
             name,

@@ -11,7 +11,7 @@ from esijax.viz.maps import POINT, WHAT, maps_of, surfaces_of
 from esijax.viz.summary import Summary, summarise
 
 MOST_FRAMES = 60
-MOST_NUMBERS = 500_000  # of one film: the page stays below 12 MB
+MOST_NUMBERS = 250_000  # of one film: the page stays below 12 MB
 
 
 def view_map(estimate: Estimate, summary: Summary | None = None) -> str:

@@ -18,6 +18,7 @@ from esijax.viz._surface import SIDES, Cortex, Hemisphere
 
 __all__ = ["Film", "view_maps"]
 
+GAP = 12.0  # mm, between the cortex and what lies deep, shown below it
 LIFTED = 1.5  # mm, by which a sphere stands out of the cortex
 CODES, MISSING = 65534, 65535  # values are kept as whole numbers; the last says that there is none
 EYES = {"left": "-1.8 0 0.3", "right": "1.8 0 0.3", "above": "0 -0.01 1.9", "front": "0 1.8 0.3",
@@ -191,6 +192,12 @@ def _anchors(sides: Mapping[str, Hemisphere], positions, n: int) -> tuple[np.nda
         out = _mesh.normals(hemi.coords, hemi.faces)
         anchors[own] = (hemi.coords + LIFTED * out)[vertex[own]]
         side_of[own] = SIDES.index(side)
+    deep = side_of == len(SIDES)
+    if sides and deep.any():  # surfaces are inflated and apart: what lies deep is shown below them
+        middle = np.mean([h.coords.mean(axis=0) for h in sides.values()], axis=0)
+        anchors[deep] += middle - anchors[deep].mean(axis=0)
+        floor = min(h.coords[:, 2].min() for h in sides.values()) - GAP
+        anchors[deep, 2] += floor - anchors[deep, 2].max()
     return anchors, side_of
 
 

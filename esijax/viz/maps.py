@@ -16,7 +16,7 @@ from esijax.viz._spheres import NUMBERED, Row
 from esijax.viz._style import PROBABILITY, SIZE, SPREAD, Map
 from esijax.viz._surface import Cortex, cortex, on_fsaverage
 from esijax.viz.cortex import VIEWS, glass_points, plot_maps, plot_view
-from esijax.viz.slices import plot_slices
+from esijax.viz.slices import is_grid, plot_slices
 from esijax.viz.summary import Summary, hemispheres, summarise
 
 # with fewer, the triangles of a hemisphere make no surface: its sources are shown as points
@@ -25,6 +25,7 @@ FEW = 0.1  # share of locations: a map of at most so many is drawn as spheres
 NOTHING = 1e-3  # of the largest amplitude: less is none
 NEAR = 0.008  # m, from an active simulated source: within its patch
 WHAT = {"mean": "posterior mean", "std": "posterior SD", "exceedance": "Pr(exceeds)"}
+OUTLINE = "; outlined: the simulated sources"
 POINT = "most probable"  # the mean of a point estimate
 
 
@@ -97,6 +98,7 @@ def plot_map(
         return _one_view(estimate, maps, views, patches, ax)
     where = {"outline": outline_of(estimate, patches), "views": views or VIEWS}
     behind = {"mri": mri, "trans": trans}
+    title += OUTLINE if patches is not None else ""
     table = _table(estimate, next(iter(maps.values())))
     return _drawn(estimate, positions, maps, title, table, where, behind, ax)
 
@@ -111,15 +113,14 @@ def _one_view(estimate: Estimate, maps: dict[str, Map], views, patches, ax):
     return plot_view(surfaces, name, item, view, ax, outline_of(estimate, patches))
 
 
-def _drawn(estimate, positions, maps, title, table, where, behind, ax):
+def _drawn(estimate, positions, maps, title, table, where, behind, ax, together=True):
     """Cortex, slices or both, or three projections, as the source spaces are."""
-    kinds, surfaces = kind_of(estimate), surfaces_of(estimate)
-    inside = kinds == "volume"
-    if surfaces is None and (_few(maps) or not inside.any()):
+    surfaces, inside = surfaces_of(estimate), in_volume(estimate)
+    if surfaces is None and (not inside.any() or (len(maps) == 1 and _few(maps))):
         first = next(iter(maps.values()))
         return glass_points(positions, first.values, title, label=first.label, ax=ax)
     if surfaces is None:
-        return plot_slices(positions, maps, title=title, **behind, ax=ax)
+        return plot_slices(positions, maps, title=title, **behind, ax=ax, together=together)
     if not inside.any():
         return plot_maps(surfaces, maps, title=title, table=table, **where, ax=ax)
     deep = {name: _part(item, inside) for name, item in maps.items()}
@@ -127,7 +128,9 @@ def _drawn(estimate, positions, maps, title, table, where, behind, ax):
     share = (2.2 * len(maps) + 0.9) / (2.2 * len(maps) + 0.9 + 2.5 * len(deep))
     upper, _ = figure.subfigures(2, 1, height_ratios=[share, 1 - share])
     plot_maps(surfaces, maps, title=title, table=table, **where, ax=upper)
-    plot_slices(positions[inside], deep, **behind, ax=figure, part=(0.0, 1 - share))
+    plot_slices(
+        positions[inside], deep, **behind, ax=figure, part=(0.0, 1 - share), together=together
+    )
     return figure
 
 
@@ -167,13 +170,12 @@ def plot_compare(
             raise InputError(f"{name!r} has other source locations than {next(iter(estimates))!r}.")
         own = summary if estimate is first else summarise(estimate, seconds)
         maps[name] = mean_map(own.amplitude[:, own.peak_time], own.unit, estimate.std is None)
-    title = title or f"posterior means at {1e3 * seconds:.0f} ms"
+    title = title or f"source maps at {1e3 * seconds:.0f} ms"
+    title += OUTLINE if patches is not None else ""
     where = {"outline": outline_of(first, patches), "views": views or VIEWS}
     behind = {"mri": mri, "trans": trans}
-    inside = kind_of(first) == "volume"
-    if surfaces_of(first) is not None or inside.any():
-        maps = maps if surfaces_of(first) else {n: _part(m, inside) for n, m in maps.items()}
-        return _drawn(first, positions, maps, title, (), where, behind, ax)
+    if surfaces_of(first) is not None or in_volume(first).any():
+        return _drawn(first, positions, maps, title, (), where, behind, ax, together=False)
     figure = figure_for(ax, (10.5, 3.7 * len(maps)))
     parts = np.atleast_1d(figure.subfigures(len(maps), 1))
     for part, (name, item) in zip(parts, maps.items(), strict=True):
@@ -236,10 +238,14 @@ def outline_of(estimate: Estimate, patches: Any) -> np.ndarray | None:
     return 1.0 - KDTree(patches).query(_positions(estimate))[0] / (2 * NEAR)
 
 
-def kind_of(estimate: Estimate) -> np.ndarray:
-    """Kind of the source space of each location: "surface", "volume" or "discrete"."""
+def in_volume(estimate: Estimate) -> np.ndarray:
+    """Locations that are shown on slices: of volumes, and of grids that no surface holds."""
     labels = estimate.problem.labels
-    return np.repeat(labels.kinds, [len(v) for v in labels.vertices]).astype(str)
+    kinds = np.repeat(np.array(labels.kinds, "U8"), [len(v) for v in labels.vertices])
+    grid = kinds == "discrete"
+    if not is_grid(_positions(estimate)[grid]):
+        grid[:] = False
+    return (kinds == "volume") | grid
 
 
 def surfaces_of(estimate: Estimate) -> Cortex | None:

@@ -3,6 +3,7 @@
 import html
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +23,8 @@ def report(
     title: str | None = None,
     time: float | None = None,
     tables: Mapping[str, Sequence[Mapping[str, object]]] | None = None,
+    beside: Mapping[str, Estimate] | None = None,
+    patches: Any = None,
 ) -> Path:
     """Write a report of an estimate: data, time courses, cortex, diagnostics.
 
@@ -35,6 +38,10 @@ def report(
         s; sample of the maps, by default that of the largest amplitude.
     tables : dict of lists of dicts, optional
         Further tables, such as scores, by heading.
+    beside : dict of Estimate, optional
+        Answers of several methods, drawn side by side at the same time.
+    patches : (sources, 3), optional
+        Head coordinates of active simulated sources, m, outlined on the cortex.
 
     Returns
     -------
@@ -66,9 +73,12 @@ def report(
     drawn = {
         "Data": figures.plot_data(estimate, time=summary),
         "Time courses at the peaks": figures.plot_courses(estimate, time=summary),
-        "Source maps": maps.plot_map(estimate, summary),
+        "Source maps": maps.plot_map(estimate, summary, patches=patches),
         "Diagnostics": figures.plot_diagnostics(estimate),
     }
+    if beside:
+        seconds = float(estimate.problem.times[summary.peak_time])
+        drawn["Methods side by side"] = maps.plot_compare(beside, seconds, patches=patches)
     for name, figure in drawn.items():
         if figure is not None:
             page.add_figure(figure, title=name, tags=("figure",), image_format="png")

@@ -10,7 +10,8 @@ from esijax._types import InputError
 from esijax.viz._canvas import figure_for
 from esijax.viz._style import Map, Style, colour_bar, style_of
 
-FILLED = 0.75  # of the distance between sources: how far from one space still belongs to it
+FILLED = 0.87  # of the distance between sources: how far from one space still belongs to it
+FEWEST = 30  # sources of a grid
 FINEST = 1.5  # mm, edge of a voxel
 LEFT, WIDTH, BAR = 0.06, 0.78, 0.875  # of the figure: where slices begin, how wide, the colour bar
 
@@ -52,6 +53,15 @@ def grid_of(points) -> Grid:
     return Grid(affine, np.where(np.isfinite(far), nearest, -1))
 
 
+def is_grid(points) -> bool:
+    """Whether points (n, 3) are equally far from their neighbours, as those of a volume are."""
+    points = np.asarray(points, float)
+    if len(points) < FEWEST:
+        return False
+    apart = KDTree(points).query(points, k=2)[0][:, 1]
+    return bool((np.abs(apart / np.median(apart) - 1) < 0.02).mean() > 0.9)
+
+
 def plot_slices(
     positions,
     maps: Mapping[str, Map | Any],
@@ -61,8 +71,9 @@ def plot_slices(
     trans: Any = None,
     ax: Any = None,
     part: tuple[float, float] = (0.0, 1.0),
+    together: bool = True,
 ):
-    """Draw maps of a volume on three slices through the largest value of the first, a row each.
+    """Draw maps of a volume on three slices through a largest value, a row each.
 
     Parameters
     ----------
@@ -79,6 +90,8 @@ def plot_slices(
         Where to draw; None: a new figure.
     part : tuple of float
         Lower and upper end of the part of the figure's height that is drawn into.
+    together : bool
+        All rows are cut where the first is largest, or each where it is itself.
 
     Returns
     -------
@@ -100,8 +113,9 @@ def plot_slices(
     high -= (0.45 / figure.get_figheight()) if title else 0.0
     height = (high - low) / rows
     first = next(iter(styles.values()))
-    cut = tuple(points[np.argmax(np.abs(np.nan_to_num(first.values)))].tolist())
     for row, (name, style) in enumerate(styles.items()):
+        largest = np.abs(np.nan_to_num((first if together else style).values)).argmax()
+        cut = tuple(points[largest].tolist())
         bottom = high - (row + 1) * height
         place = {"figure": figure, "axes": (LEFT, bottom, WIDTH, 0.95 * height)}
         shown = {"cut_coords": cut, "colorbar": False, "annotate": True, "draw_cross": False}
@@ -120,7 +134,7 @@ def plot_slices(
     if title:
         figure.text(0.5, high + 0.1 / figure.get_figheight(), title, fontsize=13, ha="center")
     frame = "MRI" if mri is not None else "head"
-    figure.text(BAR + 0.1, low + 0.01, f"mm, {frame} coordinates", fontsize=8, ha="right")
+    figure.text(BAR, low + 0.01, f"mm, {frame}\ncoordinates", fontsize=8)
     return figure
 
 

@@ -14,7 +14,6 @@ const sides = DATA.sides.map(s => ({
 const maps = DATA.maps.map(m => ({...m, lut: small(m.lut), codes: shorts(m.codes)}));
 const anchors = DATA.anchors.map(floats), deep = DATA.deep, sideOf = small(DATA.side_of);
 const lighting = {ambient: 0.72, diffuse: 0.5, specular: 0.06, roughness: 0.9};
-const round = {ambient: 0.72, diffuse: 0.5, specular: 0.3, roughness: 0.4};
 
 // values of a map at a frame: quantised, so that a page stays small
 function values(map, frame) {
@@ -84,8 +83,9 @@ function traces() {
     type: "mesh3d", x: s.x, y: s.y, z: s.z, i: s.i, j: s.j, k: s.k, lighting, name: s.name,
     hovertemplate: `%{customdata} ${map.label}<extra>${s.name}</extra>`, visible: visible(s.name),
     ...painted(s, map, found)}));
-  if (!sides.length) out.push({type: "scatter3d", mode: "markers", hoverinfo: "skip",
-    x: anchors[0], y: anchors[1], z: anchors[2], marker: {size: 1.5, color: "#999999"}});
+  if (deep.length) out.push({type: "scatter3d", mode: "markers", hoverinfo: "skip",
+    ...Object.fromEntries(anchors.map((a, c) => ["xyz"[c], deep.map(l => a[l])])),
+    marker: {size: 1.5, color: "#999999"}});
   out.push({type: "scatter3d", mode: "markers", hoverinfo: "text", ...marks(map, found)});
   out.push({type: "scatter3d", mode: "markers", hoverinfo: "skip", ...empty, marker: bar(map)});
   return out.map(t => ({showlegend: false, ...t}));
@@ -131,5 +131,5 @@ for (const s of sides) get(s.name).onchange = redraw;
 for (const button of document.querySelectorAll("button[data-eye]"))
   button.onclick = () => look(...button.dataset.eye.split(" ").map(Number));
 told();
-Plotly.newPlot(plot, traces(), layout, {displaylogo: false, responsive: true})
+Plotly.newPlot(plot, traces(), layout, {displayModeBar: false, responsive: true})
   .then(() => { plot.dataset.frame = frame; plot.dataset.map = maps[chosen].name; });
