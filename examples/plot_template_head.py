@@ -12,7 +12,6 @@ import mne
 import numpy as np
 
 import esijax as ej
-from esijax.viz import figures
 
 jax.config.update("jax_enable_x64", True)
 
