@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from esijax._types import InputError
+from esijax._where import indices
 from esijax.estimate import Estimate
 from esijax.problem import Problem
 from esijax.viz._canvas import figure_for, is_axes
@@ -37,8 +38,6 @@ WHITENED = "whitened"
 def plot_data(of: Estimate | Problem, kind: str | None = None, time: Any = None, ax: Any = None):
     """Draw the recording by type, and the whitened data: `esijax.plot.data`."""
     estimate = of if isinstance(of, Estimate) else None
-    if estimate is None and not isinstance(of, Problem):
-        raise InputError(f"give an Estimate or a Problem, got {type(of).__name__}.")
     problem = of.problem if isinstance(of, Estimate) else of
     moment = None
     if estimate is not None:
@@ -99,7 +98,11 @@ def plot_courses(
 ):
     """Draw time courses with their credible band: `esijax.plot.courses`."""
     summary = summary_of(estimate, time)
-    places = list(summary.places or (0,)) if where is None else _listed(where)
+    places = (
+        list(summary.places or (0,))
+        if where is None
+        else _listed(where, estimate.problem.n_locations)
+    )
     single = is_axes(ax)
     if single:
         panels = [ax] * len(places)
@@ -123,25 +126,30 @@ def plot_courses(
     return ax
 
 
-def _listed(where: Any) -> list[Any]:
+def _listed(where: Any, n: int) -> list[Any]:
     """The places as a list, at least one; a single number or label is a list of one."""
-    if isinstance(where, int | np.integer) or hasattr(where, "vertices") or hasattr(where, "lh"):
-        return [where]
-    places = list(where)
+    if _is_one(where) or hasattr(where, "vertices") or hasattr(where, "lh"):
+        where = [where]
+    places = [int(indices(p, n, "locations")[0]) if _is_one(p) else p for p in where]
     if not places:
         raise InputError("where holds no place: give locations or labels, or None for the peaks.")
     return places
 
 
+def _is_one(place: Any) -> bool:
+    """Whether it is a single location, and no region."""
+    return isinstance(place, int | np.integer)
+
+
 def _name_of(estimate: Estimate, place: Any) -> str:
-    if isinstance(place, int | np.integer):
+    if _is_one(place):
         return place_name(estimate, int(place))
     return str(getattr(place, "name", None) or f"{len(place)} locations")
 
 
 def _draw_course(ax, estimate, place, level, factor, colour, name) -> None:
     """One course: of a location as it is, of a region with the signs of its normals."""
-    single = isinstance(place, int | np.integer)
+    single = _is_one(place)
     region, mode = ([int(place)], "mean") if single else (place, "mean_flip")
     course = estimate.label(region, level=level, mode=mode)
     mean, low, high = (

@@ -37,12 +37,12 @@ def plot_prior_posterior(
     ax: Any = None,
 ):
     """Draw hyper-parameters before and after the data: `esijax.plot.prior_posterior`."""
-    after = _numbers(estimate.hyper, estimate.is_mixture)
+    after = numbers_of(estimate.hyper, estimate.is_mixture)
     if not after:
         raise InputError(f"{estimate.model} / {estimate.method} has no hyper-parameters to draw.")
     before = {}
     if model is not None:
-        before = _numbers(prior_draws(estimate, model, noise, key, n), True)
+        before = numbers_of(prior_draws(estimate, model, noise, key, n), True)
     chosen = _chosen(names, after)
     single = is_axes(ax)
     if single and len(chosen) > 1:
@@ -64,7 +64,7 @@ def plot_prior_posterior(
     return ax
 
 
-def _numbers(hyper: Mapping[str, Any], drawn: bool) -> dict[str, np.ndarray]:
+def numbers_of(hyper: Mapping[str, Any], drawn: bool) -> dict[str, np.ndarray]:
     """Each number by name, with its draws (n,) or its value (1,)."""
     out = {}
     for name, value in hyper.items():

@@ -89,7 +89,7 @@ def test_head_to_mri_in_either_direction():
     matrix = np.eye(4)
     matrix[:3, 3] = 0.01, 0.02, -0.03
     points = np.array([[1.0, 2.0, 3.0]])
-    wanted = points + [10.0, 20.0, -30.0]
+    wanted = np.array([[11.0, 22.0, -27.0]])
     forth = mne.Transform("head", "mri", matrix)
     back = mne.Transform("mri", "head", np.linalg.inv(matrix))
     for trans in (matrix, forth, back):

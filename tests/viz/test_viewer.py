@@ -8,8 +8,8 @@ import pytest
 from test_cortex import octahedron
 
 import esijax as ej
-from esijax.viz import interactive
 from esijax.viz import cortex as viz
+from esijax.viz import interactive
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
 DRIVER = shutil.which("chromedriver")
@@ -72,8 +72,8 @@ def errors(browser):
 def page_of(tmp_path_factory, spheres):
     """Two balls; the first frame is bare, then ever more of the left one is coloured."""
     rr, faces = octahedron(3)
-    n = len(rr)
-    positions = 0.035 * np.concatenate([rr - [1.2, 0, 0], rr + [1.2, 0, 0]])
+    n, apart = len(rr), np.array([1.2, 0.0, 0.0])
+    positions = 0.035 * np.concatenate([rr - apart, rr + apart])
     surfaces = viz.cortex(
         positions, np.concatenate([faces, faces + n]), np.tile(np.arange(n), 2), "someone",
         np.repeat([0, 1], n),
@@ -136,7 +136,7 @@ def test_all_that_can_be_chosen_is_reached_by_tab_and_has_a_name(browser, tmp_pa
         now = browser.switch_to.active_element
         if now.tag_name == "body":
             break
-        reached.append((now.get_attribute("id") or now.text, now.accessible_name))
+        reached.append((now.get_attribute("id") or now.text, now.accessible_name.strip()))
     assert [who for who, _ in reached[:4]] == ["map", "time", "left", "right"]
     assert [who for who, _ in reached[4:9]] == ["left", "right", "above", "front", "behind"]
     names = [name for _, name in reached]

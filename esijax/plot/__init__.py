@@ -72,7 +72,7 @@ def map(
     --------
     >>> import numpy as np, esijax as ej
     >>> rng = np.random.default_rng(0)
-    >>> gain, where = rng.standard_normal((8, 12)), 0.07 * rng.standard_normal((12, 3))
+    >>> gain, where = rng.standard_normal((8, 12)), 0.04 * rng.standard_normal((12, 3))
     >>> problem = ej.from_arrays(gain, gain[:, :3], noise_cov=0.1, positions=where)
     >>> estimate = ej.solve(problem, ej.models.MinimumNorm(), ej.inference.Linear())
     >>> [axes.get_title() for axes in ej.plot.map(estimate, time=1.0).axes[:3]]
