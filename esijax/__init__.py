@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from esijax import forward, inference, io, metrics, models, simulate, testing
+    from esijax import forward, inference, io, metrics, models, plot, simulate, testing
     from esijax._types import EsijaxWarning, InputError
     from esijax.arrays import from_arrays
     from esijax.estimate import Estimate
@@ -38,6 +38,7 @@ __all__ = [
     "metrics",
     "models",
     "places",
+    "plot",
     "relative",
     "report",
     "save",
@@ -67,7 +68,7 @@ _HOME = {
     "to_arviz": "esijax.io",
     "to_mne": "esijax.io",
 }
-_ROOMS = ("forward", "inference", "io", "learn", "metrics", "models", "simulate", "testing")
+_ROOMS = ("forward", "inference", "io", "learn", "metrics", "models", "plot", "simulate", "testing")
 
 
 def __getattr__(name: str):

@@ -12,6 +12,7 @@ from esijax import courses
 from esijax._ops.explained import explained_share
 from esijax._ops.memory import refuse_if_too_large
 from esijax._ops.safe import divisor
+from esijax._shown import ShownEstimate
 from esijax._types import InputError, is_number, is_traced, prng_key
 from esijax._where import flips, indices, pair, region_of
 from esijax.at_samples import at_samples
@@ -31,7 +32,7 @@ from esijax.problem import Problem
 from esijax.trust import Trust, trust_of
 
 
-class Estimate(eqx.Module):
+class Estimate(ShownEstimate):
     r"""Posterior over source maps.
 
     Parameters

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from esijax import _checks
+from esijax._shown import ShownProblem
 from esijax._types import Data, Gain, InputError, Scalar, is_traced
 from esijax.geometry import Geometry
 from esijax.in_basis import InBasis
@@ -26,7 +27,7 @@ from esijax.whitener import Whitener
 __all__ = ["Geometry", "InputError", "Labels", "Problem", "Whitener"]
 
 
-class Problem(eqx.Module):
+class Problem(ShownProblem):
     r"""One whitened inverse problem :math:`Y = G X + E`, in normalised units.
 
     Parameters

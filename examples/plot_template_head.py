@@ -12,7 +12,6 @@ import mne
 import numpy as np
 
 import esijax as ej
-from esijax.viz import figures
 
 jax.config.update("jax_enable_x64", True)
 
@@ -48,5 +47,5 @@ peak = np.asarray(problem.geometry.positions)[amplitude.argmax()]
 error = 1e3 * np.linalg.norm(peak - positions[seed])
 print(f"lambda2 {float(estimate.hyper['lambda2']):.3g}, peak {error:.0f} mm from the patch")
 
-figures.plot_map(estimate)
+estimate.plot()
 plt.show()

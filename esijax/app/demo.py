@@ -18,7 +18,7 @@ from esijax.io.template_head import Template
 from esijax.problem import Problem
 from esijax.registry import METHODS as ENTRIES
 from esijax.registry import Recipe
-from esijax.viz import figures
+from esijax.viz import maps
 from esijax.viz.report import report
 
 AUDITORY = np.array([[-0.050, -0.021, 0.007], [0.052, -0.017, 0.007]])  # m, MNI, Heschl's gyri
@@ -229,12 +229,14 @@ def run_demo(
         files.append(io.save(kept[name], out / f"{_slug(name)}.npz", share_problem=True))
     files.append(io.shared_problem(kept["eLORETA"], out))
     report_progress("drawing dSPM")
-    files.append(place.picture(figures.plot_map(kept["dSPM"]), _slug("dSPM")))
+    files.append(place.picture(maps.plot_map(kept["dSPM"], patches=truth.positions), _slug("dSPM")))
     report_progress("drawing eLORETA and writing the report")
     page = report(
         kept["eLORETA"],
         out / "report.html",
         title="esijax demo: simulated auditory response",
+        patches=truth.positions,
+        beside=kept,
         tables={
             "Methods compared with the truth": [
                 {LONG.get(key, key): value for key, value in row.items()} for row in table

@@ -64,7 +64,7 @@ def cortex(positions, triangles, vertno, subject, hemi) -> Cortex:
     subject : str | None
         Name of the subject.
     hemi : (locations,)
-        0 left, 1 right.
+        0 left, 1 right; others are not shown.
 
     Returns
     -------
@@ -78,7 +78,7 @@ def cortex(positions, triangles, vertno, subject, hemi) -> Cortex:
     """
     positions, hemi = np.asarray(positions, float), np.asarray(hemi)
     triangles = np.zeros((0, 3), int) if triangles is None else np.asarray(triangles)
-    known = on_fsaverage(subject, vertno)
+    known = vertno is not None and on_fsaverage(subject, np.asarray(vertno)[hemi >= 0])
     if not known and not len(triangles):
         raise InputError("a map on the cortex needs triangles; show glass_points instead.")
     sides = []

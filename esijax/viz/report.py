@@ -13,7 +13,7 @@ from esijax.estimate import RESULT, Estimate
 from esijax.tables.places import Places
 from esijax.tables.places import places as places_of
 from esijax.trust import Trust
-from esijax.viz import figures
+from esijax.viz import figures, films, maps
 from esijax.viz.places import COLUMNS, caption, place_rows
 from esijax.viz.summary import Summary, place_name, summarise
 
@@ -31,6 +31,8 @@ def report(
     tables: Mapping[str, Sequence[Mapping[str, object]]] | None = None,
     places: Places | None = None,
     keep: Callable[[str, Any], object] | None = None,
+    beside: Mapping[str, Estimate] | None = None,
+    patches: Any = None,
 ) -> Path:
     """Write a report of an estimate: whether to believe it, places, data, courses, cortex.
 
@@ -48,6 +50,10 @@ def report(
         From `esijax.places`, which is called without further arguments where there are none.
     keep : callable, optional
         Given heading and figure of each picture before it is closed, e.g. to save it too.
+    beside : dict of Estimate, optional
+        Answers of several methods, drawn side by side at the same time.
+    patches : (sources, 3), optional
+        Head coordinates of active simulated sources, m, outlined on the cortex.
 
     Returns
     -------
@@ -79,11 +85,14 @@ def report(
     for heading, rows in (tables or {}).items():
         page.add_html(_html_table(rows), title=heading, tags=("scores",))
     drawn = {
-        "Data": figures.plot_data(estimate, summary),
-        "Time courses at the peaks": figures.plot_courses(estimate, summary),
-        "Source maps": figures.plot_map(estimate, summary),
+        "Data": figures.plot_data(estimate, time=summary),
+        "Time courses at the peaks": figures.plot_courses(estimate, time=summary),
+        "Source maps": maps.plot_map(estimate, summary, patches=patches),
         "Diagnostics": figures.plot_diagnostics(estimate),
     }
+    if beside:
+        seconds = float(estimate.problem.times[summary.peak_time])
+        drawn["Methods side by side"] = maps.plot_compare(beside, seconds, patches=patches)
     for name, figure in drawn.items():
         if figure is not None:
             page.add_figure(figure, title=name, tags=("figure",), image_format="png")
@@ -123,9 +132,7 @@ def _light(light: str) -> str:
 
 
 def _add_interactive(page, estimate: Estimate, summary: Summary) -> None:
-    view = figures.view_map(estimate, summary)
-    if view is None:
-        return
+    view = films.view_map(estimate, summary)
     frame = (
         f'<iframe srcdoc="{html.escape(view, quote=True)}" title="source maps" '
         'style="width:100%;height:620px;border:0"></iframe>'

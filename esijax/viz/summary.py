@@ -5,6 +5,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from esijax._shown import display_unit
 from esijax._types import InputError
 from esijax.estimate import Estimate
 
@@ -62,15 +63,6 @@ def summarise(estimate: Estimate, time: float | None = None, n_places: int = 3) 
     return Summary(amplitude * factor, at, places, threshold, factor, unit)
 
 
-def display_unit(estimate: Estimate, largest: float) -> tuple[float, str]:
-    """Factor and name of a unit in which the map has readable numbers."""
-    if estimate.norm is not None:
-        return 1.0, estimate.method
-    if largest > 1e-4:  # no brain: arrays in units of their own
-        return 1.0, estimate.unit
-    return (1e9, "nA m") if largest >= 1e-10 else (1e12, "pA m")
-
-
 def _strongest_places(amplitude: np.ndarray, positions, n_places: int) -> tuple[int, ...]:
     """Largest amplitudes, each 3 cm from those before."""
     left = amplitude.copy()
@@ -87,9 +79,11 @@ def _strongest_places(amplitude: np.ndarray, positions, n_places: int) -> tuple[
 
 
 def hemispheres(estimate: Estimate) -> np.ndarray:
-    """0 for locations of the first source space (left, perhaps empty), 1 for those of others."""
-    sizes = [len(v) for v in estimate.problem.labels.vertices]
-    return (np.repeat(np.arange(len(sizes)), sizes) > 0).astype(int)
+    """0 for locations of the first source space (left, perhaps empty), 1 right, -1 not cortex."""
+    labels = estimate.problem.labels
+    sizes = [len(v) for v in labels.vertices]
+    side = (np.repeat(np.arange(len(sizes)), sizes) > 0).astype(int)
+    return np.where(np.repeat([k == "surface" for k in labels.kinds], sizes), side, -1)
 
 
 def place_name(estimate: Estimate, location: int) -> str:

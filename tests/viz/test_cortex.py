@@ -1,14 +1,20 @@
 """Maps on the cortex: right values at the right side, nothing hidden that should be shown."""
 
+import base64
+import json
 import re
 
 import matplotlib
 import numpy as np
 import pytest
+from matplotlib.collections import PathCollection
+from matplotlib.tri import TriContourSet
+from scipy import sparse
 
 from esijax._types import InputError
-from esijax.viz import _mesh, _surface, interactive
+from esijax.viz import _mesh, _style, _surface, interactive
 from esijax.viz import cortex as viz
+from esijax.viz._style import style_of
 
 
 @pytest.fixture(autouse=True)
@@ -198,34 +204,77 @@ def test_figure_has_its_panels_and_thresholds(balls, brain):
 def test_unthresholded_row_shows_the_smallest_values_too(balls, brain):
     values = np.full(len(brain[0]), 1e-6)
     values[0] = 1.0
-    style = viz.style_of("SD", viz.Map(values, cmap="viridis"), balls)
+    style = style_of("SD", viz.Map(values, cmap="viridis"), balls)
     colours, _ = style.rgb(balls.right)
     assert (np.ptp(colours, axis=1) > 0.1).all()
-    style = viz.style_of("mean", viz.Map(values, cmap="viridis", threshold=1e-3), balls)
+    style = style_of("mean", viz.Map(values, cmap="viridis", threshold=1e-3), balls)
     assert (np.ptp(style.rgb(balls.right)[0], axis=1) == 0).all()
 
 
 def test_missing_values_are_bare(balls, brain):
-    style = viz.style_of("m", viz.Map(np.full(len(brain[0]), np.nan)), balls)
+    style = style_of("m", viz.Map(np.full(len(brain[0]), np.nan)), balls)
     assert (np.ptp(style.rgb(balls.left)[0], axis=1) == 0).all()
 
 
 def test_signs_decide_the_colour_bar(balls, brain):
     values = np.linspace(-2.0, 1.0, len(brain[0]))
-    assert viz.style_of("m", values, balls).limits == (-2.0, 2.0)
-    assert viz.style_of("m", np.abs(values), balls).limits == (0.0, 2.0)
-    assert viz.style_of("m", viz.Map(values, limits=(-1, 3.5)), balls).limits == (-1, 3.5)
+    assert style_of("m", values, balls).limits == (-2.0, 2.0)
+    assert style_of("m", np.abs(values), balls).limits == (0.0, 2.0)
+    assert style_of("m", viz.Map(values, limits=(-1, 3.5)), balls).limits == (-1, 3.5)
 
 
 def test_page_stands_alone(balls, brain):
     values = np.linspace(0.0, 1.0, len(brain[0]))
     page = interactive.view_maps(
-        balls, {"mean": viz.Map(values, "pA m", 0.2), "SD": values}, title="Who"
+        balls, {"mean <": viz.Map(values, "pA m", 0.2), "SD": values}, title="Who & <what>"
     )
     assert not re.search(r"<(script|link|img|iframe)[^>]*\b(src|href)\s*=", page)
-    assert page.count("mesh3d") >= 4
-    for text in ("Who", "pA m", '"label":"SD"', '"label":"mean"', "coloraxis"):
-        assert text in page
+    assert "Who &amp; &lt;what&gt;" in page
+    data = page_data(page)
+    assert [m["name"] for m in data["maps"]] == ["mean <", "SD"]
+    assert data["maps"][0]["label"] == "pA m"
+    assert [s["name"] for s in data["sides"]] == ["left", "right"]
+    assert 'id="time"' not in page  # nothing to choose from
+
+
+def page_data(page):
+    """What the page draws from."""
+    start = page.index("const DATA = ") + len("const DATA = ")
+    return json.JSONDecoder().raw_decode(page, start)[0]
+
+
+def unpacked(text, dtype):
+    return np.frombuffer(base64.b64decode(text), dtype)
+
+
+def test_a_film_comes_back_from_the_page(balls, brain):
+    """Values, colours and ways to the surface are what was given, to the last of 65,534 steps."""
+    rng = np.random.default_rng(3)
+    frames = rng.uniform(-1.0, 2.0, (5, len(brain[0])))
+    frames[2, 7] = np.nan
+    film = interactive.Film(viz.Map(frames[1], "pA m", limits=(-2, 2)), frames)
+    data = page_data(
+        interactive.view_maps(balls, {"m": film}, times=[0.0, 1.0, 2.0, 3.0, 4.0], start=1)
+    )
+    (made,) = data["maps"]
+    codes = unpacked(made["codes"], np.uint16).reshape(frames.shape)
+    back = made["low"] + (made["high"] - made["low"]) * codes / interactive.CODES
+    missing = codes == interactive.MISSING
+    np.testing.assert_array_equal(missing, np.isnan(frames))
+    np.testing.assert_allclose(back[~missing], frames[~missing], atol=3.0 / 65534)
+    style = style_of("m", film.map, balls)
+    lut = unpacked(made["lut"], np.uint8).reshape(256, 3) / 255
+    np.testing.assert_allclose(lut, style.colours(np.linspace(-2, 2, 256)), atol=2 / 255)
+    side = data["sides"][1]
+    parts = (unpacked(side[k], t) for k, t in (("weight", "f4"), ("at", "i4"), ("start", "i4")))
+    spread = sparse.csr_array(tuple(parts), balls.right.spread.shape)
+    np.testing.assert_allclose((spread - balls.right.spread).toarray(), 0.0, atol=1e-7)
+
+
+def test_a_film_of_other_times_is_refused(balls, brain):
+    film = interactive.Film(viz.Map(np.zeros(len(brain[0]))), np.zeros((4, len(brain[0]))))
+    with pytest.raises(InputError, match=r"film 'm' must be \(5,"):
+        interactive.view_maps(balls, {"m": film}, times=[0.0] * 5)
 
 
 def test_points_have_three_projections():
@@ -249,3 +298,93 @@ def test_bad_input_is_named(balls, brain):
         viz.cortex(brain[0], None, None, "someone", brain[3])
     with pytest.raises(InputError, match="one per position"):
         viz.glass_points(brain[0], np.zeros(2))
+
+
+def test_spheres_are_where_the_few_are(balls, brain):
+    """One sphere for each active location, on the side that faces the viewer; areas follow size."""
+    values = np.zeros(len(brain[0]))
+    left = np.flatnonzero(brain[3] == 0)
+    outer = left[np.argsort(brain[0][left, 0])[[0, 5, 11]]]  # lateral is towards smaller x
+    values[outer] = [4.0, 2.0, 1.0]
+    item = viz.Map(values, "nA m", 1e-3, "plasma", (0, 4), spheres=True)
+    figure = viz.plot_maps(balls, {"few": item})
+    drawn = {
+        a.get_label(): [c for c in a.collections if isinstance(c, PathCollection)]
+        for a in figure.axes
+        if ": " in a.get_label()
+    }
+    (spheres,) = drawn["few: left lateral"]
+    np.testing.assert_allclose(spheres.get_sizes() / spheres.get_sizes().max(), [0.25, 0.5, 1.0])
+    vertex = [np.argmax(balls.left.spread[:, [n]].toarray()) for n in outer[::-1]]
+    _, frame = viz._frame("left lateral")
+    np.testing.assert_allclose(
+        np.asarray(spheres.get_offsets()), (balls.left.coords[vertex] @ frame.T)[:, :2]
+    )
+    hidden = [len(c[0].get_offsets()) for view, c in drawn.items() if view != "few: left lateral"]
+    assert hidden == [0, 0, 0]
+    share = coloured(figure)
+    assert share["few: left lateral"] > 0.003
+    assert share["few: left medial"] == 0.0
+
+
+def test_an_outline_is_drawn_where_the_patch_is(balls, brain):
+    near = np.zeros(len(brain[0]))
+    left = np.flatnonzero(brain[3] == 0)
+    near[left[np.argsort(brain[0][left, 0])[:30]]] = 1.0
+    figure = viz.plot_maps(balls, {"m": np.ones(len(brain[0]))}, outline=near)
+    lines = {
+        a.get_label(): sum(isinstance(c, TriContourSet) for c in a.collections) for a in figure.axes
+    }
+    assert lines["m: left lateral"] == 2  # white on black
+    assert lines["m: right lateral"] == lines["m: right medial"] == 0
+
+
+# Machado, Oliveira and Fernandes 2009, doi:10.1109/TVCG.2009.113, severity 1
+BLINDNESS = {
+    "none": np.eye(3),
+    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216],
+                   [-0.003882, -0.048116, 1.051998]],
+    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413],
+                     [-0.011820, 0.042940, 0.968881]],
+    "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602],
+                   [0.004733, 0.691367, 0.303900]],
+}  # fmt: skip
+
+
+def linear(colours):
+    return np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
+
+
+def lightness(colours, eye):
+    seen = np.clip(linear(colours) @ np.asarray(BLINDNESS[eye]).T, 0, 1)
+    y = seen @ [0.2126, 0.7152, 0.0722]
+    return np.where(y > 0.008856, 116 * np.cbrt(y) - 16, 903.3 * y)
+
+
+@pytest.mark.parametrize("eye", BLINDNESS)
+@pytest.mark.parametrize("name", [_style.SIZE, _style.SPREAD, _style.PROBABILITY])
+def test_colour_maps_rise_in_lightness_to_any_eye(name, eye):
+    steps = np.diff(lightness(matplotlib.colormaps[name](np.linspace(0, 1, 33))[:, :3], eye))
+    assert steps.min() > 0.3
+    assert steps.max() < 6
+
+
+@pytest.mark.parametrize("eye", BLINDNESS)
+def test_rainbows_would_be_seen(eye):
+    steps = np.diff(lightness(matplotlib.colormaps["jet"](np.linspace(0, 1, 33))[:, :3], eye))
+    assert steps.min() < -1
+
+
+@pytest.mark.parametrize("eye", BLINDNESS)
+def test_signs_differ_and_lines_do(eye):
+    ends = matplotlib.colormaps[_style.SIGNED](np.linspace(0, 1, 33))[:, :3]
+    half = np.diff(lightness(ends, eye))
+    assert half[:14].min() > 0
+    assert half[18:].max() < 0
+    first = [matplotlib.colors.to_rgb(c) for c in _style.LINES[:3]]
+    seen = np.clip(
+        linear(np.array([*first, ends[0], ends[-1]])) @ np.asarray(BLINDNESS[eye]).T, 0, 1
+    )
+    apart = np.linalg.norm(seen[:, None] - seen[None], axis=-1)
+    assert apart[:3, :3][~np.eye(3, dtype=bool)].min() > 0.1
+    assert apart[3, 4] > 0.1

@@ -8,7 +8,8 @@ import pytest
 from test_cortex import octahedron
 
 import esijax as ej
-from esijax.viz import figures
+from esijax.viz import figures, maps
+from esijax.viz.films import view_map
 from esijax.viz.summary import hemispheres, summarise
 
 
@@ -104,7 +105,7 @@ def test_point_estimate_without_a_cortex():
         problem_of(["eeg"] * 12), ej.models.L21(ej.relative(0.4)), ej.inference.MAP()
     )
     assert estimate.std is None
-    figure = figures.plot_map(estimate)
+    figure = maps.plot_map(estimate)
     assert titles(figure)[:3] == ["sagittal", "coronal", "axial"]
     values = figure.axes[0].collections[-1].get_array()
     assert np.max(values) == pytest.approx(summarise(estimate).amplitude.max(), rel=1e-12)
@@ -113,14 +114,14 @@ def test_point_estimate_without_a_cortex():
 def test_a_single_location():
     with pytest.warns(ej.EsijaxWarning, match="single location"):
         estimate = solved(problem_of(["eeg"] * 12, n_locations=1))
-    assert titles(figures.plot_map(estimate))[0] == "sagittal"
+    assert titles(maps.plot_map(estimate))[0] == "sagittal"
     assert titles(figures.plot_courses(estimate))
 
 
 def test_a_map_needs_positions(estimate):
     estimate = changed(estimate, geometry={"positions": None})
     with pytest.raises(ej.InputError, match="give positions to from_arrays"):
-        figures.plot_map(estimate)
+        maps.plot_map(estimate)
     assert titles(figures.plot_courses(estimate))[0].startswith("location ")
 
 
@@ -141,16 +142,18 @@ def test_one_hemisphere_is_drawn_on_its_side(estimate):
     nothing, numbers = np.zeros(0, dtype=int), np.arange(len(BALL))
     estimate = on_surface(estimate, (nothing, numbers), FACES)
     assert set(hemispheres(estimate)) == {1}
-    surfaces = figures._surfaces(estimate)
+    surfaces = maps.surfaces_of(estimate)
     assert surfaces.left is None
     assert surfaces.right is not None
-    panels = {a.get_label() for a in figures.plot_map(estimate).axes if ": " in a.get_label()}
+    panels = {a.get_label() for a in maps.plot_map(estimate).axes if ": " in a.get_label()}
     assert {p.split(": ")[1] for p in panels} == {"right lateral", "right medial"}
-    assert "right hemisphere" in figures.view_map(estimate)
+    page = view_map(estimate)
+    assert "right hemisphere" in page
+    assert "left hemisphere" not in page
 
 
 @pytest.mark.parametrize("triangles", [np.zeros((0, 3)), [[0, 1, 2]]])
 def test_a_surface_without_a_mesh_is_shown_as_points(estimate, triangles):
     estimate = on_surface(estimate, (np.arange(9), np.arange(9)), triangles)
-    assert titles(figures.plot_map(estimate))[0] == "sagittal"
-    assert figures.view_map(estimate) is None
+    assert titles(maps.plot_map(estimate))[0] == "sagittal"
+    assert "right hemisphere" not in view_map(estimate)

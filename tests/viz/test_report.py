@@ -113,13 +113,14 @@ def test_text_is_escaped(text):
 def test_maps_are_three_rows_of_four_views(estimate):
     import matplotlib.pyplot as plt
 
-    from esijax.viz import figures
+    from esijax.viz.maps import maps_of, plot_map
+    from esijax.viz.summary import summarise
 
-    figure = figures.plot_map(estimate)
+    figure = plot_map(estimate)
     panels = [a.get_label() for a in figure.axes if ": " in a.get_label()]
     assert len(panels) == 12
     assert {p.split(": ")[0] for p in panels} == {"posterior mean", "posterior SD", "Pr(exceeds)"}
-    maps = figures.maps_of(estimate, figures.summarise(estimate))
+    maps = maps_of(estimate, summarise(estimate))
     assert maps["posterior SD"].threshold is None
     assert maps["posterior mean"].threshold > 0
     assert maps["Pr(exceeds)"].limits == (0.0, 1.0)
@@ -127,7 +128,7 @@ def test_maps_are_three_rows_of_four_views(estimate):
 
 
 def test_exceedance_at_the_peak_is_that_of_the_estimate(estimate):
-    from esijax.viz.figures import exceedance_at
+    from esijax.viz.maps import exceedance_at
 
     whole = np.asarray(estimate.exceedance(2.0, along="mean"))
     np.testing.assert_allclose(exceedance_at(estimate, 2.0, 5), whole[:, 5], atol=1e-12)
@@ -158,7 +159,8 @@ def test_arrays_with_positions_are_enough(free, tmp_path):
     solved = ej.solve(free, ej.models.MinimumNorm(), ej.inference.Linear())
     page = ej.report(solved, tmp_path / "r.html", title="mine <3").read_text(encoding="utf-8")
     assert "mine &lt;3" in page
-    assert "srcdoc" not in page
+    assert "seen from" in frames(page)[0]
+    assert "hemisphere" not in frames(page)[0]
     assert "20 locations x 3 orientations" in page
 
 
@@ -179,11 +181,11 @@ def test_beamformer_has_no_diagnostics(evoked, forward, noise_cov, tmp_path):
 
 
 @pytest.mark.slow
-def test_volume_falls_back_to_projections(evoked, noise_cov, data_dir, tmp_path):
+def test_volume_is_shown_on_slices(evoked, noise_cov, data_dir, tmp_path):
     import matplotlib.pyplot as plt
     import mne
 
-    from esijax.viz import figures
+    from esijax.viz.maps import plot_map
 
     with mne.utils.use_log_level("ERROR"):
         sphere = mne.make_sphere_model((0.0, 0.0, 0.04), 0.12)
@@ -192,11 +194,14 @@ def test_volume_falls_back_to_projections(evoked, noise_cov, data_dir, tmp_path)
         volume = mne.make_forward_solution(evoked.info, trans, src, sphere, meg=False)
     problem = ej.from_mne(evoked.copy().pick("eeg"), volume, noise_cov)
     solved = ej.solve(problem, ej.models.MinimumNorm(), ej.inference.Linear())
-    figure = figures.plot_map(solved)
-    assert [a.get_title() for a in figure.axes[:3]] == ["sagittal", "coronal", "axial"]
+    figure = plot_map(solved)
+    bars = [
+        a.get_label() for a in figure.axes if a.get_label() in ("posterior mean", "posterior SD")
+    ]
+    assert len(bars) == 2
     plt.close(figure)
     page = ej.report(solved, tmp_path / "r.html").read_text(encoding="utf-8")
-    assert "srcdoc" not in page
+    assert "hemisphere" not in frames(page)[0]
 
 
 PROBE = """<script>addEventListener("load", () => setTimeout(() => {

@@ -9,6 +9,7 @@ import pytest
 import esijax as ej
 from esijax.metrics import Calibration
 from esijax.viz import sbc
+from esijax.viz._style import LINES
 from esijax.viz.sbc import plot_ecdf
 
 
@@ -26,7 +27,7 @@ def test_panels_and_colours():
     figure.canvas.draw()
     assert len(figure.axes) == 6
     colours = [ax.lines[-1].get_color() for ax in figure.axes]
-    assert [c == "C3" for c in colours] == [i == 4 for i in range(6)]
+    assert [c == LINES[1] for c in colours] == [i == 4 for i in range(6)]
     assert figure.axes[4].get_title().startswith("gamma[4]: p = ")
     z, shares = figure.axes[2].lines[-1].get_data()
     at = len(z) // 3
