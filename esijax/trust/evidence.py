@@ -95,11 +95,12 @@ class Evidence:
 
     @cached_property
     def usual_power(self) -> float:
-        """Mean square of the channel in the middle, over the variance of its noise."""
+        """Mean square over the channels, each over its noise, without the loudest of fifty."""
         colorer = np.asarray(self.problem.whitener.colorer)
         std = np.sqrt(np.sum(colorer**2, axis=1))
         heard = np.mean((colorer @ self.data) ** 2, axis=1)
-        return float(np.median(heard[std > 0] / std[std > 0] ** 2))
+        power = np.sort(heard[std > 0] / std[std > 0] ** 2)
+        return float(np.mean(power[: -max(1, len(power) // 50)])) if len(power) > 1 else 1.0
 
     @cached_property
     def amplitude(self) -> np.ndarray | None:
@@ -129,7 +130,7 @@ class Evidence:
                   \Sigma = \nu^2 I + p\, G P^2 G^\top
 
         with the minimum norm prior at the strength that the data have, whatever the method was; p
-        is that of the channel in the middle, so that one that is bad does not hide itself.
+        leaves the loudest channels out, so that one that is bad does not hide itself.
         """
         power, axes = self.directions
         signal = max(self.usual_power - self.noise, 0.1 * self.noise)

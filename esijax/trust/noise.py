@@ -12,8 +12,8 @@ UNEVEN = 1.15  # rms of whitened directions over that of channels: another shape
 SILENT = 1.1, 1.75  # variance over that of the baseline
 LEAK = 0.005  # of the response's power in a direction, in those that no source reaches
 CHANCE = 4.0  # standard deviations
-CHANNEL_BEFORE = 2.0, 4.0  # times what chance may do, of a channel over what is usual for its kind
-CHANNEL_WITHIN = 30.0, 60.0  # the same where there are sources, which may lie below one channel
+CHANNEL = 2.0, 4.0  # times what chance may do, of a channel over what is usual for its kind
+SOURCES = 1 / 75  # of that ratio counts where there are sources: one may lie below one channel
 CHANNEL_LEVEL = 1e-3  # false alarms over all channels together
 FLAT = 0.05  # of the standard deviation of its noise
 CONDITION = 1e8, 1e12
@@ -91,14 +91,13 @@ def where_no_source_reaches(e: Evidence) -> list[Check]:
 def channels(e: Evidence) -> list[Check]:
     """Find single channels that are unlike what all others foretell of them."""
     flat = _flat(e)
-    before = _over_chance(e.channel_ratios_before, e.record.n_effective)
-    within = _over_chance(e.channel_ratios, e.n_of_errors)
-    scale = CHANNEL_BEFORE[0] / CHANNEL_WITHIN[0]
-    ratio = np.maximum(within * scale, 0.0 if before is None else before)
-    loud = np.flatnonzero((ratio > CHANNEL_BEFORE[0]) | flat)
+    ratio = _over_chance(e.channel_ratios, e.n_of_errors) * SOURCES
+    if (before := e.channel_ratios_before) is not None:
+        ratio = np.maximum(ratio, _over_chance(before, e.record.n_effective))
+    loud = np.flatnonzero((ratio > CHANNEL[0]) | flat)
     loud = loud[np.lexsort((-ratio[loud], ~flat[loud]))][:5]
-    worst, limit = float(ratio.max()), (-INF, CHANNEL_BEFORE[0])
-    light = "red" if flat.any() else graded(worst, *((-INF, top) for top in CHANNEL_BEFORE))
+    worst, limit = float(ratio.max()), (-INF, CHANNEL[0])
+    light = "red" if flat.any() else graded(worst, *((-INF, top) for top in CHANNEL))
     if light == "green":
         told = "no channel is unlike what the others foretell of it"
         return [Check("single channels", worst, limit, light, told)]
@@ -110,10 +109,8 @@ def channels(e: Evidence) -> list[Check]:
     return [Check("single channels", worst, limit, light, told, advice)]
 
 
-def _over_chance(ratio: np.ndarray | None, n: float) -> np.ndarray | None:
+def _over_chance(ratio: np.ndarray, n: float) -> np.ndarray:
     """Ratios of mean squares over what n samples of noise reach in one of a thousand data sets."""
-    if ratio is None:
-        return None
     n = max(n, 1.0)
     return ratio / (scipy.stats.chi2.isf(CHANNEL_LEVEL / len(ratio), n) / n)
 
