@@ -58,12 +58,16 @@ def print_table(
 
     table = Table(
         title=title,
-        caption=Text(caption) if caption else None,
+        caption=Text(caption) if caption else None,  # a text: brackets in it are no markup
         box=SIMPLE_HEAD,
         caption_justify="left",
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
     )
     for name in rows[0]:
-        table.add_column(name, justify="left" if name == next(iter(rows[0])) else "right")
+        side = "left" if name == next(iter(rows[0])) else "right"
+        table.add_column(name, justify=side, overflow="fold")
     for row in rows:
         table.add_row(*(str(v) for v in row.values()))
     screen.print(table)

@@ -39,14 +39,14 @@ def place_rows(places: Places, estimate: Estimate, n: int | None = None) -> list
 
 
 def _exceeds(places: Places, factor: float) -> str:
-    return f"Pr > {factor * places.threshold:.2g}"
+    return f"Pr > {_short(factor * places.threshold)}"
 
 
 def _row(place: Place, places: Places, factor: float, unit: str, chance: str) -> dict[str, str]:
     lower, upper = place.lower, place.upper
     band = ""
     if lower is not None and upper is not None:
-        band = f"{factor * lower:.2g} to {factor * upper:.2g}"
+        band = f"{_short(factor * lower)} to {_short(factor * upper)}"
     return {
         "side": place.hemisphere,
         "region": place.region or "",
@@ -59,6 +59,11 @@ def _row(place: Place, places: Places, factor: float, unit: str, chance: str) ->
         f"{100 * places.level:.0f} %": band,
         chance: "" if place.probability is None else f"{place.probability:.2f}",
     }
+
+
+def _short(number: float) -> str:
+    """Two digits, whole where there are more before the point."""
+    return f"{number:.0f}" if abs(number) >= 99.5 else f"{number:.2g}"
 
 
 def _point(point) -> str:

@@ -43,14 +43,11 @@ def light(monkeypatch):
     """Maps and pages are looked at elsewhere."""
     from esijax.app import localize as _localize
 
-    def page(estimate, path, places):
+    def page(estimate, path, places, **_):
         path.write_text(" ".join(str(place.region) for place in places))
         return path
 
     monkeypatch.setattr(_localize, "report", page)
-    import matplotlib.pyplot as plt
-
-    monkeypatch.setattr(_localize.figures, "plot_map", lambda _: plt.figure())
 
 
 def test_places_and_courses(esijax, line, light, folder, said, tmp_path):

@@ -37,6 +37,14 @@ def test_rows_say_what_places_say(estimate):
     assert place_rows(found, estimate, 2) == rows[:2]
 
 
+def test_large_numbers_are_whole(estimate):
+    found = ej.places(estimate)
+    one = dataclasses.replace(found[0], lower=-113.4, upper=0.126)
+    (row,) = place_rows(dataclasses.replace(found, rows=(one,), threshold=130.2), estimate)
+    assert row["90 %"] == "-113 to 0.13"
+    assert "Pr > 130" in row
+
+
 def test_places_that_are_known_are_named(estimate):
     found = ej.places(estimate)
     one = dataclasses.replace(found[0], hemisphere="lh", region="cuneus", mni=(1.0, -2.4, 3.6))
