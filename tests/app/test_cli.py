@@ -187,19 +187,19 @@ def check_demo(folder, out, methods, largest_error):
 def test_demo_on_coarse_grids(esijax, monkeypatch, tmp_path):
     """The same with two methods and fewer sources, so that every run of the tests sees it."""
     from esijax.app import demo
-    from esijax.viz import figures
+    from esijax.viz import maps
 
     kept = {name: demo.DEMO_METHODS[name] for name in ("dSPM", "eLORETA")}
     monkeypatch.setattr(demo, "DEMO_METHODS", kept)
     monkeypatch.setattr(demo, "INVERTED", "ico3")
     monkeypatch.setattr(demo, "SIMULATED", "oct5")
-    drawn, draw = [], figures.plot_map
+    drawn, draw = [], maps.plot_map
 
-    def plot_map(estimate, *more):
+    def plot_map(estimate, *more, **rest):
         drawn.append(f"{estimate.model} {estimate.method}")
-        return draw(estimate, *more)
+        return draw(estimate, *more, **rest)
 
-    monkeypatch.setattr(figures, "plot_map", plot_map)
+    monkeypatch.setattr(maps, "plot_map", plot_map)
     code, out, err = esijax("demo", "--out", tmp_path / "demo", "--seed", "3")
     assert (code, err) == (0, "")
     assert len(drawn) == len(set(drawn)) == 2  # each once, for the file and the page
