@@ -62,7 +62,7 @@ def light(monkeypatch):
         return path
 
     monkeypatch.setattr(_localize, "report", page)
-    monkeypatch.setattr(_localize.figures, "plot_map", lambda _: None)
+    monkeypatch.setattr(_localize.maps, "plot_map", lambda _: None)
     monkeypatch.setattr(_output.Output, "picture", picture)
 
 
