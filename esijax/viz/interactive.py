@@ -24,11 +24,12 @@ CODES, MISSING = 65534, 65535  # values are kept as whole numbers; the last says
 EYES = {"left": "-1.8 0 0.3", "right": "1.8 0 0.3", "above": "0 -0.01 1.9", "front": "0 1.8 0.3",
         "behind": "0 -1.8 0.3"}  # fmt: skip
 STYLE = """
-body { margin: 0; height: 100vh; overflow: hidden; font: 15px system-ui, sans-serif;
+html { height: 100%; overflow: hidden }
+body { margin: 0; height: 100%; overflow: hidden; font: 15px system-ui, sans-serif;
        display: flex; flex-direction: column }
 form { display: flex; flex-wrap: wrap; gap: .3em 1.1em; padding: .5em; align-items: center }
 #time { width: min(26em, 40vw) } #now { display: inline-block; min-width: 6em }
-#plot { flex: 1; min-height: 0 } h1 { font-size: 1.1em; margin: .4em .5em 0 }
+#plot { flex: 1; min-height: 0; overflow: hidden } h1 { font-size: 1.1em; margin: .4em .5em 0 }
 :focus-visible { outline: 3px solid #0072B2; outline-offset: 2px }
 """
 

@@ -109,6 +109,8 @@ def plot_slices(
     grid = grid_of(points)
     rows = len(styles)
     figure = _whole(figure_for(ax, (9.0, 2.5 * rows + 0.5)))
+    if ax is None:
+        figure.set_layout_engine("none")  # nilearn places its panels itself
     low, high = part
     high -= (0.45 / figure.get_figheight()) if title else 0.0
     height = (high - low) / rows

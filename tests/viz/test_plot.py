@@ -189,7 +189,9 @@ def test_volume_and_mixed_are_on_slices():
     made = solved(problem_of(["eeg"] * 12, n_locations=64, positions=grid))
     named = changed(made, {"kinds": ("volume",), "vertices": (np.arange(64),)})
     for one in (made, named):  # MNE-Python calls a grid without MRI discrete
-        labels = [a.get_label() for a in plot.map(one).axes]
+        figure = plot.map(one)
+        figure.canvas.draw()
+        labels = [a.get_label() for a in figure.axes]
         assert {"posterior mean", "posterior SD", "Pr(exceeds)"} <= set(labels)
     figure = plot.compare({"a": made, "b": named})
     assert {"a", "b"} <= {a.get_label() for a in figure.axes}
@@ -207,7 +209,9 @@ def test_volume_and_mixed_are_on_slices():
     }
     both = changed(both, names, {"triangles": jnp.asarray(FACES, int)})
     np.testing.assert_array_equal(maps.in_volume(both), np.arange(N + 64) >= N)
-    labels = [a.get_label() for a in plot.map(both, what="mean").axes]
+    figure = plot.map(both, what="mean")
+    figure.canvas.draw()
+    labels = [a.get_label() for a in figure.axes]
     assert "posterior mean: left lateral" in labels
     assert "posterior mean" in labels
     assert not any("right" in label for label in labels)
