@@ -24,9 +24,11 @@ if TYPE_CHECKING:
         to_noise_cov,
         with_conductivity,
     )
+    from esijax.io.subject_of_examples import Subject, sample_subject
     from esijax.io.template_head import Template, template
 
 __all__ = [
+    "Subject",
     "Template",
     "from_mne",
     "geometry",
@@ -39,6 +41,7 @@ __all__ = [
     "read_forward",
     "read_leadfield",
     "read_noise_cov",
+    "sample_subject",
     "save",
     "sensors",
     "simulation_head",
@@ -53,6 +56,7 @@ __all__ = [
 ]
 
 _HOME = {
+    "Subject": "subject_of_examples",
     "Template": "template_head",
     "from_mne": "mne_in",
     "geometry": "measured.geometry",
@@ -65,6 +69,7 @@ _HOME = {
     "read_forward": "readers",
     "read_leadfield": "matlab_leadfields",
     "read_noise_cov": "readers",
+    "sample_subject": "subject_of_examples",
     "save": "files",
     "sensors": "sensors_in",
     "simulation_head": "simulated",

@@ -40,6 +40,7 @@ def save(estimate: Estimate, path) -> Path:
     Parameters
     ----------
     estimate : Estimate
+        The answer of `solve`.
     path : path
         The suffix is yours; ``.npz`` tells what it is. An existing file is replaced only when
         the new one is complete on disk.
@@ -82,6 +83,7 @@ def load(path) -> Estimate:
     Parameters
     ----------
     path : path
+        The file.
 
     Returns
     -------

@@ -6,9 +6,10 @@ import numpy as np
 from esijax._ops.exceed import directed_exceedance
 from esijax._types import InputError
 from esijax.estimate import Estimate
-from esijax.viz._surface import Cortex, cortex, on_fsaverage
+from esijax.viz._surface import Cortex, on_fsaverage
 from esijax.viz.cortex import Map, glass_points, plot_maps
 from esijax.viz.interactive import view_maps
+from esijax.viz.problem_cortex import cortex_of
 from esijax.viz.summary import Summary, hemispheres, place_name, summarise
 
 # factor from the SI unit that MNE-Python gives the type, and the unit shown; others as they came
@@ -223,13 +224,10 @@ def _surfaces(estimate: Estimate) -> Cortex | None:
         return None
     side, triangles = hemispheres(estimate), np.asarray(geometry.triangles)
     sizes = np.bincount(side[triangles[:, 0]], minlength=2)
-    vertices = np.concatenate(labels.vertices)
-    if (
-        not on_fsaverage(labels.subject, vertices)
-        and (sizes[np.unique(side)] < MIN_TRIANGLES).any()
-    ):
+    known = on_fsaverage(labels.subject, np.concatenate(labels.vertices))
+    if not known and (sizes[np.unique(side)] < MIN_TRIANGLES).any():
         return None
-    return cortex(np.asarray(geometry.positions), triangles, vertices, labels.subject, side)
+    return cortex_of(estimate.problem)
 
 
 def plot_diagnostics(estimate: Estimate):
