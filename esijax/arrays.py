@@ -51,9 +51,15 @@ def from_arrays(
     edges : (edges, 2), optional
         Pairs of neighbouring locations; by default the six nearest neighbours.
     ch_names, ch_types : sequence of str, optional
+        Names of the channels, and their types as MNE-Python calls them.
     noise_time : (times, times), optional
         Covariance of the whitened noise between samples, see `Problem.with_noise_time`; by default
         they are independent.
+
+    Returns
+    -------
+    Problem
+        Whitened, in normalised units.
 
     Raises
     ------

@@ -47,8 +47,11 @@ class Problem(ShownProblem):
     source_unit : ()
         A m per unit of `X`.
     whitener : Whitener
+        What turned the recording into `data`.
     geometry : Geometry
+        Where the sources are.
     labels : Labels
+        Names of channels, locations and condition.
     head : esijax.forward.SphereModel | esijax.forward.BEMModel | None
         Head model that the lead field was computed with, for `in_head`.
     sensors : esijax.forward.Sensors | None

@@ -15,7 +15,7 @@ import esijax as ej
 jax.config.update("jax_enable_x64", True)
 
 # %%
-# A toy lead field: potential of radial dipoles in a disc of 8 cm radius, 32 sensors on its rim.
+# A simple lead field: potential of radial dipoles in a disc of 8 cm radius, 32 sensors on its rim.
 
 rng = np.random.default_rng(0)
 grid = np.stack(np.meshgrid(*[np.linspace(-0.07, 0.07, 41)] * 2), -1).reshape(-1, 2)
@@ -46,15 +46,20 @@ models = {
     "LORETA": ej.models.LORETA("evidence"),
     "eLORETA": ej.models.ELORETA("evidence"),
 }
-figure, axes = plt.subplots(2, 3, figsize=(10, 6.4), layout="constrained")
+figure, axes = plt.subplots(2, 3, figsize=(12, 6.8), layout="constrained")
 for column, (name, model) in zip(axes.T, models.items(), strict=True):
     estimate = ej.solve(problem, model, ej.inference.Linear())
     power = np.sqrt(np.mean(np.asarray(estimate.mean)[:, 0] ** 2, axis=-1))
     spread = np.asarray(estimate.std)[:, 0, 0]
+    column[0].set_title(name)
     for ax, values, what in zip(column, (power, spread), ("rms of the mean", "SD"), strict=True):
         dots = ax.scatter(*(100 * grid.T), c=values, s=14, cmap="viridis")
         ax.plot(*(100 * grid[[left, right]].T), "rx", ms=9)
-        ax.set(aspect="equal", title=f"{name}: {what}", xlabel="cm")
-        figure.colorbar(dots, ax=ax, shrink=0.8)
+        ax.set(aspect="equal", xlabel="cm")
+        figure.colorbar(dots, ax=ax, shrink=0.8, label=f"{what} (unit of the sources)")
     print(f"{name}: log-evidence {float(estimate.log_evidence):.0f}")
 plt.show()
+
+# %%
+# Minimum norm and LORETA pull both sources to the rim, where sensors are loud; eLORETA has its
+# peaks at the crosses. Below: where the standard deviation is large, the data say little.

@@ -80,3 +80,7 @@ axes[1].set(xlabel="place", ylabel="source amplitude", title="posterior standard
 for ax in axes:
     ax.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
 plt.show()
+
+# %%
+# At the grey places all five agree. Between them EM and the evidence give one small variance; the
+# three others have intervals of a decade and more there, and standard deviations twice as large.

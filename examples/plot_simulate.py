@@ -17,6 +17,8 @@ import mne
 import numpy as np
 
 import esijax as ej
+from esijax.viz.cortex import Map, plot_maps
+from esijax.viz.problem_cortex import cortex_of
 
 jax.config.update("jax_enable_x64", True)
 simulate = ej.simulate
@@ -76,31 +78,36 @@ for name, source in heads.items():
     errors[name] = np.asarray(many.snr_db), 1e3 * np.asarray(many.map(peak_error))
 
 # %%
-# Truth, data, what the map makes of them, and the errors.
+# The two patches, and what the map makes of them: its rms over time.
 
-figure, axes = plt.subplots(2, 2, figsize=(9.6, 7), layout="constrained")
-times = 1e3 * problem.times
-axes[0, 0].plot(times, 1e9 * np.asarray(one.truth.wave).T)
-axes[0, 0].set(title="waves of the two patches", xlabel="ms", ylabel="nA m")
-axes[0, 1].plot(times, 1e6 * np.asarray(one.draws.recording).T, color="0.7", lw=0.5)
-axes[0, 1].plot(times, 1e6 * np.asarray(one.draws.clean).T, color="C3", lw=0.5)
-axes[0, 1].set(title="64 channels (red: without noise), 10 dB", xlabel="ms", ylabel="µV")
-where = 1e3 * np.asarray(problem.geometry.positions)[:, :2]
 power = np.sqrt(np.mean(np.sum(np.asarray(estimate.mean) ** 2, axis=1), axis=1))
-order = power.argsort()
-dots = axes[1, 0].scatter(*where[order].T, c=power[order], s=9, cmap="viridis")
-member = np.asarray(one.truth.member)
-patch = 1e3 * np.asarray(one.truth.positions)[member][:, :2]
-axes[1, 0].plot(*patch.T, "o", color="C3", mfc="none", ms=5, label="true patches")
-axes[1, 0].set(title="dSPM from above, rms over time", xlabel="mm", aspect="equal")
-axes[1, 0].legend(loc="upper right", fontsize=8)
-figure.colorbar(dots, ax=axes[1, 0], shrink=0.8)
+true = 1e9 * np.asarray(jnp.linalg.norm(one.truth.sources_on(problem), axis=1)).max(axis=1)
+maps = {
+    "truth": Map(true, "nA m, largest", threshold=0.05 * true.max(), cmap="viridis"),
+    "dSPM": Map(power, "dSPM, rms (no unit)", threshold=0.5 * power.max(), cmap="viridis"),
+}
+plot_maps(cortex_of(problem), maps)
+
+# %%
+# Waves, data, and the errors of the three hundred.
+
+figure, axes = plt.subplots(1, 3, figsize=(12, 3.6), layout="constrained")
+times = 1e3 * problem.times
+axes[0].plot(times, 1e9 * np.asarray(one.truth.wave).T)
+axes[0].set(title="waves of the two patches", xlabel="time (ms)", ylabel="nA m")
+axes[1].plot(times, 1e6 * np.asarray(one.draws.recording).T, color="0.7", lw=0.5)
+axes[1].plot(times, 1e6 * np.asarray(one.draws.clean).T, color="C3", lw=0.5)
+axes[1].set(title="64 channels (red: without noise)", xlabel="time (ms)", ylabel="µV")
 edges = np.linspace(-10, 20, 7)
 for colour, (name, (snr, error)) in zip(("C0", "C3"), errors.items(), strict=True):
-    axes[1, 1].plot(snr, error, ".", color=colour, ms=3, alpha=0.5)
+    axes[2].plot(snr, error, ".", color=colour, ms=3, alpha=0.5)
     inside = [error[(snr >= a) & (snr < b)] for a, b in pairwise(edges)]
     median = [np.median(e) for e in inside]
-    axes[1, 1].plot((edges[:-1] + edges[1:]) / 2, median, color=colour, label=f"{name}, median")
-axes[1, 1].set(title="sLORETA: peak to dipole", xlabel="dB", ylabel="mm", ylim=(0, 80))
-axes[1, 1].legend(fontsize=8)
+    axes[2].plot((edges[:-1] + edges[1:]) / 2, median, color=colour, label=f"{name}, median")
+axes[2].set(title="sLORETA: from peak to dipole", xlabel="SNR (dB)", ylabel="mm", ylim=(0, 80))
+axes[2].legend(fontsize=8)
 plt.show()
+
+# %%
+# dSPM joins the two patches to one place between them, deep and on both sides. On the right:
+# below 0 dB noise decides, above it the grid and the wrong head do.

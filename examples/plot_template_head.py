@@ -49,3 +49,8 @@ print(f"lambda2 {float(estimate.hyper['lambda2']):.3g}, peak {error:.0f} mm from
 
 estimate.plot()
 plt.show()
+
+# %%
+# Mean, standard deviation and probability, a row each. The probability asks whether the amplitude
+# exceeds half of the largest one, and is more cautious than the mean: what it leaves grey the
+# data do not settle.

@@ -100,3 +100,7 @@ ax.set_title(f"{len(errors['shipped'])} patches, channels that training has not 
 for name, values in errors.items():
     print(f"{name}: {np.median(values):.1f} mm in the median")
 plt.show()
+
+# %%
+# Lower is better. Training moves the map's mass towards the patch on channels that it has never
+# seen; how far is seen beside the six steps of EM that it began as.

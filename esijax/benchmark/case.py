@@ -22,6 +22,7 @@ class Case:
     truth : (locations, orients, times)
         A m, on the grid and in the orients of the problem.
     active : bool, (locations,)
+        Which locations are truly active.
     centres : (sources, 3)
         Of the true sources, m.
     at : "peak" | "mean"

@@ -53,6 +53,7 @@ def summary(results: pd.DataFrame, metric: str) -> pd.DataFrame:
     results : DataFrame
         From `run`.
     metric : str
+        Name of a score.
 
     Returns
     -------
@@ -99,7 +100,20 @@ def exceedance(results: pd.DataFrame, scenario: str) -> pd.DataFrame:
 
 
 def markdown(results: pd.DataFrame, metrics: Sequence[str] = tuple(SHOWN)) -> str:
-    """Tables for a text file, one per metric, methods down and scenarios across."""
+    """Tables for a text file, one per metric, methods down and scenarios across.
+
+    Parameters
+    ----------
+    results : DataFrame
+        Rows that `run` has given.
+    metrics : sequence of str
+        Names of scores.
+
+    Returns
+    -------
+    text : str
+        In Markdown.
+    """
     parts = [LEGEND]
     for metric in metrics:
         table = summary(results, metric).T
@@ -131,7 +145,9 @@ def write_page(results: pd.DataFrame, path: Path, command: str) -> Path:
     Parameters
     ----------
     results : DataFrame
+        Rows that `run` has given.
     path : Path
+        The file.
     command : str
         What made it.
 

@@ -41,6 +41,7 @@ def run(
     Parameters
     ----------
     study : Study
+        What to run.
     out : Path
         Folder; ``cells/`` holds a csv per finished cell, ``results.csv`` all of them.
     scenarios, methods : sequence of str

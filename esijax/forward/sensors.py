@@ -88,6 +88,7 @@ class Sensors(eqx.Module):
     coils : Coils | None
         Of the other channels, in their order.
     ch_names, ch_types : tuple of str
+        Names of the channels, and their types as MNE-Python calls them.
 
     Raises
     ------

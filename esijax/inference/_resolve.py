@@ -10,7 +10,20 @@ from esijax.problem import Problem
 
 
 def resolved(problem: Problem, model):
-    """Replace a share of alpha_max, or the name of a rule for lambda2, by its number."""
+    """Replace a share of alpha_max, or the name of a rule for lambda2, by its number.
+
+    Parameters
+    ----------
+    problem : Problem
+        What was measured.
+    model : model
+        Whose strength may be a share or the name of a rule.
+
+    Returns
+    -------
+    model
+        With a number.
+    """
     if isinstance(getattr(model, "alpha", None), Relative):
         largest = alpha_max(problem, dataclasses.replace(model, alpha=1.0))
         return dataclasses.replace(model, alpha=divisor(model.alpha.fraction * largest))

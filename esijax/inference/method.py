@@ -29,6 +29,7 @@ class Setup(eqx.Module):
     noise : noise model | None
         Prepared likewise; None: as the noise covariance says.
     key : PRNG key | None
+        Of the random numbers.
     start : Estimate | None
         `init` of `solve`.
     """
@@ -56,6 +57,7 @@ class State(eqx.Module):
     Parameters
     ----------
     setup : Setup
+        What the method was given.
     carry : pytree
         What each step replaces: arrays of fixed shapes and types. Python's numbers become arrays.
     fixed : pytree

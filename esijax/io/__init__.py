@@ -25,10 +25,12 @@ if TYPE_CHECKING:
         to_noise_cov,
         with_conductivity,
     )
+    from esijax.io.subject_of_examples import Subject, sample_subject
     from esijax.io.template_head import Template, template
     from esijax.io.tree.tree import to_arviz
 
 __all__ = [
+    "Subject",
     "Template",
     "from_mne",
     "geometry",
@@ -42,6 +44,7 @@ __all__ = [
     "read_leadfield",
     "read_noise_cov",
     "regions",
+    "sample_subject",
     "save",
     "sensors",
     "shared_problem",
@@ -57,6 +60,7 @@ __all__ = [
 ]
 
 _HOME = {
+    "Subject": "subject_of_examples",
     "Template": "template_head",
     "from_mne": "mne_in",
     "geometry": "measured.geometry",
@@ -70,6 +74,7 @@ _HOME = {
     "read_leadfield": "matlab_leadfields",
     "read_noise_cov": "readers",
     "regions": "regions_in",
+    "sample_subject": "subject_of_examples",
     "save": "files",
     "sensors": "sensors_in",
     "shared_problem": "files",

@@ -42,6 +42,7 @@ def save(estimate: Estimate, path, *, share_problem: bool = False) -> Path:
     Parameters
     ----------
     estimate : Estimate
+        The answer of `solve`.
     path : path
         The suffix is yours; ``.npz`` tells what it is. An existing file is replaced only when
         the new one is complete on disk.

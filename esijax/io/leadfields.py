@@ -21,6 +21,7 @@ def leadfield(forward: mne.Forward) -> LeadField:
     Parameters
     ----------
     forward : mne.Forward
+        MNE-Python's lead field.
 
     Returns
     -------

@@ -145,10 +145,11 @@ def write_stc(
     Parameters
     ----------
     estimate : Estimate
+        The answer of `solve`.
     path : path
         Stem: ``path-lh.stc`` and ``path-rh.stc`` for surfaces, ``path-vl.stc`` for a volume;
         several volumes are numbered, ``path-1-vl.stc`` and so on. A mixed space has both kinds.
-    what, pick_ori, threshold
+    what, pick_ori, threshold : str, str, float
         As in `to_mne`; .stc files hold scalars, so "normal" or "magnitude".
 
     Returns

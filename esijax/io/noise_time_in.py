@@ -34,7 +34,7 @@ def noise_time(
         As for `from_mne`.
     like : mne.Evoked | mne.Epochs | None
         Whose times and baseline correction it is for; the first by default.
-    picks, rank
+    picks, rank : as of `from_mne`
         As for `from_mne`.
 
     Returns

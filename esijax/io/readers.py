@@ -27,6 +27,11 @@ def read_evoked(path, condition: Any = None) -> mne.Evoked:
     condition : str | int, optional
         Name or number; may be left out where there is only one average.
 
+    Returns
+    -------
+    mne.Evoked
+        The condition.
+
     Raises
     ------
     InputError
@@ -79,12 +84,44 @@ def _listed(evokeds: list[mne.Evoked]) -> str:
 
 
 def read_forward(path) -> mne.Forward:
-    """Read a forward solution (-fwd.fif); InputError if it is missing or broken."""
+    """Read a forward solution.
+
+    Parameters
+    ----------
+    path : path
+        A -fwd.fif file.
+
+    Returns
+    -------
+    mne.Forward
+        As MNE-Python reads it.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or broken.
+    """
     return _read_by_mne(mne.read_forward_solution, path)
 
 
 def read_noise_cov(path) -> mne.Covariance:
-    """Read a noise covariance (-cov.fif); InputError if it is missing or broken."""
+    """Read a noise covariance.
+
+    Parameters
+    ----------
+    path : path
+        A -cov.fif file.
+
+    Returns
+    -------
+    mne.Covariance
+        As MNE-Python reads it.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or broken.
+    """
     return _read_by_mne(mne.read_cov, path)
 
 

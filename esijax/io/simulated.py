@@ -188,6 +188,7 @@ def to_noise_cov(problem: Problem, info: mne.Info) -> mne.Covariance:
     Parameters
     ----------
     problem : Problem
+        What was measured.
     info : mne.Info
         As in `to_evoked`.
 
@@ -236,6 +237,7 @@ def with_conductivity(bem, conductivity: Any):
     Parameters
     ----------
     bem : mne.bem.ConductorModel
+        MNE-Python's model with its surfaces.
     conductivity : tuple of float
         Of its layers from the brain outwards, S/m.
 

@@ -39,22 +39,18 @@ class Task(eqx.Module):
     network : Network | "mesh" | "smoothing" | "ista" | "fista" | "linear" | "mlp"
         Where training starts: variances, sources by proximal steps, or (for scenarios of one
         problem) a direct map.
-    steps : int
-        Updates of the weights.
-    batch : int
-        Data sets for each.
-    rate : float
-        Largest learning rate; by default that of the network's class.
-    energy_weight : float
-        Weight of the energy distance of the maps beside the log score of the posterior, or
-        beside the squared error of networks that give a map alone.
-    held_out : int
-        Data sets of each scenario by which the network is scored, and the constant of its
-        variances is fitted.
-    score_every : int
-        Steps between two scores.
-    patience : int
-        Scores in a row without improvement after which training stops.
+    **schedule : int, float
+        By name:
+
+        - `steps` (int): Updates of the weights.
+        - `batch` (int): Data sets for each.
+        - `rate` (float): Largest learning rate; by default that of the network's class.
+        - `energy_weight` (float): Weight of the energy distance of the maps beside the log score
+          of the posterior, or beside the squared error of networks that give a map alone.
+        - `held_out` (int): Data sets of each scenario by which the network is scored, and the
+          constant of its variances is fitted.
+        - `score_every` (int): Steps between two scores.
+        - `patience` (int): Scores in a row without improvement after which training stops.
 
     Raises
     ------

@@ -42,6 +42,7 @@ def reliability(
     probability : (...)
         Pr(active), between 0 and 1.
     active : bool, (...)
+        Which locations are truly active.
     bins : int
         The last holds 1 as well.
 
@@ -81,6 +82,7 @@ def calibration_error(
     probability : (...)
         Pr(active), between 0 and 1.
     active : bool, (...)
+        Which locations are truly active.
     bins : int
         Of equal width.
 
@@ -112,6 +114,7 @@ def brier(probability: Float[ArrayLike, "..."], active: Bool[ArrayLike, "..."]) 
     probability : (...)
         Pr(active), between 0 and 1.
     active : bool, (...)
+        Which locations are truly active.
 
     Returns
     -------
@@ -146,6 +149,7 @@ def reported_coverage(
     Parameters
     ----------
     lower, upper, truth : (locations, ...)
+        Ends of the intervals, and what is true.
     probability : (locations,)
         Pr(active).
     threshold : float

@@ -53,7 +53,17 @@ class SourceMap(eqx.Module):
 
 
 class Grid(eqx.Module):
-    """Where the locations are: positions (m), areas (m2) and edges, as in `Geometry`."""
+    """Where the locations are: positions (m), areas (m2) and edges, as in `Geometry`.
+
+    Parameters
+    ----------
+    positions : (locations, 3)
+        Where the locations are, m.
+    areas : (locations,), optional
+        Cortex of each, m2.
+    edges : (edges, 2), optional
+        Pairs of neighbours.
+    """
 
     positions: Float[Array, "locations 3"]
     areas: Float[Array, " locations"] | None = None
@@ -73,7 +83,9 @@ def score_map(
     Parameters
     ----------
     source_map : SourceMap
+        The map to be scored.
     grid : Grid
+        The locations, prepared once.
     radius : float
         What is near and what is far from the truth for the areas under the ROC, m.
     threshold : float
@@ -224,7 +236,7 @@ def score_maps(
     ----------
     source_maps : SourceMap
         With a leading axis over maps on every array.
-    grid, radius, threshold, share
+    grid, radius, threshold, share : Grid, float, float, float
         As of `score_map`.
 
     Returns

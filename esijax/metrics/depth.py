@@ -38,6 +38,7 @@ def depth_error(
     depth : (locations,)
         Depth of each location, e.g. `distance_to` (positions, sensors).
     true_depth : ()
+        Depth of the true source, m.
 
     Returns
     -------

@@ -32,6 +32,7 @@ def auc(
     amplitude : (locations,)
         Not negative.
     active : bool, (locations,)
+        Which locations are truly active.
     inactive : bool, (locations,), optional
         What the active are compared with; all others by default.
 
@@ -80,6 +81,7 @@ def auc_close(
     amplitude : (locations,)
         Not negative.
     active : bool, (locations,)
+        Which locations are truly active.
     distance : (locations,)
         To the nearest active location: `distance_to_active`, or along the mesh.
     radius : float
@@ -124,6 +126,7 @@ def auc_far(
     amplitude : (locations,)
         Not negative.
     active : bool, (locations,)
+        Which locations are truly active.
     distance : (locations,)
         To the nearest active location: `distance_to_active`, or along the mesh.
     radius : float
@@ -171,6 +174,7 @@ def average_precision(
     amplitude : (locations,)
         Not negative.
     active : bool, (locations,)
+        Which locations are truly active.
 
     Returns
     -------
@@ -224,7 +228,17 @@ def above(
 
 
 class Detection(eqx.Module):
-    """Precision, recall and F1 (their harmonic mean), each between 0 and 1 (best)."""
+    """Precision, recall and F1 (their harmonic mean), each between 0 and 1 (best).
+
+    Parameters
+    ----------
+    precision : ()
+        Share of the found that is active.
+    recall : ()
+        Share of the active that is found.
+    f1 : ()
+        Their harmonic mean.
+    """
 
     precision: Scalar
     recall: Scalar
@@ -245,6 +259,7 @@ def precision_recall(
     found : bool, (locations,)
         What is reported: `above` a share of the maximum, or Pr(active) > 0.5.
     active : bool, (locations,)
+        Which locations are truly active.
 
     Returns
     -------

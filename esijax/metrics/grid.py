@@ -20,6 +20,7 @@ def distance_to(
     Parameters
     ----------
     positions : (locations, 3)
+        Where the locations are, m.
     points : (points, 3)
         At least one.
 
@@ -47,7 +48,9 @@ def distance_to_active(
     Parameters
     ----------
     positions : (locations, 3)
+        Where the locations are, m.
     active : bool, (locations,)
+        Which locations are truly active.
 
     Returns
     -------
@@ -91,6 +94,7 @@ def neighbours(positions: Float[ArrayLike, "locations 3"], radius: Any) -> Int[A
     Parameters
     ----------
     positions : (locations, 3)
+        Where the locations are, m.
     radius : float
         In the unit of the positions: for a volume grid, a little more than its spacing.
 
@@ -160,7 +164,9 @@ def geodesic(
     Parameters
     ----------
     positions : (locations, 3)
+        Where the locations are, m.
     edges : (edges, 2)
+        Pairs of neighbouring locations.
     sources : int, (sources,)
         Locations where the ways begin.
 

@@ -30,6 +30,7 @@ def coverage(
     lower, upper : (...)
         Limits of the intervals.
     truth : broadcastable to them
+        What is true.
     where : bool, broadcastable to them, optional
         Which intervals count.
 
@@ -100,6 +101,7 @@ def interval_score(
     lower, upper : (...)
         Limits of the intervals.
     truth : broadcastable to them
+        What is true.
     level : float
         Probability that the interval was to hold, in (0, 1).
 
@@ -131,6 +133,7 @@ def gaussian_interval(
     Parameters
     ----------
     mean, std : (...)
+        Mean and standard deviation of the posterior.
     level : float
         Probability that it holds, in (0, 1).
 
@@ -182,8 +185,12 @@ def interval_card(
 
     Parameters
     ----------
-    mean, truth : (...)
-    std : broadcastable to them
+    mean : (...)
+        Posterior mean.
+    std : broadcastable to it
+        Posterior standard deviation.
+    truth : (...)
+        What is true.
     groups : bool, (groups, ...), each broadcastable to the mean
         Which sources count: all, chosen from the data, truly active, truly inactive.
     levels : sequence of float

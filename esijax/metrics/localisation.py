@@ -25,9 +25,11 @@ def geodesic_error(
     amplitude : (locations,)
         Not negative.
     positions : (locations, 3)
+        Where the locations are, m.
     truth : (sources, 3)
         Each is moved to the location nearest to it.
     edges : (edges, 2)
+        Pairs of neighbouring locations.
 
     Returns
     -------
@@ -100,7 +102,9 @@ def matched_error(
     amplitude : (locations,)
         Not negative.
     positions : (locations, 3)
+        Where the locations are, m.
     truth : (sources, 3)
+        Where the true sources are, m.
     edges : (edges, 2)
         Pairs of neighbours; see `local_maxima`.
 
@@ -152,6 +156,7 @@ def earth_mover(
     amplitude, true_amplitude : (locations,)
         Not negative; both are divided by their sums.
     positions : (locations, 3)
+        Where the locations are, m.
     power : float
         What the amplitudes are raised to: 2 moves power instead.
 

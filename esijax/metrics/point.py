@@ -23,7 +23,9 @@ def peak_error(
     amplitude : (locations,)
         Not negative.
     positions : (locations, 3)
+        Where the locations are, m.
     truth : (sources, 3)
+        Where the true sources are, m.
 
     Returns
     -------
@@ -65,8 +67,11 @@ def spatial_dispersion(
     Parameters
     ----------
     amplitude : (locations,)
+        Amplitude of each location.
     positions : (locations, 3)
+        Where the locations are, m.
     truth : (sources, 3)
+        Where the true sources are, m.
 
     Returns
     -------
@@ -141,7 +146,9 @@ def half_radius(
     amplitude : (locations,)
         Not negative.
     positions : (locations, 3)
+        Where the locations are, m.
     truth : (sources, 3)
+        Where the true sources are, m.
 
     Returns
     -------
@@ -187,6 +194,7 @@ def region_error(
     active : bool, (locations,)
         What is truly active.
     positions : (locations, 3)
+        Where the locations are, m.
 
     Returns
     -------

@@ -64,6 +64,7 @@ def crps_sample(
     draws : (draws, ...)
         At least two.
     truth : (...)
+        What is true.
 
     Returns
     -------
@@ -139,6 +140,7 @@ def log_score_sample(
     draws : (draws, ...)
         At least two that differ; some hundreds to be of use.
     truth : (...)
+        What is true.
 
     Returns
     -------
@@ -204,7 +206,9 @@ def pit_sample(
     Parameters
     ----------
     draws : (draws, ...)
+        Posterior draws.
     truth : (...)
+        What is true.
 
     Returns
     -------

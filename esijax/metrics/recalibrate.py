@@ -79,6 +79,7 @@ def recalibrate_probability(
     probability : (...)
         Pr(active) on other data than those to be corrected.
     active : bool, (...)
+        Which locations are truly active.
 
     Returns
     -------
@@ -122,6 +123,7 @@ def recalibrated_interval(
     Parameters
     ----------
     mean, std : (...)
+        Mean and standard deviation of the posterior.
     level : float
         Probability that the interval is to hold, in (0, 1).
     correction : Recalibration

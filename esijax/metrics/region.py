@@ -169,6 +169,7 @@ def contact_distance(
     amplitude : (locations,)
         Not negative.
     positions : (locations, 3)
+        Where the locations are, m.
     contacts : (contacts, 3)
         Intracranial contacts, stimulation sites or the middle of a resection, same frame.
 
@@ -210,7 +211,9 @@ def probability_within(
     probability : (locations,)
         Of being the source, e.g. `peak_probability`; divided by its sum.
     positions : (locations, 3)
+        Where the locations are, m.
     contacts : (contacts, 3)
+        Positions of the contacts, m.
     radius : float
         In the unit of the positions.
 

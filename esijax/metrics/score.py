@@ -151,7 +151,7 @@ def score_sizes(
         Its data, grid and times.
     mean : (locations, kept, times)
         The map, of as many components as the program gives.
-    truth_sources, active, centres, at, emd
+    truth_sources, active, centres, at, emd : arrays, int, bool
         As of `score`.
 
     Returns

@@ -299,6 +299,11 @@ class BlockNorm(HyperPrior):
 
     .. math::
        \gamma_l \sim \text{Gamma}\left(\tfrac{T n_{orient} + 1}{2}, \tfrac{\alpha^2}{2}\right)
+
+    Parameters
+    ----------
+    alpha : float
+        Weight of the norm.
     """
 
     alpha: Any = eqx.field(converter=scalar, default=1.0)

@@ -173,6 +173,7 @@ def through(problem: Problem, operator: Any) -> Problem:
     Parameters
     ----------
     problem : Problem
+        What was measured.
     operator : (new channels, channels)
         From `pick_channels`, `average_reference`, `project_out`, or any other. A row with one 1,
         apart from a reference, keeps the name of its channel.
@@ -244,7 +245,9 @@ def bad_channels(
     Parameters
     ----------
     key : PRNG key
+        Of the random numbers.
     recording : (channels, times)
+        Data in their own units.
     n : int
         How many, chosen at random.
     kind : "noisy" | "flat"

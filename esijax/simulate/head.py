@@ -169,6 +169,7 @@ def deep(geometry: Geometry, depth: Any = 0.03) -> Int[np.ndarray, " deep"]:
     Parameters
     ----------
     geometry : Geometry
+        Where the sources are.
     depth : float
         m; see `depths`.
 

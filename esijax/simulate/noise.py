@@ -34,6 +34,7 @@ def pink_noise(
     Parameters
     ----------
     key : PRNG key
+        Of the random numbers.
     shape : tuple of int
         The last axis is time.
     sfreq : float

@@ -41,6 +41,7 @@ class Draw(eqx.Module):
     clean : (channels, times)
         The same without noise.
     truth : Truth
+        The sources that were simulated.
     snr_db : ()
         dB of whitened power.
     """
@@ -63,8 +64,11 @@ class Scenario(eqx.Module):
         Inverts them: its noise covariance, channels, times and grid. Its own data are not used,
         only their number of samples.
     sources : Sources
+        Where sources are.
     waveform : Waveform
+        Their courses.
     noise : Noise
+        The noise.
     snr_db : float | (float, float) | None
         dB of whitened power (`ej.simulate.snr_db`), or a range from which each data set draws its
         own. None: signal and noise stay as they are.

@@ -135,6 +135,7 @@ def db_to_alpha(db: Any) -> Float[Array, "..."]:
     Parameters
     ----------
     db : float
+        Signal-to-noise ratio, dB.
 
     Returns
     -------

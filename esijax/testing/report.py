@@ -35,6 +35,7 @@ class Report:
     subject : str
         Class of the object.
     rows : tuple of ReportRow
+        What was checked, and what came out.
 
     Examples
     --------

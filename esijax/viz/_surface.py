@@ -41,7 +41,13 @@ class Hemisphere(NamedTuple):
 
 
 class Cortex(NamedTuple):
-    """The two hemispheres; None where a source space has only one."""
+    """The two hemispheres; None where a source space has only one.
+
+    Parameters
+    ----------
+    left, right : Hemisphere | None
+        Surface, and the way from locations to it.
+    """
 
     left: Hemisphere | None
     right: Hemisphere | None

@@ -39,9 +39,11 @@ def report(
     Parameters
     ----------
     estimate : Estimate
+        The answer of `solve`.
     path : path
         The HTML file; it needs nothing else, and no network.
     title : str, optional
+        Title of the page; None: model, method and condition.
     time : float, optional
         s; sample of the maps, by default that of the largest amplitude.
     tables : dict of lists of dicts, optional

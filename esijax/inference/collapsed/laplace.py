@@ -45,7 +45,7 @@ class Laplace(SearchMethod):
         Draws of the hyper-parameters.
     num_maps : int
         Draws, at most, whose maps are averaged.
-    n_starts, solver, rtol, atol, max_steps
+    n_starts, solver, rtol, atol, max_steps : int, str, float, float, int
         Of the search for the mode, as in `Evidence`.
 
     Raises

@@ -47,9 +47,11 @@ def by_sure(
     Parameters
     ----------
     problem : Problem
+        What was measured.
     penalty : L21 | L1 | Lrq
         Its own alpha does not matter.
     method : MAP | Reweighted, optional
+        The method.
     fractions : sequence of float
         Shares of alpha_max that are tried.
     variance : float
@@ -98,7 +100,9 @@ def by_gcv(problem: Problem, model: Any, method: MAP | None = None, **options: A
     Parameters
     ----------
     problem : Problem
+        What was measured.
     model : MinimumNorm | WeightedMinimumNorm | LORETA | ELORETA | L21 | L1 | Lrq
+        A penalty or a minimum norm model, its strength not used.
     method : MAP | Reweighted, optional
         For penalties.
     **options
@@ -142,7 +146,9 @@ def by_lcurve(problem: Problem, model: Any, method: MAP | None = None, **options
     Parameters
     ----------
     problem : Problem
+        What was measured.
     model : MinimumNorm | WeightedMinimumNorm | LORETA | ELORETA | L21 | L1 | Lrq
+        A penalty or a minimum norm model, its strength not used.
     method : MAP | Reweighted, optional
         For penalties.
     **options

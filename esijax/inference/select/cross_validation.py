@@ -49,7 +49,9 @@ def by_cross_validation(
     penalty : Penalty
         Its own alpha does not matter.
     method : MAP | Reweighted, optional
+        The method.
     over : "sensors" | "trials" | "times"
+        What is left out.
     folds : int
         K.
     fractions : sequence of float

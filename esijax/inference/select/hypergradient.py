@@ -42,6 +42,7 @@ def by_hypergradient(
     Parameters
     ----------
     problem : Problem
+        What was measured.
     penalty : Penalty
         Where it starts; alpha may be `relative`.
     criterion : callable, optional

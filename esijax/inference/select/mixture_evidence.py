@@ -50,7 +50,9 @@ def by_evidence(problem: Problem, model: Any, *, progress: bool = False) -> Any:
     Parameters
     ----------
     problem : Problem
+        What was measured.
     model : MinimumNorm | WeightedMinimumNorm | LORETA | ELORETA | L21
+        A penalty or a minimum norm model, its strength not used.
     progress : bool
         Show a bar of the steps.
 

@@ -51,10 +51,13 @@ def by_bound(
     Parameters
     ----------
     problem : Problem
+        What was measured.
     model : TemporalBasis
         With `Waves`; their number is replaced.
     ks : iterable of int
+        Numbers to try.
     method : VB, optional
+        The method whose bound is compared.
     noise : noise model, optional
         As of `ej.solve`.
     progress : bool

@@ -44,14 +44,17 @@ def point_spread(
     ----------
     problem : Problem
         The recording at which the derivative is taken.
-    model, method, noise
+    model, method : Prior | Penalty, Method
         As for `solve`. A share of alpha_max is replaced by its number first. The method solved to
         a small `tol`: a derivative is as exact as the minimum.
     location : int
+        Where the source is.
     orient : int
         Axis of the moment; the last is the normal.
     course : (times,), optional
         Time course c of the source; all ones by default.
+    noise : Noise, optional
+        As for `solve`.
 
     Returns
     -------
@@ -103,7 +106,7 @@ def cross_talk(
 
     Parameters
     ----------
-    problem, model, method, location, orient, course, noise
+    problem, model, method, location, orient, course, noise : as of `point_spread`
         As for `point_spread`.
 
     Returns

@@ -32,6 +32,7 @@ def debias(estimate: Estimate, how: str = "scale") -> Estimate:
     estimate : Estimate
         Of `MAP` or `Reweighted`.
     how : "scale" | "refit"
+        Which amplitudes are fitted anew.
 
     Returns
     -------

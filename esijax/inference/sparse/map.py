@@ -60,6 +60,7 @@ class MAP(Method):
     Parameters
     ----------
     solver : "auto" | "newton" | "bcd" | "fista" | "primal-dual" | "condat-vu" | "admm"
+        Which iteration of the same minimum.
     tol : float
         Largest duality gap, relative to the objective.
     max_iter : int

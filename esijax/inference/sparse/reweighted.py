@@ -31,7 +31,7 @@ class Reweighted(MAP):
     ----------
     n : int
         Convex problems, the first included.
-    solver, tol, max_iter
+    solver, tol, max_iter : str, float, int
         As for `MAP`.
 
     Raises

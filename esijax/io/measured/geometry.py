@@ -53,6 +53,7 @@ def geometry(forward: mne.Forward) -> Geometry:
     Parameters
     ----------
     forward : mne.Forward
+        MNE-Python's lead field.
 
     Returns
     -------

@@ -104,8 +104,14 @@ def component_model(
     Parameters
     ----------
     n_components, n_sensors, n_times : int
+        Sizes of the model.
     seed : int
         Of the random components.
+
+    Returns
+    -------
+    ComponentModel
+        Ready to be simulated and fitted.
     """
     if min(n_components, n_sensors, n_times) < 1:
         raise InputError("components, sensors and times must be at least 1.")
@@ -124,6 +130,9 @@ def nuts(
     model : NumPyro model
         Called as ``model(*args)``.
     key : PRNG key
+        Of the random numbers.
+    *args : any
+        What the model is given.
     warmup, draws, thin : int
         Transitions that adapt, draws that are kept, transitions per draw.
 

@@ -22,7 +22,18 @@ __all__ = ["MUTANTS", "ComponentModel", "component_model", "gauntlet", "halved",
 
 
 def halved(draws: Array) -> Array:
-    """Draws of a positive number whose logarithms keep their mean and half their variance."""
+    """Draws of a positive number whose logarithms keep their mean and half their variance.
+
+    Parameters
+    ----------
+    draws : (...)
+        Positive numbers.
+
+    Returns
+    -------
+    (...)
+        The changed draws.
+    """
     logs = jnp.log(draws)
     mean = jnp.mean(logs, axis=0, keepdims=True)
     return jnp.exp(mean + jnp.sqrt(0.5) * (logs - mean))
@@ -91,6 +102,7 @@ def gauntlet(
     n : int
         Data sets for each.
     key : PRNG key
+        Of the random numbers.
     model : ComponentModel, optional
         By default 6 components x 20 sensors x 8 samples.
     only : names, optional

@@ -47,6 +47,7 @@ def ranks(
     n : int
         Data sets. Each has a key of its own: the first of 2,000 are those of 1,000.
     key : PRNG key
+        Of the random numbers.
     thin : int
         Keep every thin-th draw: autocorrelated draws are not uniform in rank even where the
         sampler is right.

@@ -1,4 +1,4 @@
-"""JointDraw-based calibration of a prior, a noise model and a method on a problem."""
+"""Simulation-based calibration of a prior, a noise model and a method on a problem."""
 
 import dataclasses
 import itertools
@@ -138,12 +138,14 @@ def sbc(
     noise : noise model | None
         None is the noise covariance of the problem.
     method : Method
+        The method.
     problem : Problem
         Lead field, noise and number of samples; its data are not used. Some hundred locations
         tell as much as some thousand, and sooner.
     n : int
         Data sets.
     key : PRNG key
+        Of the random numbers.
     draws : int
         Posterior draws of the sources for each.
     locations, times : sequence of int, optional

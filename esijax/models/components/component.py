@@ -64,6 +64,7 @@ class Fixed(Component):
     Parameters
     ----------
     cov : SourceCov
+        The covariance.
 
     Raises
     ------

@@ -19,7 +19,7 @@ class Labels(Component):
 
     Parameters
     ----------
-    labels : list of mne.Label, index arrays or boolean masks
+    labels : list of mne.Label, index arrays or masks
         Of an atlas, say; they may overlap. Vertices between the sources are ignored.
     coherent : bool
         Whether a label is active as one (the same amplitude all over, in units of the problem's

@@ -24,6 +24,7 @@ class Covariance(Component):
     Parameters
     ----------
     matrix : (locations, locations)
+        The covariance.
 
     Raises
     ------
@@ -54,6 +55,7 @@ class Factor(Component):
     Parameters
     ----------
     columns : (locations, columns)
+        Columns of the factor.
     tied : bool
         One variance for all columns (F F' is one component), or one for each.
 
@@ -88,6 +90,9 @@ class Factor(Component):
 class Map(Component):
     r"""A map of fMRI, an atlas or an earlier answer: where activity is expected, and how much.
 
+    As a factor in a product, a coherent map scales rows and columns: ``Map(m) * Smooth()`` is
+    smooth activity where the map is.
+
     Parameters
     ----------
     values : (locations,) or an MNE source estimate of one time
@@ -95,9 +100,6 @@ class Map(Component):
     coherent : bool
         Whether the map is active as one, with this pattern: :math:`C = m m^\top`. Else sources are
         independent with standard deviations m: :math:`C = \operatorname{diag}(m^2)`.
-
-    As a factor in a product, a coherent map scales rows and columns: ``Map(m) * Smooth()`` is
-    smooth activity where the map is.
 
     Raises
     ------

@@ -44,10 +44,16 @@ def implied_variances(
     group : (columns,)
         Component of each column.
     n : int
+        How many.
     power : (rank, rank)
         Sum of products of the data over samples.
     columns : ()
         Number of samples.
+
+    Returns
+    -------
+    gamma : (components,)
+        One variance each.
     """
     eye = jnp.eye(len(power), dtype=power.dtype)
     spread, modes = jnp.linalg.eigh(factor @ factor.T)  # the same for all levels

@@ -44,6 +44,7 @@ class LinearMarginal(PooledMarginal):
     Parameters
     ----------
     problem : Problem
+        What was measured.
     prior : LinearPrior
         Prepared (`prior.prepare(problem)`).
     noise : Noise | None

@@ -30,8 +30,11 @@ class JointDraw(NamedTuple):
     Parameters
     ----------
     hyper : dict
+        Hyper-parameters.
     sources : (locations, orients, times)
+        Sources in normalised units.
     data : (rank, times)
+        Whitened data.
     """
 
     hyper: Hyper

@@ -59,6 +59,7 @@ class PooledMarginal(Marginal):
     Parameters
     ----------
     problem : Problem
+        What was measured.
     prior : Prior
         Prepared (`prior.prepare(problem)`).
     noise : Noise | None

@@ -117,7 +117,13 @@ class DirectNetwork(PointNetwork):
 
 
 def check_one_head(problems: Sequence[Problem]) -> None:
-    """Raise InputError unless all problems have one lead field."""
+    """Raise InputError unless all problems have one lead field.
+
+    Parameters
+    ----------
+    problems : sequence of Problem
+        That are to share a lead field.
+    """
     different = list({id(p): p for p in problems}.values())
     first, *others = (lead_field_digest(p) for p in different)
     if not all(same_lead_field(digest, first) for digest in others):
@@ -187,9 +193,11 @@ class MLP(DirectNetwork):
     Parameters
     ----------
     key : PRNG key
+        Of the random numbers.
     n_locations, n_orients, rank : int
         Sizes; the matrix is zero. `untrained` gives the kernel of a problem.
     width : int
+        Width of the hidden layers.
 
     References
     ----------

@@ -39,6 +39,7 @@ class Trained(eqx.Module):
     Parameters
     ----------
     network : Network
+        The network with its weights.
     about_json : str
         How it was trained (task, seed, scores), as JSON.
     """
@@ -58,7 +59,9 @@ def save_network(trained: Trained, path: str | Path) -> Path:
     Parameters
     ----------
     trained : Trained
+        What `train` gave.
     path : Path
+        The file.
 
     Returns
     -------

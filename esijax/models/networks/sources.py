@@ -115,6 +115,7 @@ class ISTA(SourceNetwork):
     key : PRNG key, optional
         Of no use here: nothing is drawn.
     n_layers : int
+        How many layers.
 
     References
     ----------
@@ -146,6 +147,7 @@ class FISTA(SourceNetwork):
     key : PRNG key, optional
         Of no use here: nothing is drawn.
     n_layers : int
+        How many layers.
 
     References
     ----------

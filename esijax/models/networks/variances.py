@@ -45,11 +45,18 @@ def unrolled(
     Parameters
     ----------
     network : VarianceNetwork
+        The network with its weights.
     energies : callable
         From variances to q and z.
     log_gamma : (locations,)
         Where to start.
     mesh : Neighbours
+        Edges of the mesh, for networks that look at neighbours.
+
+    Returns
+    -------
+    log_gamma : (locations,)
+        After the last layer.
     """
     least = 0.5 * math.log(float(jnp.finfo(log_gamma.dtype).tiny))
 
@@ -110,6 +117,7 @@ class Smoothing(VarianceNetwork):
     key : PRNG key, optional
         Of no use here: nothing is drawn.
     n_layers : int
+        How many layers.
     """
 
     layers: dict[str, Array]
@@ -139,7 +147,9 @@ class MeshNetwork(VarianceNetwork):
     Parameters
     ----------
     key : PRNG key
+        Of the random numbers.
     n_layers, width : int
+        How many layers, and how wide.
 
     References
     ----------

@@ -22,6 +22,8 @@ class Diagonal(LinearNoise):
     ----------
     variance : numpyro distribution | None
         Prior of each variance relative to the channel's own; InverseGamma(2, 1) by default.
+    n_channels : int
+        Set by `prepare`.
 
     Examples
     --------

@@ -30,6 +30,8 @@ class LowRank(Noise):
         s, standard deviation of the entries of L relative to the channel's noise.
     variance : numpyro distribution | None
         Prior of v; InverseGamma(2, 1) by default.
+    n_channels : int
+        Set by `prepare`.
 
     Raises
     ------

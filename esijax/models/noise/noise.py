@@ -114,7 +114,7 @@ class White(Noise):
 class LinearNoise(Noise):
     r"""Noise that is linear in unknown variances: :math:`W N W^\top = \sum_j v_j B_j B_j^\top`.
 
-    Parameters
+    Attributes
     ----------
     variance : numpyro distribution | HyperPrior | None
         Prior of the variances, relative to the given noise covariance; None is flat.

@@ -26,6 +26,10 @@ class PerType(LinearNoise):
     ----------
     variance : numpyro distribution | None
         Prior of each factor; InverseGamma(2, 1) by default; None is flat.
+    types : tuple of str
+        Set by `prepare`: sensor types in the order of the factors.
+    member, within, own : arrays, optional
+        Set by `prepare`: the factor of each channel, and the noise of each type in whitened axes.
 
     Attributes
     ----------

@@ -29,7 +29,7 @@ class Robust(eqx.Module):
     `solve` takes it as `noise=` for methods with `takes_robust` (`MAP`). It is no `Noise`: it has
     neither parameters to learn nor a covariance.
 
-    Parameters
+    Attributes
     ----------
     axes : (channels, rank), optional
         V; found by `prepare`.
@@ -91,6 +91,8 @@ class Huber(Robust):
     delta : float
         Standard deviations of the average's noise; 1.345 keeps 95 % of the efficiency under
         Gaussian noise.
+    axes : (channels, rank), optional
+        Set by `prepare`: the axes in which the noise of channels is independent.
 
     Raises
     ------
@@ -150,6 +152,8 @@ class StudentTNoise(Robust):
     ----------
     nu : float
         Degrees of freedom; the smaller, the heavier the tails.
+    axes : (channels, rank), optional
+        Set by `prepare`: the axes in which the noise of channels is independent.
 
     Raises
     ------
@@ -200,6 +204,8 @@ class Lp(Robust):
         Above 0, at most 2 (least squares).
     epsilon : float
         Standard deviations below which the residual counts by its square.
+    axes : (channels, rank), optional
+        Set by `prepare`: the axes in which the noise of channels is independent.
 
     Raises
     ------

@@ -18,7 +18,9 @@ def alpha_max(problem: Problem, penalty: Penalty) -> Scalar:
     Parameters
     ----------
     problem : Problem
+        The problem.
     penalty : Penalty
+        The penalty, its weight not used.
 
     Returns
     -------

@@ -24,7 +24,7 @@ class Analysis(Penalty):
     .. math:: \alpha \sum_i s_i\, g_i(M_i Z)
 
     Solved by a primal-dual iteration with a duality gap; what is zero in :math:`M Z` is zero up to
-    the tolerance. Differences in time and along the cortex are `Term`s of their own, and any
+    the tolerance. Differences in time and along the cortex are terms of their own (`Term`), and any
     matrix, callable or lineax operator is one.
 
     Parameters
@@ -32,6 +32,9 @@ class Analysis(Penalty):
     alpha : float
         Weight, absolute.
     terms : Term | operator | sequence of them
+        What is added up.
+    weights : None
+        Not used: what is weighted are the terms.
 
     Raises
     ------

@@ -58,6 +58,10 @@ class TV(_MeshAnalysis):
         Weight, absolute, or a share of a bound: the alpha from which on the answer is surely
         constant over each connected surface. The bound is far above the least such alpha: shares
         are hundredths.
+    terms : tuple of Term
+        Set by `prepare`: the linear maps, once the neighbours are known.
+    weights : None
+        Not used: what is weighted are the terms.
 
     Raises
     ------
@@ -116,6 +120,10 @@ class SISSY(_MeshAnalysis):
         The bound is far above the least such alpha: shares are thousandths to hundredths.
     ratio : float
         :math:`\rho`: small for large patches, large for few locations.
+    terms : tuple of Term
+        Set by `prepare`: the linear maps, once the neighbours are known.
+    weights : None
+        Not used: what is weighted are the terms.
 
     Raises
     ------

@@ -21,7 +21,13 @@ GivenWeights = Float[Array, " locations"] | Float[Array, "locations times"]
 
 
 class Relative(eqx.Module):
-    r"""A share of :math:`\alpha_{max}`; `solve` replaces it by a number. Made by `relative`."""
+    r"""A share of :math:`\alpha_{max}`; `solve` replaces it by a number. Made by `relative`.
+
+    Parameters
+    ----------
+    fraction : float
+        Between 0 and 1.
+    """
 
     fraction: Scalar = eqx.field(converter=scalar)
 
@@ -43,6 +49,11 @@ def relative(fraction: Any) -> Relative:
     ----------
     fraction : float
         Between 0 and 1; MNE-Python's ``alpha=40`` is 0.4 here.
+
+    Returns
+    -------
+    Relative
+        To be given as alpha.
 
     Raises
     ------

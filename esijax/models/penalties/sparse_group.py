@@ -38,6 +38,8 @@ class SparseGroup(Penalty):
         Group of each location, counted from 0: parcels, patches.
     weights : (locations,) or (locations, times), optional
         W: weight of each location, or of each of its times.
+    n_groups : int
+        Set by `prepare`: the number of groups.
 
     Raises
     ------

@@ -44,7 +44,15 @@ class Identity(Map):
 
 
 class Differences(Map):
-    """Differences along edges, weighted: (edges, orients, times)."""
+    """Differences along edges, weighted: (edges, orients, times).
+
+    Parameters
+    ----------
+    edges : (edges, 2)
+        Pairs of locations.
+    weights : (edges,), optional
+        One each; 1 by default.
+    """
 
     edges: Int[Array, "edges 2"]
     weights: Float[Array, " edges"] | None = None
@@ -71,7 +79,13 @@ class InTime(Map):
 
 
 class Matrix(Map):
-    """A matrix over locations."""
+    """A matrix over locations.
+
+    Parameters
+    ----------
+    matrix : (rows, locations)
+        What is applied to each orient and time.
+    """
 
     matrix: Float[Array, "rows locations"]
 
@@ -128,6 +142,7 @@ class Term(eqx.Module):
     Parameters
     ----------
     operator : Map | matrix | callable | lineax operator
+        The linear map.
     share : float
         Weight beside alpha.
     norm : "rows" | "entries" | "squares"

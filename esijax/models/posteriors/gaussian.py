@@ -31,11 +31,13 @@ class GaussianPosterior(Posterior):
     Parameters
     ----------
     gain : (rank, locations, orients)
+        Lead field of these unknowns, whitened.
     source_cov : SourceCov
         R.
     chol : (rank, rank)
         Lower Cholesky factor of G R G' + N.
     data : (..., rank, times)
+        Whitened data.
     noise : (rank, rank), optional
         Lower Cholesky factor of the noise covariance N; the identity if None.
     """

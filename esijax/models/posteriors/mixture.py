@@ -44,8 +44,10 @@ class MixturePosterior(Posterior):
 
     Parameters
     ----------
-    problem, prior, noise
+    problem, prior, noise : Problem, Prior, Noise
+        What the members were made of.
     hyper : dict of (draws, ...)
+        Draws of the hyper-parameters, one a member.
     chol : (draws, rank, rank)
         Lower Cholesky factors of the covariance of the data.
     first, second : (..., locations, orients, times)

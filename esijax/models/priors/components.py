@@ -39,6 +39,8 @@ class Components(OneLevel):
     local : numpyro distribution | HyperPrior | None
         Prior of each :math:`\gamma_k`; InverseGamma(1, 0.05) by default: most components are weak,
         5 % as strong as the noise or stronger. None is flat.
+    built : tuple of Part, optional
+        Set by `prepare`: the components on a problem's locations.
 
     Raises
     ------

@@ -120,6 +120,7 @@ class WeightedMinimumNorm(GaussianPrior):
         Penalty on each source (large: improbable); positive. With (locations,) the orientation
         constraint of the problem stays in force.
     lambda2 : float | "evidence" | "gcv" | "lcurve"
+        As in `MinimumNorm`.
 
     Raises
     ------
@@ -173,6 +174,7 @@ class LORETA(GaussianPrior):
     Parameters
     ----------
     lambda2 : float | "evidence" | "gcv" | "lcurve"
+        As in `MinimumNorm`.
     ridge : float
         :math:`\epsilon`. On simulated data (oct5 grid, EEG and MEG) 0.2 had the highest evidence:
         among 0.05, 0.2, 0.5, 1 and 3 for dipoles, among 0.2, 0.5 and 1 for patches.
@@ -210,7 +212,7 @@ class LORETA(GaussianPrior):
 
 
 class ELORETA(GaussianPrior):
-    r"""eLORETA: the source covariance that localises any single dipole without error.
+    r"""The source covariance that localises any single dipole without error (eLORETA).
 
     .. math:: R_l \propto \left( G_l^\top (G R G^\top + \lambda^2 I)^{-1} G_l \right)^{-1/2}
 
@@ -220,6 +222,7 @@ class ELORETA(GaussianPrior):
     Parameters
     ----------
     lambda2 : float | "evidence" | "gcv" | "lcurve"
+        As in `MinimumNorm`.
     eps : float
         Relative change of R at which the iteration stops.
     max_iter : int

@@ -89,6 +89,12 @@ class TemporalBasis(Prior):
     from_data : bool
         Whether you made the courses from the same data; True of "svd". Their fit is not paid for,
         so that such an estimate has no evidence, and its bands are too narrow.
+    rows : (courses, times), optional
+        Set by `prepare`: the courses.
+    span : (courses, times), optional
+        Set by `prepare`: an orthonormal basis of what they span.
+    times : (times,), optional
+        Set by `prepare`: when the samples are, s.
 
     Raises
     ------

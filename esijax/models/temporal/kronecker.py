@@ -54,6 +54,8 @@ class Kronecker(Prior):
         Remainder with independent locations and a variance of its own, or none.
     rest_variance : numpyro distribution
         Prior of its variance; that of components by default.
+    times : (times,), optional
+        Set by `prepare`: when the samples are, s.
 
     Raises
     ------

@@ -33,6 +33,8 @@ class Waves(eqx.Module):
         K, the number of waves; `ej.inference.select.by_bound` compares several.
     time : Time
         Of `ej.models.time`, e.g. `SquaredExponential` for evoked responses.
+    times : (times,), optional
+        Set by `prepare`: when the samples are, s.
 
     Raises
     ------

@@ -39,6 +39,7 @@ class Eigen(NamedTuple):
     values : (times,)
         Ascending, none below zero.
     vectors : (times, times)
+        Eigenvectors of the matrix, in columns.
     """
 
     values: Times
@@ -126,7 +127,9 @@ class TimeCov(eqx.Module):
     Parameters
     ----------
     time : Time
+        The covariance in time.
     hyper : dict
+        Hyper-parameters of the covariance.
     times : (times,)
         s.
     """

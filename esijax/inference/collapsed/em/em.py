@@ -118,6 +118,7 @@ class EM(Method):
     Parameters
     ----------
     update : "mm" | "em" | "mackay" | "lowsnr"
+        Which iteration: see below.
     tol : float | None
         Stop when the derivatives with respect to the log variances, summed, are below `tol` times
         half the number of data (and a step in time would bring less than 10 `tol` nats). None:

@@ -82,16 +82,16 @@ class NUTS(Method):
         Transitions between two looks at the clock; None adapts it to about a second. The draws do
         not depend on it.
 
-    Notes
-    -----
-    Start from Laplace's approximation (``init=``) where it can be had: its draws give the mass
-    matrix, the warm-up can be short (150), and trajectories become tens of times shorter.
-
     Raises
     ------
     InputError
         For numbers out of range, a flat hyper-prior, a model without hyper-parameters, a
         posterior that is not finite where the chains start.
+
+    Notes
+    -----
+    Start from Laplace's approximation (``init=``) where it can be had: its draws give the mass
+    matrix, the warm-up can be short (150), and trajectories become tens of times shorter.
 
     References
     ----------
