@@ -26,7 +26,6 @@ SPOKEN = (
     (r"pick_ori='max-power'", "--method LCMV-max-power"),
     (r": raise (\w+(?: or \w+)?)(?=[;.]|$)", r": raise \1 in Python"),
     (r'noise_time="auto"', "--noise-time auto"),
-    (r'lambda2="evidence"', "--lambda2 evidence"),
     (r"problem\.crop\((-?[\d.]+), (-?[\d.]+)\)", r"--tmin \1 --tmax \2"),
     (
         r"or let noise=PerType\(\) learn its level",
