@@ -120,7 +120,7 @@ def _sentence(light: str, checks: tuple[Check, ...]) -> str:
     if light == "green" or not bad:
         return (
             f"Nothing that was checked speaks against this map ({len(checks)} checks of noise, "
-            "fit, channels, time and computation)."
+            "fit, channels, time and computation; a head that sits elsewhere need not show)."
         )
     rest = sum(check.light != "green" for check in checks) - 1
     more = f" (and {rest} more {'doubt' if rest == 1 else 'doubts'})" if rest else ""

@@ -115,13 +115,10 @@ def test_a_field_that_no_source_makes():
     assert "co-registration" in check.advice
 
 
-@pytest.mark.parametrize("baseline", [True, False])
-def test_a_noisy_channel_is_named(baseline):
+def test_a_noisy_channel_is_named():
     gain, data, tmin = world(times=2.0)
-    data[7] += (20 if baseline else 60) * np.random.default_rng(1).standard_normal(data.shape[1])
-    if not baseline:
-        data, tmin = data[:, BEFORE:], 0.0
-    check = found(solved(gain, data, tmin, crop=baseline), "single channels")
+    data[7] += 20 * np.random.default_rng(1).standard_normal(data.shape[1])
+    check = found(solved(gain, data, tmin), "single channels")
     assert check.light == "red"
     assert check.meaning.startswith("7: ")
     assert "bad" in check.advice
