@@ -95,7 +95,9 @@ def shared_problem(estimate: Estimate, folder) -> Path:
     Parameters
     ----------
     estimate : Estimate
+        Of the problem.
     folder : path
+        Where the estimates of that problem are.
 
     Returns
     -------

@@ -39,6 +39,7 @@ def map(
     Parameters
     ----------
     estimate : Estimate
+        Of any method.
     time : float, optional
         s; by default the time of the largest amplitude.
     what : "mean" | "std" | "exceedance" | None
@@ -103,9 +104,18 @@ def compare(
         By name; all of the same source locations.
     time : float, optional
         s; by default that of the largest amplitude of the first.
-    views, title, patches, mri, trans
+    views : sequence of str, optional
+        As of `map`.
+    title : str, optional
+        As of `map`.
+    patches : (sources, 3), optional
+        As of `map`.
+    mri : path, optional
+        As of `map`.
+    trans : mne.transforms.Transform, optional
         As of `map`.
     ax : matplotlib Figure | SubFigure, optional
+        Where to draw; a new figure by default.
 
     Returns
     -------
@@ -139,6 +149,7 @@ def courses(
     Parameters
     ----------
     estimate : Estimate
+        Of any method.
     where : sequence of int, mne.Label or array of int, optional
         Locations and regions (their mean, signs aligned); by default the strongest places, 3 cm
         apart.
@@ -313,6 +324,7 @@ def trust(trust: Any, ax: Any = None):
         It has ``light``, ``sentence`` and ``checks``, each with ``name``, ``value``, ``limit`` and
         ``light``.
     ax : matplotlib Axes | Figure | SubFigure, optional
+        Where to draw; a new figure by default.
 
     Returns
     -------

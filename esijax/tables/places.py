@@ -195,6 +195,7 @@ def places(
     Parameters
     ----------
     estimate : Estimate
+        Of any method.
     subjects_dir : path-like | None
         Folder of FreeSurfer's subjects; None: SUBJECTS_DIR, as MNE-Python has it.
     parc : str

@@ -14,11 +14,13 @@ class Check:
     Parameters
     ----------
     name : str
+        What is looked at.
     value : float
         What was found.
     limit : tuple of float
         Lowest and highest value that are green.
     light : "green" | "amber" | "red"
+        How far the value is from its limit.
     meaning : str
         What the value says.
     advice : str
@@ -64,6 +66,7 @@ class Trust:
     light : "green" | "amber" | "red"
         The worst of all checks.
     sentence : str
+        Whether the map can be believed, and what speaks against it.
     checks : tuple of Check
         The worst first.
     """

@@ -28,6 +28,7 @@ def trust_of(estimate: Any) -> Trust:
     Parameters
     ----------
     estimate : Estimate
+        With the problem that it was computed from.
 
     Returns
     -------

@@ -19,6 +19,7 @@ def proposed_window(problem: Problem) -> tuple[float, float] | None:
     Parameters
     ----------
     problem : Problem
+        With its baseline, or what is on record of it.
 
     Returns
     -------

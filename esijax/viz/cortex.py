@@ -160,12 +160,15 @@ def plot_view(cortex: Cortex, name: str, item, view: str | None, axes, outline: 
     Parameters
     ----------
     cortex : Cortex
+        Surfaces of both sides.
     name : str
         Of the map, for messages.
     item : Map | (locations,)
+        Values, with or without limits and a unit.
     view : str | None
         As of `plot_maps`; None: the lateral view of the side with the largest value.
     axes : matplotlib.axes.Axes
+        Where to draw.
     outline : (locations,) | None
         As of `plot_maps`.
 

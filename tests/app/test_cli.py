@@ -274,7 +274,7 @@ def test_localize_finds_the_side(esijax, data_dir, tmp_path, condition):
     assert (code, err) == (0, "")
     check_side(tmp_path / "out", condition)
     assert f"peak: {WHERE[condition][2]} (" in out
-    shown = [line for line in out.splitlines() if not line.startswith("[")]
+    shown = [line for line in out.splitlines() if line[:1] not in ("[", " ")]
     assert shown[0].startswith("RED: Do not believe this map yet")  # a covariance below 40 Hz
     assert "explained variance" in out
     written = {p.name for p in (tmp_path / "out").iterdir()}
@@ -289,7 +289,14 @@ def test_localize_opens_with_a_verdict_and_proposes_a_window(data_dir):
     import warnings
 
     from esijax.app.console import console
-    from esijax.app.localize import Wanted, _problem_of, _read_response, _trust_lines, _windowed
+    from esijax.app.localize import (
+        Wanted,
+        _head,
+        _problem_of,
+        _read_response,
+        _trust_lines,
+        _windowed,
+    )
     from esijax.registry import METHODS
 
     wanted = Wanted(
@@ -302,7 +309,9 @@ def test_localize_opens_with_a_verdict_and_proposes_a_window(data_dir):
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ej.EsijaxWarning)
-        whole = _problem_of(wanted, _read_response(wanted), console())
+        response = _read_response(wanted)
+        head = _head(wanted.forward, response, console())
+        whole = _problem_of(wanted, response, head, console())
         problem = _windowed(whole, wanted.window)
         estimate = METHODS["MNE"].make(1 / 9).solve(problem)
     low, high = 1e3 * problem.times[[0, -1]]

@@ -67,7 +67,7 @@ def test_own_noise_learns_what_was_simulated(session):
 
 
 def test_names_in_the_guide_exist():
-    text = GUIDE.read_text()
+    text = GUIDE.read_text() + GUIDE.with_name("which_prior.md").read_text()
     kinds = re.search(r"^`Patches`.*?are in", text, flags=re.DOTALL | re.MULTILINE).group()
     for name in re.findall(r"`(\w+)`", kinds):
         assert hasattr(ej.models.components, name)

@@ -78,7 +78,7 @@ class TemporalBasis(Prior):
         is the highest), or those of most power in the data. Or `Waves`, which `VB` learns.
     rest : "iid" | None
         Remainder with independent locations and a variance of its own, or none. Methods that ask
-        for more than a marginal (`EM`, `Gibbs`, `Linear`, `Unrolled`) want None; under a penalty
+        for more than a marginal (`Gibbs`, `Linear`, `Unrolled`) want None; under a penalty
         it is left out, and a note says so.
     rest_variance : numpyro distribution
         Prior of its variance; that of components by default.
@@ -258,7 +258,7 @@ class TemporalBasis(Prior):
         if self.rest is not None:
             return (
                 f"{method} does not take the remainder of a temporal basis: give rest=None, or "
-                "take Evidence, Laplace, SVI or NUTS."
+                "take EM, Evidence, Laplace, SVI or NUTS."
             )
         why = "noise that is coloured in time" if self.orthonormal else "orthonormal=False"
         return (

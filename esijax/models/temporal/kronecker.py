@@ -37,6 +37,9 @@ class Kronecker(Prior):
     Samples are not independent: what is smooth in time is heard from many of them at once. The
     remainder (`rest`) is activity everywhere that the prior in space has no component for; it has
     the noise's covariance in time, so that all stays exact (one pair of eigenvalue problems).
+    Activity elsewhere that is as smooth as the sources belongs into the prior, as a component:
+    ``Kronecker(Sum(patches, Components(["iid"])), time)``. Without it wrong patches are worse
+    than under independent samples.
 
     Unless `noise` says otherwise the noise is learned too: a factor for each sensor type (one for
     all where types are unknown) and an autoregression in time, of the order that the evidence of

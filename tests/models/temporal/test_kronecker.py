@@ -186,7 +186,7 @@ def test_what_is_refused(problems):
     with pytest.raises(ej.InputError, match="two covariances in time"):
         ej.solve(problems["stated"], model(), ej.inference.Evidence(), noise=LEARNED)
     with pytest.raises(ej.InputError, match="use inference"):
-        ej.solve(problem, model(), ej.inference.EM())
+        ej.solve(problem, model(), ej.inference.Gibbs(), key=KEY)
     found = marginal_of(problem)
     with pytest.raises(ej.InputError, match="no kernel"):
         found.posterior(seeded_hyper(found, KEY)).kernel()

@@ -269,9 +269,9 @@ def test_what_is_refused(fixed):
     nested = ej.models.Kronecker(Basis(prior, DCT), ej.models.time.White())
     with pytest.raises(ej.InputError, match="TemporalBasis has another marginal"):
         nested.marginal(fixed)
-    refused = r"EM does not take the remainder of a temporal basis: give rest=None"
+    refused = r"Gibbs does not take the remainder of a temporal basis: give rest=None"
     with pytest.raises(ej.InputError, match=refused):
-        ej.solve(fixed, Basis(ej.models.ARD(), DCT), ej.inference.EM())
+        ej.solve(fixed, Basis(ej.models.ARD(), DCT), ej.inference.Gibbs(), key=0)
     bent = Basis(prior, DCT, rest=None, orthonormal=False)
     with pytest.raises(ej.InputError, match="Linear wants independent columns"):
         ej.solve(fixed, bent, LINEAR)
