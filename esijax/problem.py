@@ -158,11 +158,8 @@ class Problem(ShownProblem):
         >>> gain = np.random.default_rng(0).standard_normal((3, 5))
         >>> problem = ej.from_arrays(gain, 2 * gain[:, :4], noise_cov=1.0)
         >>> omega = 0.6 ** abs(np.subtract.outer(np.arange(4), np.arange(4)))
-        >>> estimate = ej.solve(
-        ...     problem.with_noise_time(omega), ej.models.MinimumNorm(), ej.inference.Linear()
-        ... )
-        >>> estimate.std.shape
-        (5, 1, 4)
+        >>> problem.with_noise_time(omega).samples.shape
+        (3, 4)
         """
         known = None if noise_time is None else NoiseTime.of(noise_time)
         if known is not None and known.cov.shape[0] != self.n_times:

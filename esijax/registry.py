@@ -102,7 +102,7 @@ def _patches_in_time(_lambda2) -> Recipe:
     patches = models.Components(components=models.components.Patches(200))
     # activity that no patch makes is as smooth as theirs: a remainder with the noise's covariance
     # in time cannot take it
-    both = models.Sum(patches, models.Components(["iid"]))
+    both = models.Sum(patches, models.Components(components=["iid"]))
     model = models.Kronecker(both, models.time.SquaredExponential())
     return Recipe(model, inference.EM())
 

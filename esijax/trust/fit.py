@@ -4,7 +4,7 @@ import numpy as np
 
 from esijax.outcome import RESULT
 from esijax.trust.check import Check, graded
-from esijax.trust.evidence import Evidence
+from esijax.trust.inputs import TrustInputs
 
 INF = float("inf")
 RESPONSE = 0.1, 0.0  # power above the noise, in variances of it
@@ -15,7 +15,7 @@ ACTIVE = (1.0, 20.0), (1.0, 100.0)  # locations of a sparse map
 WORST_RHAT = 1.1
 
 
-def response(e: Evidence) -> list[Check]:
+def response(e: TrustInputs) -> list[Check]:
     """Whether anything stands above the noise."""
     power = float(np.mean(e.data**2)) / e.noise - 1
     green = RESPONSE[0] + CHANCE * np.sqrt(2 / (len(e.data) * e.n_effective))
@@ -25,7 +25,7 @@ def response(e: Evidence) -> list[Check]:
     return [Check("response", power, (green, INF), light, told, advice)]
 
 
-def residual(e: Evidence) -> list[Check]:
+def residual(e: TrustInputs) -> list[Check]:
     """Compare what the map leaves with the noise."""
     if e.left is None:
         return []
@@ -40,7 +40,7 @@ def residual(e: Evidence) -> list[Check]:
     return [Check("residual", ratio, RESIDUAL[0], light, told, advice)]
 
 
-def explained(e: Evidence) -> list[Check]:
+def explained(e: TrustInputs) -> list[Check]:
     """Compare what the map explains with what stands above the noise."""
     if e.left is None:
         return []
@@ -65,7 +65,7 @@ def explained(e: Evidence) -> list[Check]:
     ]  # fmt: skip
 
 
-def places(e: Evidence) -> list[Check]:
+def places(e: TrustInputs) -> list[Check]:
     """Count the locations of a sparse map."""
     n = e.n_active
     if n is None:
@@ -78,7 +78,7 @@ def places(e: Evidence) -> list[Check]:
     return [Check("active places", float(n), ACTIVE[0], light, told, advice)]
 
 
-def computation(e: Evidence) -> list[Check]:
+def computation(e: TrustInputs) -> list[Check]:
     """What the method says of its own answer."""
     estimate, known = e.estimate, e.estimate.diagnostics
     doubts = () if known is None else known.doubts()

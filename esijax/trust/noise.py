@@ -4,7 +4,7 @@ import numpy as np
 import scipy.stats
 
 from esijax.trust.check import Check, graded
-from esijax.trust.evidence import Evidence
+from esijax.trust.inputs import TrustInputs
 
 INF = float("inf")
 BEFORE = (0.8, 1.25), (0.65, 1.5)  # rms over the one stated: green, amber
@@ -19,7 +19,7 @@ FLAT = 0.05  # of the standard deviation of its noise
 CONDITION = 1e8, 1e12
 
 
-def before_zero(e: Evidence) -> list[Check]:
+def before_zero(e: TrustInputs) -> list[Check]:
     """Compare the baseline with the noise that is stated, or learned."""
     record, level = e.record, np.sqrt(e.learned or 1.0)
     if record.rms_before is None or record.channel_before is None:
@@ -31,7 +31,7 @@ def before_zero(e: Evidence) -> list[Check]:
     return [Check("noise before time zero", rms, BEFORE[0], light, told, _why(e, rms, channel))]
 
 
-def _why(e: Evidence, rms: float, channel: float) -> str:
+def _why(e: TrustInputs, rms: float, channel: float) -> str:
     """What to do where the baseline is not as stated."""
     if BEFORE[0][0] <= rms <= BEFORE[0][1]:
         return ""
@@ -50,7 +50,7 @@ def _why(e: Evidence, rms: float, channel: float) -> str:
     )
 
 
-def _nothing_shows(e: Evidence) -> list[Check]:
+def _nothing_shows(e: TrustInputs) -> list[Check]:
     """Say so where neither a baseline nor silent directions show the noise."""
     if e.silent is not None:
         return []
@@ -64,7 +64,7 @@ def _nothing_shows(e: Evidence) -> list[Check]:
     ]  # fmt: skip
 
 
-def where_no_source_reaches(e: Evidence) -> list[Check]:
+def where_no_source_reaches(e: TrustInputs) -> list[Check]:
     """Compare the window, in directions that the lead field cannot explain, with the baseline."""
     if e.silent is None:
         return []
@@ -88,7 +88,7 @@ def where_no_source_reaches(e: Evidence) -> list[Check]:
     ]  # fmt: skip
 
 
-def channels(e: Evidence) -> list[Check]:
+def channels(e: TrustInputs) -> list[Check]:
     """Find single channels that are unlike what all others foretell of them."""
     flat = _flat(e)
     ratio = _over_chance(e.channel_ratios, e.n_of_errors) * SOURCES
@@ -115,7 +115,7 @@ def _over_chance(ratio: np.ndarray, n: float) -> np.ndarray:
     return ratio / (scipy.stats.chi2.isf(CHANNEL_LEVEL / len(ratio), n) / n)
 
 
-def _flat(e: Evidence) -> np.ndarray:
+def _flat(e: TrustInputs) -> np.ndarray:
     """Channels without noise."""
     std = np.sqrt(np.sum(np.asarray(e.problem.whitener.colorer) ** 2, axis=1))
     heard = np.asarray(e.problem.recording)
@@ -125,7 +125,7 @@ def _flat(e: Evidence) -> np.ndarray:
     return size < FLAT * std if heard.shape[-1] >= 5 else np.zeros(len(std), bool)
 
 
-def conditioning(e: Evidence) -> list[Check]:
+def conditioning(e: TrustInputs) -> list[Check]:
     """Condition number of the noise correlations, in the dimensions that are kept."""
     colorer = np.asarray(e.problem.whitener.colorer)
     std = np.sqrt(np.sum(colorer**2, axis=1, keepdims=True))
@@ -140,7 +140,7 @@ def conditioning(e: Evidence) -> list[Check]:
     ]  # fmt: skip
 
 
-def sensors(e: Evidence) -> list[Check]:
+def sensors(e: TrustInputs) -> list[Check]:
     """What the channels alone say of every map that is made of them."""
     n, remarks = e.problem.labels.n_eeg, e.problem.labels.remarks
     return [

@@ -3,7 +3,7 @@
 import numpy as np
 
 from esijax.trust.check import Check
-from esijax.trust.evidence import Evidence
+from esijax.trust.inputs import TrustInputs
 from esijax.trust.window import smoothed, window_of
 
 OUTSIDE = 2.0  # times the power above the noise within the window
@@ -12,7 +12,7 @@ NEAR = 0.02  # s
 FEWEST = 5  # samples, of which an edge can be told
 
 
-def peak(e: Evidence) -> list[Check]:
+def peak(e: TrustInputs) -> list[Check]:
     """Compare the peak of the map with that of the field power, inside and outside the window."""
     times = e.problem.times
     if e.amplitude is None or len(times) < FEWEST:
@@ -39,13 +39,13 @@ def peak(e: Evidence) -> list[Check]:
     return [Check("peak", where, limit, light, told, advice)]
 
 
-def _apart(e: Evidence, where: float, found: tuple[float, float]) -> bool:
+def _apart(e: TrustInputs, where: float, found: tuple[float, float]) -> bool:
     """Whether the map peaks outside a window, and where the field is much weaker than in it."""
     low, high = found[0] - NEAR, found[1] + NEAR
     return not low <= where <= high and _power(e, where, where) < LESS * _power(e, *found)
 
 
-def _power(e: Evidence, low: float, high: float) -> float:
+def _power(e: TrustInputs, low: float, high: float) -> float:
     """Largest field power above the noise from `low` to `high`, after time zero where there is."""
     times, power = e.record.times, smoothed(e.record)
     near = 0.5 / e.record.sfreq
@@ -53,7 +53,7 @@ def _power(e: Evidence, low: float, high: float) -> float:
     return float(power[inside].max() - e.record.floor) if inside.any() else 0.0
 
 
-def _rises(e: Evidence, at: int) -> bool:
+def _rises(e: TrustInputs, at: int) -> bool:
     """Whether the field power goes on to rise beyond the edge, as far as is known."""
     times, power = e.record.times, smoothed(e.record)
     edge = e.problem.times[at]

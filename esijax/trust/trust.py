@@ -5,7 +5,7 @@ from typing import Any
 from esijax._types import InputError, is_traced
 from esijax.trust import fit, noise, time
 from esijax.trust.check import Trust
-from esijax.trust.evidence import Evidence
+from esijax.trust.inputs import TrustInputs
 
 CHECKS = (
     noise.before_zero,
@@ -41,5 +41,5 @@ def trust_of(estimate: Any) -> Trust:
     """
     if is_traced(estimate):
         raise InputError("trust looks at numbers: call it outside jit, vmap and grad.")
-    evidence = Evidence(estimate)
+    evidence = TrustInputs(estimate)
     return Trust.of([found for check in CHECKS for found in check(evidence)])

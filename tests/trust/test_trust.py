@@ -10,7 +10,7 @@ import pytest
 
 import esijax as ej
 from esijax.trust import Check, Trust, proposed_window, trust_of
-from esijax.trust.evidence import Evidence
+from esijax.trust.inputs import TrustInputs
 
 BEFORE, AFTER, SFREQ = 40, 40, 200.0
 N_CHANNELS, N_LOCATIONS = 40, 60
@@ -64,7 +64,7 @@ def test_the_baseline_is_remembered_and_measured():
     check = found(estimate, "noise before time zero")
     assert check.value == pytest.approx(np.sqrt(np.mean(before**2)), rel=1e-10)
     again = dataclasses.replace(estimate, problem=estimate.problem.crop(0.05, 0.1))
-    assert Evidence(again).record == Evidence(estimate).record
+    assert TrustInputs(again).record == TrustInputs(estimate).record
     fresh = estimate.problem.with_data(estimate.problem.recording)
     assert fresh.labels.record is None
 
@@ -135,7 +135,7 @@ def test_a_flat_channel_is_named():
 def test_channels_are_foretold_as_by_a_textbook():
     """Leave-one-out errors of a Gaussian, channel by channel, from the covariance without it."""
     estimate = solved(*world(times=2.0))
-    e, problem = Evidence(estimate), estimate.problem
+    e, problem = TrustInputs(estimate), estimate.problem
     power, axes = e.directions
     signal = max(e.usual_power - e.noise, 0.1 * e.noise)
     sigma = axes @ np.diag(e.noise + signal * power) @ axes.T

@@ -42,7 +42,7 @@ class Evaluation(eqx.Module):
     share: Variances
 
 
-class Fit(NamedTuple):
+class DataFit(NamedTuple):
     """What the data say of the variances: log density, q and z of all components."""
 
     log_density: Scalar
@@ -103,7 +103,7 @@ class EMModel(eqx.Module):
         return point, now
 
     @abc.abstractmethod
-    def fit(self, theta: Variances) -> Fit:
+    def fit(self, theta: Variances) -> DataFit:
         """What the data say at one value of the variances."""
 
     def at(self, log: Variances) -> Evaluation:

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 from esijax._ops.trials import trials_as_columns
 from esijax._types import Scalar, Square
 from esijax.inference.collapsed.em._hyperprior import log_hyperprior
-from esijax.inference.collapsed.em._model import EMModel, Fit
+from esijax.inference.collapsed.em._model import DataFit, EMModel
 from esijax.inference.collapsed.em._sensor import (
     SensorComponents,
     SensorFilter,
@@ -92,14 +92,14 @@ class PooledEMModel(EMModel):
         columns = sum(leaf.size for leaf in leaves) / self.rank
         return self.rank**2 * (4 * columns + 4 * self.rank)
 
-    def fit(self, theta: Variances) -> Fit:
+    def fit(self, theta: Variances) -> DataFit:
         """Through one factorisation, and one more where columns are noise alone."""
         filt = self.filter(theta)
         q, z = self.energy(filt)
         if (alone := self.filter_alone(theta)) is not None:
             more = self.energy_alone(alone)
             q, z = q + more[0], z + more[1]
-        return Fit(self.log_density(theta, filt), q, z)
+        return DataFit(self.log_density(theta, filt), q, z)
 
     def log_density(self, theta: Variances, filt: SensorFilter) -> Scalar:
         """Of the data."""

@@ -9,7 +9,7 @@ from esijax._ops.safe import safe_sqrt
 from esijax._ops.separable import Modes, Pair, modes
 from esijax._types import Scalar, Square
 from esijax.inference.collapsed.em._hyperprior import log_hyperprior
-from esijax.inference.collapsed.em._model import EMModel, Evaluation, Fit
+from esijax.inference.collapsed.em._model import DataFit, EMModel, Evaluation
 from esijax.inference.collapsed.em._sensor import (
     Energies,
     MatrixComponents,
@@ -17,7 +17,7 @@ from esijax.inference.collapsed.em._sensor import (
     Variances,
     sensor_components,
 )
-from esijax.inference.collapsed.em._times import Times, TimeState
+from esijax.inference.collapsed.em._times import TimeCovariances, TimeState
 from esijax.models.marginals import LinearMarginal
 from esijax.models.marginals.marginal import Hyper
 from esijax.models.marginals.separable import SeparableMarginal
@@ -69,7 +69,7 @@ class SeparableEMModel(EMModel):
     source : SensorComponents
     noise : tuple of SensorComponents
         Noise that is learned, remainder.
-    times : Times
+    times : TimeCovariances
     now : TimeState
         Both covariances in time.
     log_jacobian : ()
@@ -79,7 +79,7 @@ class SeparableEMModel(EMModel):
 
     source: SensorComponents
     noise: tuple[SensorComponents, ...]
-    times: Times
+    times: TimeCovariances
     now: TimeState
     log_jacobian: Scalar
     white: bool = eqx.field(static=True)
@@ -132,7 +132,7 @@ class SeparableEMModel(EMModel):
             at += len(own.size)
         return modes(signal, noise)
 
-    def fit(self, theta: Variances) -> Fit:
+    def fit(self, theta: Variances) -> DataFit:
         """Everything is diagonal in the modes."""
         now, space, n = self.now, self.space(theta), self.n_columns
         w, tau = Pair(space, now.modes).weights, now.modes.value
@@ -160,7 +160,7 @@ class SeparableEMModel(EMModel):
             at = self.n_sources
             q = q.at[at].add(silent / level**2 / n)
             limit = limit.at[at].add(n_silent / level / n)
-        return Fit(self.log_jacobian + now.log_prior - 0.5 * spread, q, limit)
+        return DataFit(self.log_jacobian + now.log_prior - 0.5 * spread, q, limit)
 
     def climb(self, point: Evaluation, now: TimeState) -> tuple[Evaluation, TimeState]:
         """One step of the hyper-parameters in time, taken back where the objective falls."""
@@ -197,7 +197,7 @@ def separable_model(
     white = not noise
     if marginal.rest_sensor is not None:
         noise.append(_one_component(marginal.rest_sensor))
-    times = Times(marginal, data, silent, n_silent)
+    times = TimeCovariances(marginal, data, silent, n_silent)
     prior = log_hyperprior(marginal.distributions() or ())
     n_columns = jnp.asarray(float(len(data) * problem.n_times))
     jacobian = spatial.log_jacobian

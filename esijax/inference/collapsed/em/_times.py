@@ -56,7 +56,7 @@ class TimeState(eqx.Module):
     gain: Scalar
 
 
-class Times(eqx.Module):
+class TimeCovariances(eqx.Module):
     """Both covariances in time as functions of one row of numbers.
 
     Parameters

@@ -243,7 +243,7 @@ class EM(Method):
             still = (_gradient(model, now.point) <= self.tol) & jnp.any(wants) & ~now.plain
             moved = leap(model, now.point, wants)
             now = eqx.tree_at(lambda w: w.trial, now, jnp.where(still, moved, now.trial))
-        now, times = _climbed(model, now, carry)
+        now, times = _climbed_in_time(model, now, carry)
         trace = carry.trace.at[carry.count + 1].set(now.point.value)
         converged = self._converged(model, now.point, times)
         return EMProgress(now, times, trace, carry.count + 1, converged)
@@ -313,7 +313,7 @@ def em_model(setup: Setup, update: str) -> EMModel:
     return pooled_model(target, update)
 
 
-def _climbed(model: EMModel, now: AndersonState, carry: EMProgress):
+def _climbed_in_time(model: EMModel, now: AndersonState, carry: EMProgress):
     """A step of the hyper-parameters in time after some of the variances."""
     if not model.learns_time:
         return now, carry.times

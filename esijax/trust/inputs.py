@@ -23,7 +23,7 @@ ZERO = 1e-6  # of the largest amplitude
 
 
 @dataclasses.dataclass(frozen=True)
-class Evidence:
+class TrustInputs:
     """An estimate as the checks see it.
 
     Parameters
