@@ -3,15 +3,14 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
 
 from esijax._ops.safe import safe_sqrt
 from esijax._ops.separable import Modes, Pair, modes
 from esijax._types import Scalar, Square
 from esijax.inference.collapsed.em._hyperprior import log_hyperprior
+from esijax.inference.collapsed.em._mode_energies import ModeEnergies
 from esijax.inference.collapsed.em._model import DataFit, EMModel, Evaluation
 from esijax.inference.collapsed.em._sensor import (
-    Energies,
     MatrixComponents,
     SensorComponents,
     Variances,
@@ -22,39 +21,6 @@ from esijax.models.marginals import LinearMarginal
 from esijax.models.marginals.marginal import Hyper
 from esijax.models.marginals.separable import SeparableMarginal
 from esijax.models.noise import LinearNoise
-
-
-class ModeEnergies(Energies):
-    r"""What the modes say of components with one covariance in time.
-
-    Parameters
-    ----------
-    white : (rank, rank)
-        :math:`V^\top C^{-1}`.
-    limit : (rank,)
-        Sum over the modes of time of their weights, for z.
-    data : (rank, columns)
-        Weighted modes of the data, for q.
-    """
-
-    white: Square
-    limit: Float[Array, " rank"]
-    data: Float[Array, "rank columns"]
-
-    @property
-    def inverse(self) -> Square:
-        """The matrix of z."""
-        return self.white.T @ (self.limit[:, None] * self.white)
-
-    def sandwich(self) -> Square:
-        """The matrix of q."""
-        half = self.white.T @ self.data
-        return half @ half.T
-
-    def energy(self, part: Float[Array, "rank _"]) -> tuple[Array, Array]:
-        """What each column of a factor adds to q and z."""
-        own = self.white @ part
-        return jnp.sum((self.data.T @ own) ** 2, axis=0), self.limit @ own**2
 
 
 class SeparableEMModel(EMModel):
@@ -144,7 +110,7 @@ class SeparableEMModel(EMModel):
             """By components with these variances of the modes of time."""
             data = jnp.moveaxis(u * safe_sqrt(weights), 0, 1).reshape(len(w), -1)
             limit = self.n_trials * (w @ weights)
-            return ModeEnergies(space.inverse.T, limit / n, data / jnp.sqrt(n))
+            return ModeEnergies(space, data / jnp.sqrt(n), None, limit / n)
 
         each = [self.source.energy(seen(tau))]
         if self.noise:
